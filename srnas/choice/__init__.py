@@ -1,0 +1,17 @@
+"""What makes a network searchable: the two builders, alphas, relaxations, genotypes."""
+
+from srnas.choice.builder import Candidates, Derived, Position, Primitive, Relaxed
+from srnas.choice.genotype import Genotype
+from srnas.choice.relaxations import RELAXATIONS
+from srnas.choice.supernet import Supernet
+
+__all__ = [
+    "RELAXATIONS",
+    "Candidates",
+    "Derived",
+    "Genotype",
+    "Position",
+    "Primitive",
+    "Relaxed",
+    "Supernet",
+]

@@ -1,0 +1,123 @@
+"""The two answers to a network's questions: `Relaxed` (mixtures) and `Derived` (the choice).
+
+A space is an ordinary `nn.Module` whose constructor asks its first argument, `choose`, for
+what is open to search:
+
+    self.c1 = choose.op("c1", CANDIDATES, 64, 64)
+
+The same label means the same alpha row, however often it is asked for.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import nn
+
+from srnas.choice.genotype import Genotype
+from srnas.choice.mixed_op import MixedOp, Mixture, PartialMixedOp
+from srnas.errors import UserError, did_you_mean
+
+
+class Primitive(Protocol):
+    """A candidate operation: how it is built and what it costs."""
+
+    def build(
+        self, in_channels: int, out_channels: int, stride: int = 1, affine: bool = True
+    ) -> nn.Module:
+        """The operation; `affine` is whether its BatchNorm has scale and shift."""
+
+    def macs_per_pixel(self, in_channels: int, out_channels: int) -> int:
+        """Multiply-accumulates of its convolutions for one output pixel."""
+
+
+Candidates = Mapping[str, Primitive]
+
+
+@dataclass(frozen=True)
+class Position:
+    """One open choice: an alpha row, shared by all places of the network with its label."""
+
+    label: str
+    candidates: Candidates
+    in_channels: int
+    out_channels: int
+
+
+class Relaxed:
+    """Answers with mixtures of all candidates, weighted by alphas.
+
+    partial_channels: K; K > 1 sends only 1/K of the channels through the candidates
+        (PC-DARTS, SAC).
+    affine: whether the candidates' BatchNorm has scale and shift. Off by default, as in all
+        of the DARTS family: a scale could undo what alpha says.
+    """
+
+    def __init__(self, partial_channels: int = 1, affine: bool = False) -> None:
+        self.partial_channels = partial_channels
+        self.affine = affine
+        self.positions: dict[str, Position] = {}
+        self.mixture = Mixture()
+
+    def op(
+        self,
+        label: str,
+        candidates: Candidates,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+    ) -> nn.Module:
+        """A mixture of the candidates. Channels must be divisible by K (ValueError)."""
+        position = Position(label, candidates, in_channels, out_channels)
+        known = self.positions.setdefault(label, position)
+        assert known == position, f"label {label!r} is asked for with two different choices"
+        shape = (candidates, in_channels, out_channels, stride, self.affine)
+        if self.partial_channels == 1:
+            return MixedOp(self.mixture, label, *shape)
+        return PartialMixedOp(self.mixture, label, *shape, divisor=self.partial_channels)
+
+
+class Derived:
+    """Answers with what a genotype chose.
+
+    Asked for a label that the genotype lacks, or for an operation that is not among the
+    candidates, it raises UserError; `check_all_used` does so for labels never asked for.
+    """
+
+    def __init__(self, genotype: Genotype) -> None:
+        self.genotype = genotype
+        self.used: set[str] = set()
+
+    def op(
+        self,
+        label: str,
+        candidates: Candidates,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+    ) -> nn.Module:
+        """The chosen operation, with affine BatchNorm."""
+        name = self._chosen(label)
+        if name not in candidates:
+            raise UserError(
+                f"genotype: choices.{label}: no candidate is named {name!r}; "
+                f"{did_you_mean(name, candidates)}"
+            )
+        return candidates[name].build(in_channels, out_channels, stride)
+
+    def check_all_used(self) -> None:
+        """UserError if the genotype chooses for a label that the network does not have."""
+        extra = sorted(set(self.genotype.choices) - self.used)
+        if extra:
+            raise UserError(
+                f"genotype: choices.{extra[0]}: space {self.genotype.space!r} has no such "
+                f"position; {did_you_mean(extra[0], self.used)}"
+            )
+
+    def _chosen(self, label: str) -> str:
+        if label not in self.genotype.choices:
+            raise UserError(
+                f"genotype: choices.{label} is missing; space {self.genotype.space!r} needs it"
+            )
+        self.used.add(label)
+        return self.genotype.choices[label]

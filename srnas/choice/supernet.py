@@ -1,0 +1,132 @@
+"""The supernet: a network of mixtures, its alphas, and the relaxation between them."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from srnas.choice.builder import Derived, Position, Relaxed
+from srnas.choice.genotype import Genotype
+from srnas.choice.mixed_op import MixedOp, PartialMixedOp
+from srnas.choice.relaxations import Softmax
+
+
+class Supernet(nn.Module):
+    """network + alphas + relaxation.
+
+    build: `build(choose) -> nn.Module`, the space's constructor with its options bound.
+    space: the space's name, for genotypes.
+    partial_channels, affine: see `Relaxed`.
+    alpha_std: alphas start at alpha_std * N(0, 1) (DARTS: 1e-3).
+
+    Attributes:
+        alphas: label -> (N,) logits, one parameter a position.
+        positions: label -> Position.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[Any], nn.Module],
+        space: str,
+        relaxation: Any = None,
+        partial_channels: int = 1,
+        affine: bool = False,
+        alpha_std: float = 1e-3,
+    ) -> None:
+        super().__init__()
+        choose = Relaxed(partial_channels, affine)
+        self.space = space
+        self.network = build(choose)
+        self.positions: dict[str, Position] = choose.positions
+        self.relaxation = relaxation or Softmax()
+        self._mixture = choose.mixture
+        self._build = build
+        self.alphas = nn.ParameterDict(
+            {
+                label: nn.Parameter(alpha_std * torch.randn(len(position.candidates)))
+                for label, position in self.positions.items()
+            }
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The network on x, every label's weights relaxed (or sampled) once for this pass."""
+        self._mixture.weights = {
+            label: self.relaxation(alpha) for label, alpha in self.alphas.items()
+        }
+        try:
+            return self.network(x)
+        finally:
+            self._mixture.weights = {}  # deepcopy refuses tensors that carry a graph
+
+    def arch_parameters(self) -> list[nn.Parameter]:
+        """The alphas."""
+        return list(self.alphas.parameters())
+
+    def weight_parameters(self) -> list[nn.Parameter]:
+        """All parameters but the alphas."""
+        return list(self.network.parameters())
+
+    def alpha_matrices(self) -> list[Tensor]:
+        """The logits as the papers count them: one (E, N) matrix a group of positions.
+
+        A label's group is what stands before its last "/"; IMDN's four labels have none and
+        make one matrix, a DARTS cell's "normal/..." and "reduce/..." make two.
+        """
+        groups: dict[str, list[Tensor]] = {}
+        for label, alpha in self.alphas.items():
+            groups.setdefault(label.rpartition("/")[0], []).append(alpha)
+        return [torch.stack(rows) for rows in groups.values()]
+
+    def probabilities(self) -> dict[str, Tensor]:
+        """label -> (N,) weights that sum to 1, without sampling; they carry gradients."""
+        return {
+            label: self.relaxation.probabilities(alpha) for label, alpha in self.alphas.items()
+        }
+
+    def genotype(self, provenance: dict[str, Any] | None = None) -> Genotype:
+        """The strongest candidate of every position; of equal ones, the first."""
+        choices = {
+            label: list(self.positions[label].candidates)[int(p.argmax())]
+            for label, p in self.probabilities().items()
+        }
+        return Genotype(self.space, choices, provenance or {})
+
+    def derive(self, genotype: Genotype | None = None) -> nn.Module:
+        """The derived network of `genotype` (default: the current one) with this net's weights.
+
+        BatchNorm without scale and shift becomes one with scale 1 and shift 0. Only without
+        partial channels, where the candidates have the shapes of the derived network
+        (ValueError).
+        """
+        genotype = genotype or self.genotype()
+        derived = self._build(Derived(genotype))
+        kept = dict(self._kept_tensors(genotype))
+        missing, unexpected = derived.load_state_dict(kept, strict=False)
+        assert not unexpected, unexpected
+        affine = {
+            f"{name}.{suffix}"
+            for name, module in derived.named_modules()
+            if isinstance(module, nn.BatchNorm2d)
+            for suffix in ("weight", "bias")
+        }
+        assert set(missing) <= affine, missing
+        return derived.train(self.training)
+
+    def _kept_tensors(self, genotype: Genotype) -> Iterator[tuple[str, Tensor]]:
+        mixed = {
+            name: module
+            for name, module in self.network.named_modules()
+            if isinstance(module, MixedOp | PartialMixedOp)
+        }
+        for key, tensor in self.network.state_dict().items():
+            owner = next((name for name in mixed if key.startswith(f"{name}.")), None)
+            if owner is None:
+                yield key, tensor
+                continue
+            if not isinstance(mixed[owner], MixedOp):
+                raise ValueError("partial_channels: candidates are smaller than in the derived net")
+            prefix = f"{owner}.candidates.{genotype.choices[mixed[owner].label]}."
+            if key.startswith(prefix):
+                yield f"{owner}.{key.removeprefix(prefix)}", tensor
+

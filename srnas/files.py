@@ -1,0 +1,107 @@
+"""Files that are written whole or not at all, and read without executing anything."""
+
+import io
+import json
+import os
+import pickle
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from srnas.errors import UserError
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Write `content` to `path` whole: a temporary file beside it, fsync, rename."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = content.encode() if isinstance(content, str) else content
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's 0600 is not what users expect
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` as indented JSON, atomically."""
+    write_atomic(path, json.dumps(content, indent=2) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; UserError if it is missing or not JSON."""
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: not JSON (line {error.lineno}: {error.msg})") from error
+
+
+def read_text(path: Path) -> str:
+    """Read a text file; UserError if it is missing or not UTF-8 text."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (IsADirectoryError, PermissionError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as text ({error})") from error
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSON Lines file; a last line cut short by a crash is left out."""
+    rows = []
+    if Path(path).exists():
+        for line in read_text(path).splitlines():
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+    return rows
+
+
+def write_json_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write rows as JSON Lines, atomically."""
+    write_atomic(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def save_tensors(path: Path, state: dict[str, Any]) -> None:
+    """Save a dict of tensors and plain values with `torch.save`, atomically."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomic(path, buffer.getvalue())
+
+
+def load_tensors(path: Path) -> Any:
+    """Load what `torch.save` wrote, onto the CPU, with `weights_only=True`.
+
+    No code in the file is ever executed: a pickle that asks for it is a UserError.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = "it is not a PyTorch weight file"
+        if "weights_only" in str(error).lower() or "GLOBAL" in str(error):
+            reason = "it holds Python objects besides tensors, which could execute code"
+        raise UserError(
+            f"{path}: not loaded, {reason}; ask its author for a plain state dict or safetensors"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path}: broken or truncated weight file ({first})") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,1 @@
+"""Candidate operations, by family."""

@@ -1,0 +1,23 @@
+"""Beta decay (Ye et al., beta-DARTS, CVPR 2022; METHODS 2)."""
+
+import torch
+from torch import Tensor
+
+from srnas.choice import Supernet
+from srnas.regularizers import REGULARIZERS
+
+
+@REGULARIZERS.register("beta_decay")
+class BetaDecay:
+    """mean over positions of logsumexp over the raw logits, summed over alpha matrices.
+
+    Its gradient is p / E: large probabilities are pushed down, and a position's gradients
+    sum to 1 / E.
+    """
+
+    def __init__(self) -> None:
+        pass
+
+    def __call__(self, supernet: Supernet) -> Tensor:
+        means = [torch.logsumexp(m, dim=-1).mean() for m in supernet.alpha_matrices()]
+        return torch.stack(means).sum()

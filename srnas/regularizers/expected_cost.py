@@ -1,0 +1,66 @@
+"""The FLOPs penalty: the expected cost of the mixture (SA-DARTS, Eq. 18; METHODS 7)."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from srnas.choice import Position, Supernet
+from srnas.errors import UserError, did_you_mean
+from srnas.regularizers import REGULARIZERS
+
+
+@REGULARIZERS.register("expected_cost")
+class ExpectedCost:
+    """sum over positions and candidates of p * c, with c scaled at each position.
+
+    cost: "nominal": MACs of a convolution that keeps its input's channels (what the paper
+        says: 64 channels at IMDN's first position, 48 at the others). "true_io": MACs with
+        the real input and output channels. Resolution cancels in the scaling.
+    norm: c divided by "sum" (of the position's costs, as DLSR does), by "max", or by
+        "baseline" (the cost of the candidate named by `baseline`).
+    detach: True makes the term a constant without a gradient, as DLSR's released code does
+        by accident (METHODS X6); for faithful replication only.
+
+    BatchNorm and activations count nothing, so a candidate ties with its BN variant.
+    """
+
+    def __init__(
+        self,
+        *,
+        cost: Literal["nominal", "true_io"] = "nominal",
+        norm: Literal["sum", "max", "baseline"] = "sum",
+        baseline: str = "conv_3x3",
+        detach: bool = False,
+    ) -> None:
+        self.cost = cost
+        self.norm = norm
+        self.baseline = baseline
+        self.detach = detach
+
+    def __call__(self, supernet: Supernet) -> Tensor:
+        total = torch.stack(
+            [
+                (p * self.costs(supernet.positions[label]).to(p)).sum()
+                for label, p in supernet.probabilities().items()
+            ]
+        ).sum()
+        return total.detach() if self.detach else total
+
+    def costs(self, position: Position) -> Tensor:
+        """(N,) scaled costs of the position's candidates, float64."""
+        out = position.in_channels if self.cost == "nominal" else position.out_channels
+        macs = torch.tensor(
+            [c.macs_per_pixel(position.in_channels, out) for c in position.candidates.values()],
+            dtype=torch.float64,
+        )
+        if self.norm == "sum":
+            return macs / macs.sum()
+        if self.norm == "max":
+            return macs / macs.max()
+        if self.baseline not in position.candidates:
+            raise UserError(
+                f"expected_cost: baseline {self.baseline!r} is not a candidate; "
+                f"{did_you_mean(self.baseline, position.candidates)}"
+            )
+        return macs / macs[list(position.candidates).index(self.baseline)]

@@ -1,0 +1,137 @@
+"""IMDN and the search space around it.
+
+Hui, Gao, Yang, Wang: Lightweight Image Super-Resolution with Information Multi-Distillation
+Network, ACM MM 2019. The four convolutions of its block are open to search (SA-DARTS,
+12 candidates each; METHODS 6.4, 6.5); with conv_3x3 at all four it is IMDN itself.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge, MinLen, MultipleOf
+from torch import Tensor, nn
+
+from srnas.primitives.sr import SR_PRIMITIVES
+from srnas.spaces import SPACES
+
+NEGATIVE_SLOPE = 0.05
+
+
+@SPACES.register("imdn")
+class IMDN(nn.Module):
+    """conv - num_block x IMDBlock - 1x1 of all blocks - conv + skip - pixel shuffle.
+
+    x: (B, 3, H, W), RGB in [0, 1] -> (B, 3, scale*H, scale*W).
+
+    num_feat: channels, a multiple of 4 (64). num_block: blocks (6).
+    candidates: names of the operations open at each position; all 12 by default.
+    """
+
+    published: ClassVar[dict[str, str]] = dict.fromkeys(("c1", "c2", "c3", "c4"), "conv_3x3")
+
+    def __init__(
+        self,
+        choose: Any,
+        *,
+        scale: Literal[2, 3, 4] = 2,
+        num_feat: Annotated[int, Ge(4), MultipleOf(4)] = 64,
+        num_block: Annotated[int, Ge(1)] = 6,
+        candidates: Annotated[list[str], MinLen(1)] | None = None,
+    ) -> None:
+        super().__init__()
+        self.scale = scale
+        names = list(SR_PRIMITIVES) if candidates is None else candidates
+        table = {name: SR_PRIMITIVES[name] for name in names}
+        self.head = nn.Conv2d(3, num_feat, 3, padding=1)
+        self.blocks = nn.ModuleList(IMDBlock(choose, num_feat, table) for _ in range(num_block))
+        self.fuse = nn.Conv2d(num_feat * num_block, num_feat, 1)
+        self.body_end = nn.Conv2d(num_feat, num_feat, 3, padding=1)
+        self.upsample = nn.Sequential(
+            nn.Conv2d(num_feat, 3 * scale**2, 3, padding=1), nn.PixelShuffle(scale)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.head(x)
+        outputs, out = [], features
+        for block in self.blocks:
+            out = block(out)
+            outputs.append(out)
+        fused = F.leaky_relu(self.fuse(torch.cat(outputs, dim=1)), NEGATIVE_SLOPE)
+        return self.upsample(self.body_end(fused) + features)
+
+    @staticmethod
+    def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The key names of the authors' weight files -> ours; foreign keys stay as they are."""
+        return {_our_key(key): tensor for key, tensor in state.items()}
+
+
+class IMDBlock(nn.Module):
+    """Information multi-distillation block: three times a convolution whose first quarter is
+    kept and whose rest goes on, a fourth convolution, contrast-aware attention, 1x1, skip."""
+
+    def __init__(self, choose: Any, num_feat: int, candidates: Mapping[str, Any]) -> None:
+        super().__init__()
+        kept = num_feat // 4
+        rest = num_feat - kept
+        self.split = (kept, rest)
+        self.c1 = choose.op("c1", candidates, num_feat, num_feat)
+        self.c2 = choose.op("c2", candidates, rest, num_feat)
+        self.c3 = choose.op("c3", candidates, rest, num_feat)
+        self.c4 = choose.op("c4", candidates, rest, kept)
+        self.attention = ContrastAwareAttention(4 * kept)
+        self.fuse = nn.Conv2d(4 * kept, num_feat, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        distilled, rest = [], x
+        for conv in (self.c1, self.c2, self.c3):
+            kept, rest = F.leaky_relu(conv(rest), NEGATIVE_SLOPE).split(self.split, dim=1)
+            distilled.append(kept)
+        distilled.append(self.c4(rest))
+        return self.fuse(self.attention(torch.cat(distilled, dim=1))) + x
+
+
+class ContrastAwareAttention(nn.Module):
+    """Channel attention from each channel's mean + standard deviation (IMDN's CCA layer).
+
+    The statistics are means in float32: IMDN's sums over the image overflow float16 above
+    65,504 pixels-times-value. The epsilon bounds the gradient of the root on flat patches; at
+    1e-10 (a standard deviation of 1e-5) it moves no published figure.
+    """
+
+    def __init__(self, channels: int, reduction: int = 16, eps: float = 1e-10) -> None:
+        super().__init__()
+        hidden = max(channels // reduction, 1)
+        self.squeeze = nn.Conv2d(channels, hidden, 1)
+        self.excite = nn.Conv2d(hidden, channels, 1)
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = x.float()
+        mean = wide.mean(dim=(2, 3), keepdim=True)
+        variance = (wide - mean).square().mean(dim=(2, 3), keepdim=True)
+        contrast = (torch.sqrt(variance + self.eps) + mean).to(x.dtype)
+        return x * torch.sigmoid(self.excite(F.relu(self.squeeze(contrast))))
+
+
+_PUBLISHED = {
+    "fea_conv": "head",
+    "c.0": "fuse",
+    "LR_conv": "body_end",
+    "upsampler.0": "upsample.0",
+}
+_PUBLISHED_IN_BLOCK = {
+    "c5": "fuse",
+    "cca.conv_du.0": "attention.squeeze",
+    "cca.conv_du.2": "attention.excite",
+}
+
+
+def _our_key(key: str) -> str:
+    layer, _, parameter = key.removeprefix("module.").rpartition(".")
+    block, _, inner = layer.partition(".")
+    if block.startswith("IMDB") and block.removeprefix("IMDB").isdigit():
+        number = int(block.removeprefix("IMDB")) - 1
+        return f"blocks.{number}.{_PUBLISHED_IN_BLOCK.get(inner, inner)}.{parameter}"
+    return f"{_PUBLISHED.get(layer, layer)}.{parameter}"
