@@ -109,8 +109,8 @@ class ContrastAwareAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         wide = x.float()
-        mean = wide.mean(dim=(2, 3), keepdim=True)
-        variance = (wide - mean).square().mean(dim=(2, 3), keepdim=True)
+        mean = F.adaptive_avg_pool2d(wide, 1)
+        variance = wide.var(dim=(2, 3), correction=0, keepdim=True)
         contrast = (torch.sqrt(variance + self.eps) + mean).to(x.dtype)
         return x * torch.sigmoid(self.excite(F.relu(self.squeeze(contrast))))
 

@@ -1,0 +1,57 @@
+"""Arguments that several commands share."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from srnas.choice import Genotype
+from srnas.errors import UserError
+from srnas.options import Part
+from srnas.spaces import SPACES
+
+OptionsFile = Annotated[Path, typer.Option("-opt", metavar="FILE", help="YAML options file")]
+OptionalOptionsFile = Annotated[
+    Path | None, typer.Option("-opt", metavar="FILE", help="YAML options file")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Override options")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue the run from its checkpoint")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, run nothing")]
+ModelFile = Annotated[
+    Path | None, typer.Option("--model", metavar="FILE", help="A model.safetensors of srnas")
+]
+SpaceName = Annotated[
+    str | None, typer.Option("--space", metavar="NAME", help=f"One of: {', '.join(SPACES)}")
+]
+GenotypeFile = Annotated[
+    Path | None,
+    typer.Option("--genotype", metavar="FILE", help="Default: the space's published network"),
+]
+Device = Annotated[str | None, typer.Option(help="auto (default), cpu, cuda, cuda:1, ...")]
+
+
+def space_options(name: str, scale: int) -> dict[str, Any]:
+    """A space by name at a scale, its other options at their defaults."""
+    try:
+        return Part(SPACES).check({"name": name, "scale": scale})
+    except ValueError as error:
+        raise UserError(f"--space {name} --scale {scale}: {error}") from error
+
+
+def genotype_space(genotype: Genotype, scale: int) -> dict[str, Any]:
+    """The space options that a genotype's search used, at the given scale."""
+    made_with = genotype.provenance.get("options", {}).get("space", {"name": genotype.space})
+    try:
+        return Part(SPACES).check({**made_with, "scale": scale})
+    except ValueError as error:
+        raise UserError(f"genotype: space: {error}") from error
+
+
+def parse_size(size: str) -> tuple[int, int]:
+    """"WxH" -> (W, H); UserError for anything else."""
+    width, _, height = size.lower().partition("x")
+    if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
+        raise UserError(f"--input {size}: write it as WIDTHxHEIGHT, such as 640x360")
+    return int(width), int(height)

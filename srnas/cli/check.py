@@ -1,0 +1,48 @@
+"""`srnas check`: is a file what it should be?"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from srnas.errors import UserError
+
+
+def command(file: Annotated[Path, typer.Argument(help="Options, genotype or model file")]) -> None:
+    """Check an options file (YAML), a genotype (JSON) or a model (safetensors)."""
+    print(f"{file}: {describe(file)}")
+
+
+def describe(file: Path) -> str:
+    """What the file is, in a line; UserError says what is wrong with it."""
+    if file.suffix in (".yml", ".yaml"):
+        return f"valid options for srnas {_options_kind(file)}"
+    if file.suffix == ".safetensors":
+        from srnas.export.model_file import load_model
+
+        model = load_model(file)
+        return f"model of space {model.space['name']!r}, x{model.scale}: {model.genotype}"
+    if file.suffix == ".json":
+        from srnas.choice import Genotype
+        from srnas.cli.arguments import genotype_space
+        from srnas.spaces import derived_network
+
+        genotype = Genotype.load(file)
+        derived_network(genotype_space(genotype, 2), genotype)
+        return f"genotype of space {genotype.space!r}: {genotype}"
+    raise UserError(f"{file}: expected .yml, .json or .safetensors")
+
+
+def _options_kind(file: Path) -> str:
+    from srnas.options import OPTIONS, check_options, read_yaml
+
+    content = read_yaml(file)
+    if "epochs" in content or "alpha_optimizer" in content:
+        kind = "search"
+    elif "steps" in content or "optimizer" in content:
+        kind = "train"
+    else:
+        kind = "test"
+    assert kind in OPTIONS
+    check_options(kind, content, str(file))
+    return kind

@@ -1,0 +1,56 @@
+"""`srnas demo`: the whole line on packaged photographs, in a few minutes on two cores."""
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import srnas
+from srnas.errors import UserError
+
+
+def command(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where results go")] = Path(
+        "experiments/demo"
+    ),
+    resume: Annotated[bool, typer.Option("--resume", help="Continue where it stopped")] = False,
+) -> None:
+    """Search, train, test and export a small x2 network on packaged photographs."""
+    from srnas.cli import test
+    from srnas.engine.search import search
+    from srnas.engine.train import train
+    from srnas.export.model_file import load_model
+    from srnas.export.onnx import export_onnx
+    from srnas.options import check_options, load_options
+    from srnas.report.page import write_report
+
+    if out.exists() and not resume:
+        raise UserError(f"{out}: exists; give --resume to continue, or another --out DIR")
+    place = {"experiments": str(out)}
+    print("1/4 search")
+    options = load_options("search", recipe("search/imdn_sac_demo.yml"), replaced=place)
+    genotype = search(options, resume)
+    write_report(genotype.parent)
+    print("2/4 train")
+    chosen = {**place, "genotype": genotype}
+    options = load_options("train", recipe("train/imdn_demo.yml"), replaced=chosen)
+    model = train(options, resume)
+    write_report(model.parent)
+    print("3/4 test: photographs that neither search nor training has seen")
+    sets = {"model": model, "scale": 2, "data": {"photographs": "packaged"}}
+    test.run(check_options("test", sets, "demo"), out / "test.json")
+    print("4/4 export")
+    export_onnx(load_model(model), out / "model.onnx", overwrite=True)
+    for file in (genotype, model):
+        shutil.copy(file, out / file.name)
+    for file in ("genotype.json", "model.safetensors", "model.onnx", "test.json"):
+        print(out / file)
+
+
+def recipe(name: str) -> Path:
+    """An options file of the checkout that srnas is installed from."""
+    path = Path(srnas.__file__).parents[1] / "options" / name
+    if not path.is_file():
+        raise UserError(f"{path}: not found; run the demo from a checkout (pip install -e .)")
+    return path

@@ -1,0 +1,53 @@
+"""`srnas profile`: parameters and MACs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from srnas.cli.arguments import (
+    GenotypeFile,
+    ModelFile,
+    SpaceName,
+    genotype_space,
+    parse_size,
+    space_options,
+)
+from srnas.errors import UserError
+
+
+def command(
+    model: ModelFile = None,
+    genotype: GenotypeFile = None,
+    space: SpaceName = None,
+    scale: Annotated[int | None, typer.Option(metavar="N", help="2, 3 or 4")] = None,
+    size: Annotated[
+        str | None, typer.Option("--input", metavar="WxH", help="Another LR size to count")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE")] = None,
+) -> None:
+    """Count parameters and MACs of a model, a genotype, or a space's published network."""
+    from srnas.choice import Genotype
+    from srnas.cli.tables import cost_table
+    from srnas.cost import profile
+    from srnas.export.model_file import load_model
+    from srnas.files import write_json
+    from srnas.spaces import derived_network, published_genotype
+
+    if sum(given is not None for given in (model, genotype, space)) != 1:
+        raise UserError("give one of --model, --genotype, --space")
+    if model:
+        loaded = load_model(model)
+        if scale not in (None, loaded.scale):
+            raise UserError(f"{model} enlarges x{loaded.scale}, not x{scale}")
+        network, scale = loaded.network, loaded.scale
+    else:
+        if scale is None:
+            raise UserError("give --scale 2, 3 or 4")
+        chosen = Genotype.load(genotype) if genotype else published_genotype(space)
+        options = genotype_space(chosen, scale) if genotype else space_options(space, scale)
+        network = derived_network(options, chosen)
+    result = profile(network, scale, parse_size(size) if size else None)
+    cost_table(result)
+    if json_file:
+        write_json(json_file, result)

@@ -1,0 +1,15 @@
+"""`srnas report`: a run's page."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    run_dir: Annotated[Path, typer.Argument(help="A run folder, experiments/NAME")],
+) -> None:
+    """Write report.html into a run folder: curves, alphas, genotype, options."""
+    from srnas.report.page import write_report
+
+    print(write_report(run_dir))

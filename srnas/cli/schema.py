@@ -1,0 +1,19 @@
+"""`srnas schema`: the options' JSON Schema, for editors."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from srnas.errors import UserError, did_you_mean
+
+
+def command(
+    kind: Annotated[str, typer.Argument(help="search, train or test")] = "search",
+) -> None:
+    """Print the JSON Schema of an options file, which editors complete and check YAML with."""
+    from srnas.options import OPTIONS
+
+    if kind not in OPTIONS:
+        raise UserError(f"schema {kind}: {did_you_mean(kind, OPTIONS)}")
+    print(json.dumps(OPTIONS[kind].model_json_schema(), indent=2))

@@ -1,0 +1,81 @@
+"""`srnas test`: PSNR and SSIM on benchmark sets, bicubic beside it."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from srnas.cli.arguments import (
+    Device,
+    GenotypeFile,
+    ModelFile,
+    OptionalOptionsFile,
+    Overrides,
+    SpaceName,
+)
+from srnas.errors import UserError
+from srnas.files import write_json
+from srnas.options import TestOptions, check_options, load_options
+
+
+def command(
+    overrides: Overrides = None,
+    opt: OptionalOptionsFile = None,
+    model: ModelFile = None,
+    weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A published weight file; needs --space")
+    ] = None,
+    space: SpaceName = None,
+    genotype: GenotypeFile = None,
+    scale: Annotated[int | None, typer.Option(metavar="N", help="2, 3 or 4")] = None,
+    data: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=DIR", help="A benchmark set; repeatable")
+    ] = None,
+    lr: Annotated[
+        str | None, typer.Option(metavar="files|made", help="LR given, or made by bicubic")
+    ] = None,
+    protocol: Annotated[str | None, typer.Option(metavar="P", help="Default: basicsr")] = None,
+    save_images: Annotated[Path | None, typer.Option(metavar="DIR", help="Write SR here")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE")] = None,
+    device: Device = None,
+) -> None:
+    """Measure PSNR and SSIM of a model file, or of published weights, on benchmark sets."""
+    given: dict[str, Any] = {
+        "model": model,
+        "weights": weights,
+        "space": {"name": space, "scale": scale} if space else None,
+        "genotype": genotype,
+        "scale": scale,
+        "lr": lr,
+        "protocol": protocol,
+        "save_images": save_images,
+        "data": dict(_name_and_folder(item) for item in data) if data else None,
+        "device": device,
+    }
+    given = {key: value for key, value in given.items() if value is not None}
+    if opt:
+        options = load_options("test", opt, overrides or (), given)
+    else:
+        if overrides:
+            raise UserError(f"{overrides[0]}: key=value arguments go with -opt FILE")
+        options = check_options("test", given, "srnas test")
+    run(options, json_file)
+
+
+def _name_and_folder(item: str) -> tuple[str, str]:
+    name, equals, folder = item.partition("=")
+    if not (name and equals and folder):
+        raise UserError(f"--data {item}: write it as NAME=DIR")
+    return name, folder
+
+
+def run(options: TestOptions, json_file: Path | None = None) -> dict[str, Any]:
+    """Evaluate, print the table, write the JSON; returns what the JSON holds."""
+    from srnas.cli.tables import quality_table
+    from srnas.engine.test import test
+
+    result = test(options)
+    quality_table(result)
+    if json_file:
+        write_json(json_file, result)
+    return result

@@ -1,0 +1,42 @@
+"""`srnas upscale`: apply a model to images."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from srnas.cli.arguments import Device
+from srnas.errors import UserError
+
+
+def command(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Any image files")],
+    model: Annotated[Path, typer.Option("--model", metavar="FILE", help="A model.safetensors")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Writes NAME_xN.png here")],
+    tile: Annotated[
+        int | None, typer.Option(metavar="N", help="Work in NxN LR tiles, to bound memory")
+    ] = None,
+    overlap: Annotated[int, typer.Option(metavar="N", help="LR pixels that tiles share")] = 16,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files in DIR")] = False,
+    device: Device = None,
+) -> None:
+    """Enlarge images. Tiles change the result a little: attention sees one tile at a time."""
+    from srnas.data.images import read_rgb, write_rgb
+    from srnas.engine.distributed import choose_device
+    from srnas.engine.evaluate import NetworkUpscale
+    from srnas.engine.tiles import Tiled
+    from srnas.export.model_file import load_model
+
+    loaded = load_model(model)
+    upscale = NetworkUpscale(loaded.network, choose_device(device or "auto"))
+    if tile is not None:
+        upscale = Tiled(upscale, loaded.scale, tile, overlap)
+    targets = [out / f"{path.stem}_x{loaded.scale}.png" for path in images]
+    for target in targets:
+        if targets.count(target) > 1:
+            raise UserError(f"{target}: two of the images would be written there")
+        if target.exists() and not overwrite:
+            raise UserError(f"{target}: exists; give --overwrite to replace it")
+    for path, target in zip(images, targets, strict=True):
+        write_rgb(target, upscale(read_rgb(path)))
+        print(target)

@@ -1,0 +1,124 @@
+"""Random training patches, cut from decoded images on the device that trains."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from srnas.data.images import ImagePair
+from srnas.errors import UserError
+
+Batch = tuple[Tensor, Tensor]
+
+
+class PatchSampler:
+    """An endless iterator over batches of aligned random LR and HR patches.
+
+    All images are decoded once and kept as uint8 on the device. A batch is one gather per
+    resolution: image, corner and one of the eight flips and transpositions are drawn for each
+    patch, uniformly (images count equally, whatever their size).
+
+    pairs: the images. hr_patch: side of the HR patch in pixels, a multiple of `scale`.
+    rank, world: this process takes every world-th patch of the common batch, so that a run
+        sees the same data on any number of processes; `batch_size` is a multiple of world.
+
+    Yields (LR, HR): (B, 3, h, h) and (B, 3, hr_patch, hr_patch), float32 RGB in [0, 1], in
+    channels-last memory. Raises UserError if the patch does not fit the scale or an image.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[ImagePair],
+        scale: int,
+        hr_patch: int,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        if hr_patch % scale:
+            raise UserError(f"data.hr_patch: {hr_patch} is not a multiple of the scale {scale}")
+        if batch_size % world:
+            raise UserError(f"data.batch_size: {batch_size} is not a multiple of {world} processes")
+        self.batch_size = batch_size
+        self.mine = slice(rank, None, world)
+        self.device = device
+        self.generator = torch.Generator().manual_seed(seed)
+        side = hr_patch // scale
+        images = _decode(pairs, scale)
+        for pair, (lr, _) in zip(pairs, images, strict=True):
+            if min(lr.shape[:2]) < side:
+                raise UserError(
+                    f"{pair.hr}: {lr.shape[1] * scale}x{lr.shape[0] * scale} is smaller than "
+                    f"data.hr_patch {hr_patch}; remove the image or take smaller patches"
+                )
+        self.sizes = torch.tensor([lr.shape[:2] for lr, _ in images])
+        self.room = self.sizes - side + 1
+        self.levels = [
+            _Level([lr for lr, _ in images], side, 1, device),
+            _Level([hr for _, hr in images], hr_patch, scale, device),
+        ]
+
+    def __iter__(self) -> "PatchSampler":
+        return self
+
+    def __next__(self) -> Batch:
+        image = torch.randint(len(self.sizes), (self.batch_size,), generator=self.generator)
+        place = torch.rand(self.batch_size, 2, generator=self.generator, dtype=torch.float64)
+        turn = torch.randint(8, (self.batch_size,), generator=self.generator)
+        corner = (place * self.room[image]).long()
+        drawn = [t[self.mine].to(self.device) for t in (image, corner, turn)]
+        lr, hr = (level.cut(*drawn) for level in self.levels)
+        return lr, hr
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position in the stream of patches."""
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        self.generator.set_state(state["generator"])
+
+
+class _Level:
+    """The pixels of all images at one resolution, in one flat (pixels, 3) uint8 tensor."""
+
+    def __init__(
+        self, images: list[np.ndarray], side: int, scale: int, device: torch.device
+    ) -> None:
+        counts = torch.tensor([image.shape[0] * image.shape[1] for image in images])
+        self.start = (counts.cumsum(0) - counts).to(device)
+        self.width = torch.tensor([image.shape[1] for image in images]).to(device)
+        self.scale = scale
+        self.pixels = torch.empty(int(counts.sum()), 3, dtype=torch.uint8, device=device)
+        for image, start, count in zip(images, self.start.tolist(), counts.tolist(), strict=True):
+            self.pixels[start : start + count] = torch.from_numpy(image.reshape(-1, 3))
+        rows, columns = _dihedral(side)
+        self.rows, self.columns = rows.to(device), columns.to(device)
+
+    def cut(self, image: Tensor, corner: Tensor, turn: Tensor) -> Tensor:
+        """image, turn: (B,), corner: (B, 2) in LR pixels -> (B, 3, side, side) in [0, 1]."""
+        top, left = (self.scale * corner)[:, :, None, None].unbind(1)
+        row = top + self.rows[turn]
+        column = left + self.columns[turn]
+        at = self.start[image][:, None, None] + row * self.width[image][:, None, None] + column
+        return self.pixels[at].permute(0, 3, 1, 2).float() / 255
+
+
+def _dihedral(side: int) -> tuple[Tensor, Tensor]:
+    """(8, side, side) row and column numbers of a square's flips and transpositions."""
+    square = torch.arange(side * side).view(side, side)
+    turned = []
+    for base in (square, square.T):
+        turned += [base, base.flip(0), base.flip(1), base.flip(0, 1)]
+    index = torch.stack(turned)
+    return index // side, index % side
+
+
+def _decode(pairs: Sequence[ImagePair], scale: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    with ThreadPoolExecutor() as pool:  # OpenCV decodes outside Python's lock
+        return list(pool.map(lambda pair: pair.load(scale), pairs))

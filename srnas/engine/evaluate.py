@@ -1,0 +1,75 @@
+"""Apply a network, or bicubic, to data sets and measure PSNR and SSIM."""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from srnas.data.bicubic import resize_uint8
+from srnas.data.images import ImagePair, write_rgb
+from srnas.errors import UserError
+from srnas.metrics import Protocol
+
+Upscale = Callable[[np.ndarray], np.ndarray]
+
+
+class NetworkUpscale:
+    """A network as a function from LR to SR, both (H, W, 3) uint8 RGB."""
+
+    def __init__(self, network: nn.Module, device: torch.device) -> None:
+        self.network = network.to(device, memory_format=torch.channels_last)
+        self.device = device
+
+    @torch.inference_mode()
+    def __call__(self, lr: np.ndarray) -> np.ndarray:
+        """SR clipped to [0, 1], times 255, rounded. The network's mode is kept."""
+        training = self.network.training
+        self.network.eval()
+        x = torch.from_numpy(np.ascontiguousarray(lr)).to(self.device)
+        sr = self.network(x.permute(2, 0, 1)[None].float() / 255)[0]
+        self.network.train(training)
+        return (sr.float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+
+
+def bicubic(scale: int) -> Upscale:
+    """MATLAB's bicubic enlargement, the row that every table starts with."""
+    return lambda lr: resize_uint8(lr, scale)
+
+
+def evaluate(
+    upscale: Upscale,
+    pairs: Sequence[ImagePair],
+    scale: int,
+    protocol: Protocol,
+    save_to: Path | None = None,
+    on_image: Callable[[str], None] = lambda name: None,
+) -> dict[str, Any]:
+    """PSNR (dB) and SSIM of each image, and their means over the images.
+
+    save_to: a folder for the SR images, as NAME.png. on_image: called after each image.
+    Returns {"psnr", "ssim", "images": [{"name", "psnr", "ssim"}]}. UserError if an image is
+    too small for the protocol, or the network's output is not finite.
+    """
+    images = []
+    for pair in pairs:
+        lr, hr = pair.load(scale)
+        sr = upscale(lr)
+        try:
+            quality, similarity = protocol(sr, hr, scale)
+        except ValueError as error:
+            raise UserError(f"{pair.hr}: too small to evaluate ({error})") from error
+        if math.isnan(quality):
+            raise UserError(f"{pair.hr}: the network's output is not finite")
+        images.append({"name": pair.name, "psnr": quality, "ssim": similarity})
+        if save_to:
+            write_rgb(save_to / f"{pair.name}.png", sr)
+        on_image(pair.name)
+    return {
+        "psnr": float(np.mean([image["psnr"] for image in images])),
+        "ssim": float(np.mean([image["ssim"] for image in images])),
+        "images": images,
+    }

@@ -1,0 +1,73 @@
+"""A model on benchmark sets, with bicubic beside it."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+from srnas.choice import Genotype
+from srnas.cost import count_parameters
+from srnas.data.images import ImagePair, benchmark_pairs
+from srnas.data.packaged import packaged_pairs
+from srnas.engine.distributed import choose_device
+from srnas.engine.evaluate import NetworkUpscale, bicubic, evaluate
+from srnas.errors import UserError
+from srnas.export.model_file import Model, load_model, load_published
+from srnas.metrics import PROTOCOLS
+from srnas.options import TestOptions
+
+
+def test(options: TestOptions) -> dict[str, Any]:
+    """Evaluate the options' model on their sets.
+
+    A set is a folder (`benchmark_pairs`) or "packaged" for the packaged test photographs.
+    All images are checked to be there before the first is evaluated. Returns {"scale",
+    "protocol", "params", "results": [{"dataset", "lr_source", "psnr", "ssim", "bicubic":
+    {"psnr", "ssim"}, "images": [...]}]}.
+    """
+    sets = {
+        name: packaged_pairs("test")
+        if str(folder) == "packaged"
+        else benchmark_pairs(folder, options.scale, options.lr == "files")
+        for name, folder in options.data.items()
+    }
+    model = open_model(options)
+    if model.scale != options.scale:
+        raise UserError(f"the model enlarges x{model.scale}, but scale is {options.scale}")
+    upscale = NetworkUpscale(model.network, choose_device(options.device))
+    protocol = PROTOCOLS[options.protocol]
+    results = []
+    for name, pairs in sets.items():
+        folder = options.save_images / name if options.save_images else None
+        measured = evaluate(upscale, _shown(pairs, name), options.scale, protocol, folder)
+        plain = evaluate(bicubic(options.scale), pairs, options.scale, protocol)
+        results.append(
+            {
+                "dataset": name,
+                "lr_source": "files" if pairs[0].lr else "bicubic made from HR",
+                "psnr": measured["psnr"],
+                "ssim": measured["ssim"],
+                "bicubic": {"psnr": plain["psnr"], "ssim": plain["ssim"]},
+                "images": measured["images"],
+            }
+        )
+    return {
+        "scale": options.scale,
+        "protocol": options.protocol,
+        "params": count_parameters(model.network),
+        "genotype": model.genotype.choices,
+        "results": results,
+    }
+
+
+def open_model(options: TestOptions) -> Model:
+    """The model file, or the weights in their space."""
+    if options.model:
+        return load_model(options.model)
+    genotype = Genotype.load(options.genotype) if options.genotype else None
+    return load_published(options.weights, options.space, genotype)
+
+
+def _shown(pairs: list[ImagePair], name: str) -> Any:
+    console = Console(stderr=True)
+    return track(pairs, name, console=console, transient=True, disable=not console.is_terminal)

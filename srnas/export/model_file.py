@@ -1,0 +1,132 @@
+"""Model files: safetensors that carry what rebuilds their network; and published weights."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialize
+from torch import Tensor, nn
+
+from srnas.choice import Genotype
+from srnas.errors import UserError
+from srnas.files import load_tensors, write_atomic
+from srnas.options import Part
+from srnas.spaces import SPACES, derived_network, published_genotype
+
+FORMAT = "srnas-model"
+VERSION = "1"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A derived network with the space options and the genotype that it was built from."""
+
+    network: nn.Module
+    space: dict[str, Any]
+    genotype: Genotype
+    provenance: dict[str, Any]
+
+    @property
+    def scale(self) -> int:
+        """The factor it enlarges by."""
+        return self.space["scale"]
+
+
+def save_model(path: Path, model: Model) -> None:
+    """Write model.safetensors: weights, space, genotype and provenance, atomically."""
+    metadata = {
+        "format": FORMAT,
+        "version": VERSION,
+        "space": json.dumps(model.space),
+        "genotype": json.dumps(model.genotype.to_dict()),
+        "provenance": json.dumps(model.provenance),
+    }
+    tensors = {key: t.detach().cpu().contiguous() for key, t in model.network.state_dict().items()}
+    write_atomic(path, serialize(tensors, metadata))
+
+
+def load_model(path: Path) -> Model:
+    """Rebuild the network of a model file; UserError if it is not one, or broken."""
+    tensors, metadata = _read_safetensors(path)
+    if metadata.get("format") != FORMAT:
+        raise UserError(
+            f"{path}: not an srnas model file; for a foreign weight file use --weights with --space"
+        )
+    if metadata.get("version") != VERSION:
+        raise UserError(f"{path}: model version {metadata['version']}; this srnas reads {VERSION}")
+    try:
+        space, genotype, provenance = (
+            json.loads(metadata[key]) for key in ("space", "genotype", "provenance")
+        )
+    except (KeyError, json.JSONDecodeError) as error:
+        raise UserError(f"{path}: its description of the network is broken ({error})") from error
+    space = check_space(space, str(path))
+    genotype = Genotype.from_dict(genotype, str(path))
+    network = derived_network(space, genotype)
+    _load(network, tensors, path)
+    return Model(network.eval(), space, genotype, provenance)
+
+
+def load_published(path: Path, space: dict[str, Any], genotype: Genotype | None = None) -> Model:
+    """A weight file (state dict or safetensors) for a space's network.
+
+    Takes the authors' key names and ours, a state dict alone or under "params_ema", "params"
+    or "state_dict" (BasicSR's and others' checkpoints). genotype: default the space's
+    published network. UserError if the file belongs to another network.
+    """
+    genotype = genotype or published_genotype(space["name"])
+    network = derived_network(space, genotype)
+    state = _read_safetensors(path)[0] if Path(path).suffix == ".safetensors" else _read_state(path)
+    _load(network, SPACES[space["name"]].from_published(state), path)
+    return Model(network.eval(), space, genotype, {"weights": Path(path).name})
+
+
+def check_space(space: Any, where: str) -> dict[str, Any]:
+    """Check a space's options as YAML's are checked."""
+    try:
+        return Part(SPACES).check(space)
+    except ValueError as error:
+        raise UserError(f"{where}: space: {error}") from error
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    content = load_tensors(path)
+    for key in ("params_ema", "params", "state_dict"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not content:
+        raise UserError(f"{path}: holds no state dict")
+    foreign = next((k for k, v in content.items() if not torch.is_tensor(v)), None)
+    if foreign is not None:
+        raise UserError(f"{path}: {foreign!r} is not a tensor; expected a plain state dict")
+    return dict(content)
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: not a whole safetensors file ({error})") from error
+
+
+def _load(network: nn.Module, state: dict[str, Tensor], path: Path) -> None:
+    expected = network.state_dict()
+    missing = [key for key in expected if key not in state]
+    foreign = [key for key in state if key not in expected]
+    if missing or foreign:
+        told = [f"lacks {missing[0]}"] if missing else []
+        told += [f"has {foreign[0]}"] if foreign else []
+        raise UserError(f"{path}: weights of another network ({', '.join(told)})")
+    for key, tensor in state.items():
+        if tensor.shape != expected[key].shape:
+            raise UserError(
+                f"{path}: {key} is {tuple(tensor.shape)}, this network needs "
+                f"{tuple(expected[key].shape)}; check space, scale and genotype"
+            )
+    network.load_state_dict(state)
