@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
 from srnas.choice.genotype import Genotype
 from srnas.choice.mixed_op import MixedOp, Mixture, PartialMixedOp
@@ -20,7 +20,15 @@ from srnas.errors import UserError, did_you_mean
 
 
 class Primitive(Protocol):
-    """A candidate operation: how it is built and what it costs."""
+    """A candidate operation: how it is built and what it costs.
+
+    linear_size: if the operation is one linear convolution, the side of its dense kernel
+        (counted over dilation), and `as_kernel` gives that kernel; else 0.
+    dense: whether it is a dense convolution.
+    """
+
+    linear_size: int
+    dense: bool
 
     def build(
         self, in_channels: int, out_channels: int, stride: int = 1, affine: bool = True
@@ -29,6 +37,9 @@ class Primitive(Protocol):
 
     def macs_per_pixel(self, in_channels: int, out_channels: int) -> int:
         """Multiply-accumulates of its convolutions for one output pixel."""
+
+    def as_kernel(self, module: nn.Module) -> tuple[Tensor, Tensor]:
+        """(C_out, C_in, linear_size, linear_size) kernel and (C_out,) bias of what it built."""
 
 
 Candidates = Mapping[str, Primitive]
@@ -51,11 +62,15 @@ class Relaxed:
         (PC-DARTS, SAC).
     affine: whether the candidates' BatchNorm has scale and shift. Off by default, as in all
         of the DARTS family: a scale could undo what alpha says.
+    merge: see `MixedOp`.
     """
 
-    def __init__(self, partial_channels: int = 1, affine: bool = False) -> None:
+    def __init__(
+        self, partial_channels: int = 1, affine: bool = False, merge: bool = True
+    ) -> None:
         self.partial_channels = partial_channels
         self.affine = affine
+        self.merge = merge
         self.positions: dict[str, Position] = {}
         self.mixture = Mixture()
 
@@ -71,7 +86,7 @@ class Relaxed:
         position = Position(label, candidates, in_channels, out_channels)
         known = self.positions.setdefault(label, position)
         assert known == position, f"label {label!r} is asked for with two different choices"
-        shape = (candidates, in_channels, out_channels, stride, self.affine)
+        shape = (candidates, in_channels, out_channels, stride, self.affine, self.merge)
         if self.partial_channels == 1:
             return MixedOp(self.mixture, label, *shape)
         return PartialMixedOp(self.mixture, label, *shape, divisor=self.partial_channels)

@@ -1,6 +1,10 @@
 """Mixtures of candidate operations: all channels (DARTS), or a part of them (PC-DARTS)."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -17,21 +21,31 @@ class Mixture:
 
 
 class MixedOp(nn.Module):
-    """The weighted sum of all candidates' outputs, o(x) = sum_i w_i o_i(x) (DARTS, Eq. 2)."""
+    """The weighted sum of all candidates' outputs, o(x) = sum_i w_i o_i(x) (DARTS, Eq. 2).
+
+    Candidates that are one linear convolution (dense, or depthwise and pointwise without a
+    nonlinearity between them) are not run one by one: their kernels are summed with their
+    weights, and one convolution with the sum is run. It is the same function with the same
+    gradients, for a fraction of the time and memory. merge=False runs each by itself.
+    """
 
     def __init__(
         self,
         mixture: Mixture,
         label: str,
-        candidates: dict,
+        candidates: Mapping[str, Any],
         in_channels: int,
         out_channels: int,
         stride: int,
         affine: bool,
+        merge: bool = True,
     ) -> None:
         super().__init__()
         self.mixture = mixture
         self.label = label
+        self.stride = stride
+        self.primitives = dict(candidates)
+        self.merged, self.merged_size = _mergeable(candidates) if merge else ([], 0)
         self.candidates = nn.ModuleDict(
             {
                 name: primitive.build(in_channels, out_channels, stride, affine)
@@ -41,8 +55,40 @@ class MixedOp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, C_in, H, W) -> (B, C_out, H/stride, W/stride)."""
-        weights = self.mixture.weights[self.label].unbind()
-        return sum(w * op(x) for w, op in zip(weights, self.candidates.values(), strict=True))
+        weights = dict(
+            zip(self.candidates, self.mixture.weights[self.label].unbind(), strict=True)
+        )
+        outputs = [
+            weights[name] * op(x)
+            for name, op in self.candidates.items()
+            if name not in self.merged
+        ]
+        if self.merged:
+            kernel, bias = self._merged_kernel(weights)
+            outputs.append(
+                F.conv2d(x, kernel, bias, stride=self.stride, padding=self.merged_size // 2)
+            )
+        return sum(outputs)
+
+    def _merged_kernel(self, weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        kernels, biases = [], []
+        for name in self.merged:
+            kernel, bias = self.primitives[name].as_kernel(self.candidates[name])
+            margin = (self.merged_size - kernel.shape[-1]) // 2
+            kernels.append(F.pad(weights[name] * kernel, (margin,) * 4))
+            biases.append(weights[name] * bias)
+        return sum(kernels), sum(biases)
+
+
+def _mergeable(candidates: Mapping[str, Any]) -> tuple[list[str], int]:
+    """The candidates worth summing into one kernel, and that kernel's size.
+
+    Those that fit inside the largest dense one: then the sum costs what that one costs.
+    """
+    linear = {name: p for name, p in candidates.items() if p.linear_size}
+    size = max((p.linear_size for p in linear.values() if p.dense), default=0)
+    merged = [name for name, p in linear.items() if p.linear_size <= size]
+    return (merged, size) if len(merged) > 1 else ([], 0)
 
 
 class PartialMixedOp(nn.Module):
@@ -60,11 +106,12 @@ class PartialMixedOp(nn.Module):
         self,
         mixture: Mixture,
         label: str,
-        candidates: dict,
+        candidates: Mapping[str, Any],
         in_channels: int,
         out_channels: int,
         stride: int,
         affine: bool,
+        merge: bool,
         divisor: int,
     ) -> None:
         super().__init__()
@@ -76,7 +123,9 @@ class PartialMixedOp(nn.Module):
         self.divisor = divisor
         self.active = in_channels // divisor
         out_active = out_channels // divisor
-        self.mixed = MixedOp(mixture, label, candidates, self.active, out_active, stride, affine)
+        self.mixed = MixedOp(
+            mixture, label, candidates, self.active, out_active, stride, affine, merge
+        )
         self.bypass: nn.Module = nn.Identity()
         if in_channels != out_channels or stride != 1:
             self.bypass = nn.Conv2d(
@@ -87,9 +136,4 @@ class PartialMixedOp(nn.Module):
         """x: (B, C_in, H, W) -> (B, C_out, H/stride, W/stride)."""
         searched = self.mixed(x[:, : self.active])
         passed = self.bypass(x[:, self.active :])
-        return channel_shuffle(torch.cat((searched, passed), dim=1), self.divisor)
-
-
-def channel_shuffle(x: Tensor, groups: int) -> Tensor:
-    """Interleave the `groups` groups of channels: (B, K*c, H, W) -> the same, permuted."""
-    return x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
+        return F.channel_shuffle(torch.cat((searched, passed), dim=1), self.divisor)

@@ -17,7 +17,7 @@ class Supernet(nn.Module):
 
     build: `build(choose) -> nn.Module`, the space's constructor with its options bound.
     space: the space's name, for genotypes.
-    partial_channels, affine: see `Relaxed`.
+    partial_channels, affine, merge: see `Relaxed`.
     alpha_std: alphas start at alpha_std * N(0, 1) (DARTS: 1e-3).
 
     Attributes:
@@ -32,10 +32,11 @@ class Supernet(nn.Module):
         relaxation: Any = None,
         partial_channels: int = 1,
         affine: bool = False,
+        merge: bool = True,
         alpha_std: float = 1e-3,
     ) -> None:
         super().__init__()
-        choose = Relaxed(partial_channels, affine)
+        choose = Relaxed(partial_channels, affine, merge)
         self.space = space
         self.network = build(choose)
         self.positions: dict[str, Position] = choose.positions

@@ -95,7 +95,7 @@ def build_supernet(options: SearchOptions) -> Supernet:
         RELAXATIONS.build(options.relaxation),
         options.partial_channels,
         options.affine,
-        options.alpha_std,
+        alpha_std=options.alpha_std,
     )
 
 

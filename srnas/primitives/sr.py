@@ -9,7 +9,7 @@ sizes exactly.
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from srnas.registry import Registry
 
@@ -45,6 +45,34 @@ class SRConv:
         if self.norm:
             layers.append(("bn", nn.BatchNorm2d(out_channels, affine=affine)))
         return nn.Sequential(OrderedDict(layers)) if len(layers) > 1 else layers[0][1]
+
+    @property
+    def dense(self) -> bool:
+        """Whether it is a dense convolution."""
+        return not self.separable
+
+    @property
+    def linear_size(self) -> int:
+        """The side of its kernel over dilation, if it is one linear convolution, else 0."""
+        return 0 if self.norm else self.dilation * (self.kernel_size - 1) + 1
+
+    def as_kernel(self, module: nn.Module) -> tuple[Tensor, Tensor]:
+        """The dense kernel and bias of a module it built; only without BatchNorm.
+
+        Depthwise then pointwise: W[o, i] = P[o, i] D[i] and b = P b_D + b_P. Zero padding
+        comes before both, so this holds at the borders too.
+        """
+        assert self.linear_size, self
+        if self.dense:
+            return module.weight, module.bias
+        mix = module.pointwise.weight
+        kernel = mix * module.depthwise.weight.transpose(0, 1)
+        bias = mix[:, :, 0, 0] @ module.depthwise.bias + module.pointwise.bias
+        if self.dilation > 1:
+            spread = kernel.new_zeros(*kernel.shape[:2], self.linear_size, self.linear_size)
+            spread[:, :, :: self.dilation, :: self.dilation] = kernel
+            kernel = spread
+        return kernel, bias
 
     def macs_per_pixel(self, in_channels: int, out_channels: int) -> int:
         """Of the convolutions alone: a BN variant costs what its plain form costs."""

@@ -1,0 +1,103 @@
+"""Options: strict, typed, and answered with the path and the nearest right name."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from srnas.errors import UserError
+from srnas.options import OPTIONS, check_options, dump_options, load_options
+from tests.conftest import ROOT, search_options, write_options
+
+FILES = sorted((ROOT / "options").rglob("*.yml"))
+
+
+@pytest.fixture
+def options(tmp_path):
+    return search_options(tmp_path, tmp_path / "photos")
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("epoch=3", r"unknown key 'epoch'; did you mean 'epochs'"),
+        ("data.batchsize=3", r"data: unknown key 'batchsize'; did you mean 'batch_size'"),
+        ("space.num_feats=8", r"space: unknown key 'num_feats'; did you mean 'num_feat'"),
+        ("space.name=imnd", r"space: no space is named 'imnd'; did you mean 'imdn'"),
+        ("space.num_feat=10", r"space\.num_feat: .*multiple of 4"),
+        ("space.scale=5", r"space\.scale: .*2, 3 or 4"),
+        ("epochs=many", r"epochs: .*integer.*'many'"),
+        ("seed=1.5", r"seed: .*integer"),
+        ("regularizers.0.term.mu=-1", r"regularizers\.0\.term\.mu: .*greater than or equal to 0"),
+        ("regularizers.0.term.reduces=1", r"0\.term: unknown key 'reduces'; did you mean 'reduce'"),
+        ("regularizers.0.weight.name=linaer", r"regularizers\.0\.weight: .*'linaer'.*'linear'"),
+        ("regularizers.9.weight=1", r"'9' is not one of 0-1"),
+        ("update.objective=val", r"update\.objective: .*'mixed' or 'val_only'"),
+        ("data.train.packaged=train", r"data\.train: give either hr"),
+        ("name=a/b", r"must be letters"),
+        ("weight_optimizer.lr=.nan", r"weight_optimizer\.lr\.value: .*finite"),
+        ("epochs", r"write it as key\.path=value"),
+    ],
+)
+def test_a_mistake_is_told_with_its_path_and_the_nearest_name(tmp_path, options, override, told):
+    file = write_options(tmp_path / "o.yml", options)
+    with pytest.raises(UserError, match=told):
+        load_options("search", file, [override])
+
+
+def test_a_missing_key_is_named(options):
+    del options["epochs"]
+    with pytest.raises(UserError, match=r"here: epochs: is missing"):
+        check_options("search", options, "here")
+
+
+def test_broken_yaml_is_told_with_its_line(tmp_path):
+    (tmp_path / "o.yml").write_text("name: x\nspace: {name: imdn\nepochs: 3\n")
+    with pytest.raises(UserError, match=r"o\.yml: line 3"):
+        load_options("search", tmp_path / "o.yml")
+
+
+def test_yaml_with_a_python_object_is_refused(tmp_path):
+    (tmp_path / "o.yml").write_text("name: !!python/object/apply:os.getcwd []\n")
+    with pytest.raises(UserError, match="could not determine a constructor"):
+        load_options("search", tmp_path / "o.yml")
+
+
+def test_overrides_and_exponents_without_a_point_are_numbers(tmp_path, options):
+    # PyYAML reads 1e-4 as a string
+    file = write_options(tmp_path / "o.yml", options)
+    overrides = ["weight_optimizer.lr=1e-4", "space.num_feat=16", "regularizers.1.term.cost=true_io"]
+    read = load_options("search", file, overrides)
+    assert read.weight_optimizer.lr == {"name": "constant", "value": 1e-4}
+    assert read.space["num_feat"] == 16
+    assert read.regularizers[1].term["cost"] == "true_io"
+
+
+def test_resolved_options_read_back_the_same(tmp_path, options):
+    read = load_options("search", write_options(tmp_path / "o.yml", options))
+    (tmp_path / "dump.yml").write_text(dump_options(read))
+    assert load_options("search", tmp_path / "dump.yml") == read
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f"{f.parent.name}/{f.stem}")
+def test_every_shipped_options_file_is_valid(file):
+    kind = file.parent.name
+    assert kind in OPTIONS
+    load_options(kind, file)
+
+
+def test_the_schema_accepts_shipped_files_and_refuses_a_misspelt_key(tmp_path):
+    jsonschema = pytest.importorskip("jsonschema")
+    printed = subprocess.run(
+        [sys.executable, "-m", "srnas", "schema", "search"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    validator = jsonschema.Draft202012Validator(json.loads(printed.stdout))
+    for file in FILES:
+        if file.parent.name == "search":
+            content = yaml.safe_load(file.read_text())
+            validator.validate(content)
+            assert not validator.is_valid({**content, "epoch": 1})
+            assert not validator.is_valid({**content, "space": {"name": "imdn", "num_feats": 3}})
