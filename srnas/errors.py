@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable
 
 
-class UserError(Exception):
+class UserError(ValueError):
     """A mistake of the user's, told in one line: what, where, what to do.
 
     The command line prints it without a traceback and exits with code 2.

@@ -39,7 +39,9 @@ Count = Annotated[int, Ge(0)]
 class Strict(BaseModel):
     """A mapping that takes its own keys only; another key is answered with the nearest."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -58,11 +60,15 @@ class Part:
     """Annotation of an option that names a registered part: `Annotated[dict, Part(SPACES)]`.
 
     Accepts NAME or {"name": NAME, option: value, ...}; the value is always the latter with
-    every option filled in. number_is: the part that a bare number stands for, as its `value`.
+    every option filled in. default: the name that options without one belong to. number_is:
+    the part that a bare number stands for, as its `value`.
     """
 
-    def __init__(self, registry: Registry, number_is: str | None = None) -> None:
+    def __init__(
+        self, registry: Registry, default: str | None = None, number_is: str | None = None
+    ) -> None:
         self.registry = registry
+        self.default = default
         self.number_is = number_is
 
     def check(self, value: Any) -> dict[str, Any]:
@@ -73,6 +79,8 @@ class Part:
             value = {"name": self.number_is, "value": value}  # PyYAML reads 1e-4 as a string
         elif isinstance(value, str):
             value = {"name": value}
+        elif isinstance(value, dict) and self.default:
+            value = {"name": self.default, **value}
         kind = self.registry.kind
         if not isinstance(value, dict) or not isinstance(value.get("name"), str):
             raise PydanticCustomError(
@@ -98,7 +106,10 @@ class Part:
     def model(self, name: str) -> type[Strict]:
         """The pydantic model of one part's options, from its signature."""
         fields: dict[str, Any] = {
-            key: (parameter.annotation, ... if parameter.default is parameter.empty else parameter.default)
+            key: (
+                parameter.annotation,
+                ... if parameter.default is parameter.empty else parameter.default,
+            )
             for key, parameter in self.registry.options_of(name).items()
         }
         return create_model(f"{name}_options", __base__=Strict, **fields)
@@ -113,7 +124,8 @@ class Part:
         for name in self.registry:
             part = self.model(name).model_json_schema()
             part["properties"] = {"name": {"const": name}, **part.get("properties", {})}
-            part["required"] = ["name", *part.get("required", [])]
+            named = [] if name == self.default else ["name"]
+            part["required"] = [*named, *part.get("required", [])]
             part.pop("title", None)
             choices.append(part)
         return {"anyOf": choices}
@@ -167,7 +179,9 @@ class RunOptions(Strict):
     def _plain_name(self) -> "RunOptions":
         if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", self.name):
             raise PydanticCustomError(
-                "name", "name: {name} must be letters, digits, '.', '_', '-'", {"name": repr(self.name)}
+                "name",
+                "name: {name} must be letters, digits, '.', '_', '-'",
+                {"name": repr(self.name)},
             )
         return self
 
@@ -194,10 +208,7 @@ class SearchOptions(RunOptions):
     """`srnas search`."""
 
     space: Annotated[dict[str, Any], Part(SPACES)]
-    relaxation: Annotated[dict[str, Any], Part(RELAXATIONS)] = {
-        "name": "softmax",
-        "temperature": 1.0,
-    }
+    relaxation: Annotated[dict[str, Any], Part(RELAXATIONS, default="softmax")] = {}
     partial_channels: PositiveInt = 1
     affine: bool = False
     alpha_std: Annotated[float, Ge(0)] = 1e-3
@@ -206,12 +217,8 @@ class SearchOptions(RunOptions):
     steps_per_epoch: PositiveInt
     warmup_epochs: Count = 0
     stop_after_stable_epochs: PositiveInt | None = None
-    update: Annotated[dict[str, Any], Part(UPDATES)] = {
-        "name": "alternate",
-        "order": "weights_first",
-        "objective": "mixed",
-    }
-    loss: Annotated[dict[str, Any], Part(LOSSES)] = {"name": "l1"}
+    update: Annotated[dict[str, Any], Part(UPDATES, default="alternate")] = {}
+    loss: Annotated[dict[str, Any], Part(LOSSES, default="l1")] = {}
     weight_optimizer: AdamOptions
     alpha_optimizer: AdamOptions
     clip_grad_norm: Annotated[float, Gt(0)] | None = None
@@ -240,7 +247,7 @@ class TrainOptions(RunOptions):
     genotype: Path | None = None
     data: TrainData = TrainData()
     steps: PositiveInt
-    loss: Annotated[dict[str, Any], Part(LOSSES)] = {"name": "l1"}
+    loss: Annotated[dict[str, Any], Part(LOSSES, default="l1")] = {}
     optimizer: AdamOptions
     clip_grad_norm: Annotated[float, Gt(0)] | None = None
     ema: Annotated[float, Interval(ge=0, lt=1)] = 0.999

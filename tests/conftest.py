@@ -15,6 +15,9 @@ from srnas.data.packaged import packaged_pairs
 
 ROOT = Path(__file__).parents[1]
 torch.set_num_threads(1)
+needs_basicsr = pytest.mark.skipif(
+    sys.version_info >= (3, 13), reason="BasicSR does not build on Python 3.13"
+)
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,10 @@ class Malicious:
 
 def test_a_pickle_with_code_is_refused_and_not_executed(tmp_path):
     target = tmp_path / "executed"
-    for name, write in (("a.pth", torch.save), ("b.pth", lambda o, p: p.write_bytes(pickle.dumps(o)))):
+    for name, write in (
+        ("a.pth", torch.save),
+        ("b.pth", lambda o, p: p.write_bytes(pickle.dumps(o))),
+    ):
         write({"weight": Malicious(target)}, tmp_path / name)
         with pytest.raises(UserError, match=r"could execute code"):
             load_tensors(tmp_path / name)

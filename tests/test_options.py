@@ -68,7 +68,11 @@ def test_yaml_with_a_python_object_is_refused(tmp_path):
 def test_overrides_and_exponents_without_a_point_are_numbers(tmp_path, options):
     # PyYAML reads 1e-4 as a string
     file = write_options(tmp_path / "o.yml", options)
-    overrides = ["weight_optimizer.lr=1e-4", "space.num_feat=16", "regularizers.1.term.cost=true_io"]
+    overrides = [
+        "weight_optimizer.lr=1e-4",
+        "space.num_feat=16",
+        "regularizers.1.term.cost=true_io",
+    ]
     read = load_options("search", file, overrides)
     assert read.weight_optimizer.lr == {"name": "constant", "value": 1e-4}
     assert read.space["num_feat"] == 16

@@ -39,14 +39,10 @@ def test_multistep_is_torchs_multistep():
 def test_one_cycle_is_torchs_one_cycle():
     # torch puts the peak at step rise * total - 1 and the end at step total - 1
     total, rise = STEPS, 10
-    expected = by_torch(
-        lambda o: torch_schedules.OneCycleLR(o, 0.1, total, pct_start=rise / total)
-    )
+    expected = by_torch(lambda o: torch_schedules.OneCycleLR(o, 0.1, total, pct_start=rise / total))
     schedule = build_schedule({"name": "one_cycle", "peak": 0.1, "rise": 0.25})
     rising = [schedule(0.25 * step / (rise - 1)) for step in range(rise)]
-    falling = [
-        schedule(0.25 + 0.75 * step / (total - rise)) for step in range(1, total - rise + 1)
-    ]
+    falling = [schedule(0.25 + 0.75 * step / (total - rise)) for step in range(1, total - rise + 1)]
     assert rising + falling == pytest.approx(expected, rel=1e-6)
 
 

@@ -65,9 +65,7 @@ class Relaxed:
     merge: see `MixedOp`.
     """
 
-    def __init__(
-        self, partial_channels: int = 1, affine: bool = False, merge: bool = True
-    ) -> None:
+    def __init__(self, partial_channels: int = 1, affine: bool = False, merge: bool = True) -> None:
         self.partial_channels = partial_channels
         self.affine = affine
         self.merge = merge
@@ -82,7 +80,7 @@ class Relaxed:
         out_channels: int,
         stride: int = 1,
     ) -> nn.Module:
-        """A mixture of the candidates. Channels must be divisible by K (ValueError)."""
+        """A mixture of the candidates. Channels must be divisible by K (UserError)."""
         position = Position(label, candidates, in_channels, out_channels)
         known = self.positions.setdefault(label, position)
         assert known == position, f"label {label!r} is asked for with two different choices"

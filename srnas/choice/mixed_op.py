@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from srnas.errors import UserError
+
 
 class Mixture:
     """Holds, during one forward pass of the supernet, each label's candidate weights.
@@ -55,13 +57,9 @@ class MixedOp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, C_in, H, W) -> (B, C_out, H/stride, W/stride)."""
-        weights = dict(
-            zip(self.candidates, self.mixture.weights[self.label].unbind(), strict=True)
-        )
+        weights = dict(zip(self.candidates, self.mixture.weights[self.label].unbind(), strict=True))
         outputs = [
-            weights[name] * op(x)
-            for name, op in self.candidates.items()
-            if name not in self.merged
+            weights[name] * op(x) for name, op in self.candidates.items() if name not in self.merged
         ]
         if self.merged:
             kernel, bias = self._merged_kernel(weights)
@@ -99,7 +97,7 @@ class PartialMixedOp(nn.Module):
     stride is 1, the bypass is the identity and has no parameters; elsewhere (two of IMDN's
     four positions change channels) one 1x1 convolution, which is not searched, maps the rest.
 
-    Raises ValueError if `divisor` (K) does not divide both channel counts.
+    Raises UserError if `divisor` (K) does not divide both channel counts.
     """
 
     def __init__(
@@ -116,7 +114,7 @@ class PartialMixedOp(nn.Module):
     ) -> None:
         super().__init__()
         if in_channels % divisor or out_channels % divisor:
-            raise ValueError(
+            raise UserError(
                 f"partial_channels: {divisor} does not divide the {in_channels} -> "
                 f"{out_channels} channels of position {label!r}"
             )

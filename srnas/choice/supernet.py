@@ -81,9 +81,7 @@ class Supernet(nn.Module):
 
     def probabilities(self) -> dict[str, Tensor]:
         """label -> (N,) weights that sum to 1, without sampling; they carry gradients."""
-        return {
-            label: self.relaxation.probabilities(alpha) for label, alpha in self.alphas.items()
-        }
+        return {label: self.relaxation.probabilities(alpha) for label, alpha in self.alphas.items()}
 
     def genotype(self, provenance: dict[str, Any] | None = None) -> Genotype:
         """The strongest candidate of every position; of equal ones, the first."""
@@ -130,4 +128,3 @@ class Supernet(nn.Module):
             prefix = f"{owner}.candidates.{genotype.choices[mixed[owner].label]}."
             if key.startswith(prefix):
                 yield f"{owner}.{key.removeprefix(prefix)}", tensor
-

@@ -12,7 +12,7 @@ EXIT_INTERRUPTED = 130
 
 def build_app() -> typer.Typer:
     """All commands."""
-    from srnas.cli import (  # noqa: I001
+    from srnas.cli import (
         check,
         demo,
         doctor,

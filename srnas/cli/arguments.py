@@ -50,7 +50,7 @@ def genotype_space(genotype: Genotype, scale: int) -> dict[str, Any]:
 
 
 def parse_size(size: str) -> tuple[int, int]:
-    """"WxH" -> (W, H); UserError for anything else."""
+    """ "WxH" -> (W, H); UserError for anything else."""
     width, _, height = size.lower().partition("x")
     if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
         raise UserError(f"--input {size}: write it as WIDTHxHEIGHT, such as 640x360")

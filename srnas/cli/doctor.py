@@ -5,7 +5,14 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 PACKAGES = {
-    "required": ["torch", "torchvision", "opencv-python", "scikit-image", "pydantic", "safetensors"],
+    "required": [
+        "torch",
+        "torchvision",
+        "opencv-python",
+        "scikit-image",
+        "pydantic",
+        "safetensors",
+    ],
     "basicsr": ["basicsr"],
     "export": ["onnx", "onnxscript", "onnxruntime"],
     "test": ["pytest"],

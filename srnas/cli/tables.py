@@ -14,7 +14,9 @@ def quality_table(result: dict[str, Any]) -> None:
     for one in result["results"]:
         made = "" if one["lr_source"] == "files" else " (LR made)"
         table.add_column(f"{one['dataset']}{made}\nPSNR / SSIM", justify="right")
-    bicubic = [f"{r['bicubic']['psnr']:.3f} / {r['bicubic']['ssim']:.4f}" for r in result["results"]]
+    bicubic = [
+        f"{r['bicubic']['psnr']:.3f} / {r['bicubic']['ssim']:.4f}" for r in result["results"]
+    ]
     model = [f"{r['psnr']:.3f} / {r['ssim']:.4f}" for r in result["results"]]
     table.add_row("bicubic", "", *bicubic)
     choices = "\n".join(f"{label}: {choice}" for label, choice in result["genotype"].items())

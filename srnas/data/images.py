@@ -143,7 +143,10 @@ def _is_truncated(data: bytes) -> bool:
 def _png_is_whole(data: bytes) -> bool:
     offset = 8
     while offset + 12 <= len(data):
-        length, kind = int.from_bytes(data[offset : offset + 4], "big"), data[offset + 4 : offset + 8]
+        length, kind = (
+            int.from_bytes(data[offset : offset + 4], "big"),
+            data[offset + 4 : offset + 8],
+        )
         offset += 12 + length
         if kind == b"IEND":
             return offset <= len(data)

@@ -48,7 +48,10 @@ def start(device: str = "auto", threads: int | None = None) -> Place:
 
 
 def choose_device(device: str) -> torch.device:
-    """"auto" is CUDA where there is one, else the CPU; UserError for a device that is not there."""
+    """The device of a name; `auto` is CUDA where there is one, else the CPU.
+
+    UserError for a device that is not there.
+    """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

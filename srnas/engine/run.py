@@ -31,7 +31,7 @@ FREE_ON_RESUME = frozenset(
 LOGS = ("metrics.jsonl", "alphas.jsonl")
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818  (not an error)
     """The user asked a run to stop; its state is saved."""
 
 

@@ -6,7 +6,7 @@
 import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -118,9 +118,7 @@ class Search:
         self.weight_lr = build_schedule(options.weight_optimizer.lr)
         self.alpha_lr = build_schedule(options.alpha_optimizer.lr)
         self.terms = [
-            Term(
-                r.term["name"], REGULARIZERS.build(r.term), build_schedule(r.weight), r.update
-            )
+            Term(r.term["name"], REGULARIZERS.build(r.term), build_schedule(r.weight), r.update)
             for r in options.regularizers
         ]
         self.term_weights: list[float] = []
@@ -251,7 +249,7 @@ def _close_epoch(
         values = {f"val_{name}": value for name, value in quality.items()}
         run.log("metrics.jsonl", {"step": done, "epoch": epoch, **values})
     provenance = {
-        "options": options.model_dump(mode="json", exclude={"device", "threads"}),
+        "options": options.model_dump(mode="json", exclude={"device", "threads", "experiments"}),
         "seed": options.seed,
         "step": done,
         "versions": versions(),

@@ -152,5 +152,7 @@ def _prefix(quality: dict[str, float]) -> dict[str, float]:
 
 
 def _summary(loss: float, notes: Any) -> str:
-    best = f"  val PSNR {notes.best_psnr:.3f} dB (step {notes.best_step})" if notes.best_step else ""
+    best = (
+        f"  val PSNR {notes.best_psnr:.3f} dB (step {notes.best_step})" if notes.best_step else ""
+    )
     return f"loss {loss:.5f}{best}"

@@ -17,7 +17,7 @@ from srnas.options import Part
 from srnas.spaces import SPACES, derived_network, published_genotype
 
 FORMAT = "srnas-model"
-VERSION = "1"
+VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,16 @@ class Model:
 
 def save_model(path: Path, model: Model) -> None:
     """Write model.safetensors: weights, space, genotype and provenance, atomically."""
-    metadata = {
+    description = {
         "format": FORMAT,
         "version": VERSION,
-        "space": json.dumps(model.space),
-        "genotype": json.dumps(model.genotype.to_dict()),
-        "provenance": json.dumps(model.provenance),
+        "space": model.space,
+        "genotype": model.genotype.to_dict(),
+        "provenance": model.provenance,
     }
+    # One entry: safetensors writes several in random order, and equal models in equal bytes
+    # are worth having.
+    metadata = {FORMAT: json.dumps(description)}
     tensors = {key: t.detach().cpu().contiguous() for key, t in model.network.state_dict().items()}
     write_atomic(path, serialize(tensors, metadata))
 
@@ -51,18 +54,20 @@ def save_model(path: Path, model: Model) -> None:
 def load_model(path: Path) -> Model:
     """Rebuild the network of a model file; UserError if it is not one, or broken."""
     tensors, metadata = _read_safetensors(path)
-    if metadata.get("format") != FORMAT:
+    if FORMAT not in metadata:
         raise UserError(
             f"{path}: not an srnas model file; for a foreign weight file use --weights with --space"
         )
-    if metadata.get("version") != VERSION:
-        raise UserError(f"{path}: model version {metadata['version']}; this srnas reads {VERSION}")
     try:
+        description = json.loads(metadata[FORMAT])
+        version = description["version"]
         space, genotype, provenance = (
-            json.loads(metadata[key]) for key in ("space", "genotype", "provenance")
+            description[key] for key in ("space", "genotype", "provenance")
         )
-    except (KeyError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise UserError(f"{path}: its description of the network is broken ({error})") from error
+    if version != VERSION:
+        raise UserError(f"{path}: model version {version}; this srnas reads {VERSION}")
     space = check_space(space, str(path))
     genotype = Genotype.from_dict(genotype, str(path))
     network = derived_network(space, genotype)

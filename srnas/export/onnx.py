@@ -4,6 +4,7 @@ import copy
 import logging
 import tempfile
 import warnings
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -62,13 +63,13 @@ def export_onnx(model: Model, path: Path, overwrite: bool = False) -> dict[str, 
 
 
 def fold_batchnorm(network: nn.Module) -> nn.Module:
-    """A copy in evaluation mode in which each BatchNorm is merged into the convolution before it."""
+    """A copy in evaluation mode, each BatchNorm merged into the convolution before it."""
     folded = copy.deepcopy(network).eval()
     for module in folded.modules():
         if not isinstance(module, nn.Sequential):
             continue
         names = list(module._modules)
-        for before, name in zip(names, names[1:], strict=False):
+        for before, name in pairwise(names):
             pair = module._modules[before], module._modules[name]
             if isinstance(pair[0], nn.Conv2d) and isinstance(pair[1], nn.BatchNorm2d):
                 module._modules[before] = fuse_conv_bn_eval(*pair)

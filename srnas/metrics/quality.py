@@ -1,7 +1,6 @@
 """PSNR, SSIM and luma as pure functions on numpy arrays."""
 
 import numpy as np
-from skimage.metrics import structural_similarity
 
 MATLAB_LUMA = np.array([65.481, 128.553, 24.966]) / 255
 SSIM_WINDOW = 11
@@ -26,6 +25,8 @@ def ssim(a: np.ndarray, b: np.ndarray) -> float:
     """
     if min(a.shape) < SSIM_WINDOW:
         raise ValueError(f"SSIM needs {SSIM_WINDOW}x{SSIM_WINDOW} pixels, got {a.shape}")
+    from skimage.metrics import structural_similarity  # slow to import, and seldom needed
+
     return float(
         structural_similarity(
             a.astype(np.float64),

@@ -80,7 +80,9 @@ def _alphas(rows: list[dict[str, Any]]) -> str:
         steps = [row["step"] for row in rows]
         for index, curve in enumerate(curves):
             name = names[label][index] if label in names else str(index)
-            axes.plot(steps, curve, label=name, color=f"C{index % 10}", ls="-" if index < 10 else "--")
+            axes.plot(
+                steps, curve, label=name, color=f"C{index % 10}", ls="-" if index < 10 else "--"
+            )
         axes.set_title(label, loc="left", fontsize=10)
         axes.grid(alpha=0.3)
         axes.legend(fontsize=6, ncols=2, loc="center left", bbox_to_anchor=(1, 0.5))

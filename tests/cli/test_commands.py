@@ -1,0 +1,233 @@
+"""The command line as its users meet it: in processes of its own."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from srnas.data.bicubic import resize_uint8
+from srnas.data.images import read_rgb, write_rgb
+from srnas.export.model_file import Model, check_space, save_model
+from srnas.files import load_tensors
+from srnas.spaces import derived_network, published_genotype
+from tests.conftest import search_options, srnas, train_options, write_options
+from tests.test_files import Malicious
+
+
+def refused(result, *told):
+    """One clear line, exit code 2, no traceback."""
+    assert result.returncode == 2, (result.stdout, result.stderr)
+    assert result.stderr.startswith("error: ")
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    for part in told:
+        assert part in result.stderr, result.stderr
+    return True
+
+
+@pytest.fixture
+def model_file(tmp_path):
+    torch.manual_seed(0)
+    space = check_space({"name": "imdn", "scale": 2, "num_feat": 8, "num_block": 1}, "test")
+    genotype = published_genotype("imdn")
+    path = tmp_path / "model.safetensors"
+    save_model(path, Model(derived_network(space, genotype), space, genotype, {}))
+    return path
+
+
+def test_a_misspelt_key(tmp_path, photo_folder):
+    options = search_options(tmp_path, photo_folder)
+    options["data"]["batch_sise"] = options["data"].pop("batch_size")
+    result = srnas("search", "-opt", write_options(tmp_path / "o.yml", options))
+    assert refused(result, "o.yml: data: unknown key 'batch_sise'", "did you mean 'batch_size'")
+    assert not (tmp_path / "experiments").exists()
+
+
+def test_a_missing_folder_and_a_missing_file(tmp_path, photo_folder):
+    options = search_options(tmp_path, photo_folder)
+    options["data"]["alpha"]["hr"] = str(tmp_path / "nowhere")
+    result = srnas("search", "-opt", write_options(tmp_path / "o.yml", options))
+    assert refused(result, "nowhere: no such folder")
+    assert refused(srnas("search", "-opt", tmp_path / "none.yml"), "none.yml: no such file")
+    assert not (tmp_path / "experiments").exists()
+
+
+def test_a_truncated_png_and_sizes_that_do_not_fit(tmp_path, photo_folder, model_file):
+    data = (photo_folder / "2.png").read_bytes()
+    (photo_folder / "2.png").write_bytes(data[: len(data) // 2])
+    options = write_options(tmp_path / "o.yml", train_options(tmp_path, photo_folder))
+    assert refused(srnas("train", "-opt", options), "2.png: truncated image")
+    assert not (tmp_path / "experiments").exists()
+
+    write_rgb(tmp_path / "set/HR/a.png", read_rgb(photo_folder / "1.png"))
+    write_rgb(tmp_path / "set/LR_bicubic/X2/ax2.png", read_rgb(photo_folder / "1.png"))
+    result = srnas(
+        "test", "--model", model_file, "--scale", 2, "--data", f"S={tmp_path / 'set'}",
+        "--json", tmp_path / "out.json",
+    )  # fmt: skip
+    assert refused(result, "ax2.png: 96x64 does not fit", "expected 48x32")
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_a_checkpoint_of_another_network_and_a_pickle_with_code(tmp_path, photo_folder):
+    target = tmp_path / "executed"
+    torch.save({"fea_conv.weight": torch.zeros(48, 3, 3, 3)}, tmp_path / "dlsr.pth")
+    torch.save({"w": Malicious(target)}, tmp_path / "evil.pth")
+    for name, told in (("dlsr.pth", "weights of another network"), ("evil.pth", "execute code")):
+        result = srnas(
+            "test", "--weights", tmp_path / name, "--space", "imdn", "--scale", 2,
+            "--data", f"P={photo_folder}",
+        )  # fmt: skip
+        assert refused(result, name, told)
+    assert not target.exists()
+
+
+def test_a_resumed_checkpoint_of_another_space_is_told_and_kept(tmp_path, photo_folder):
+    file = write_options(tmp_path / "o.yml", train_options(tmp_path, photo_folder, steps=4))
+    assert srnas("train", "-opt", file).returncode == 0
+    checkpoint = tmp_path / "experiments/train/checkpoints/last.pt"
+    state = load_tensors(checkpoint)
+    state["parts"]["network"] = {"other.weight": torch.zeros(3)}
+    torch.save(state, checkpoint)
+    before = checkpoint.read_bytes()
+    assert refused(
+        srnas("train", "-opt", file, "--resume"), "last.pt: does not fit this run's network"
+    )
+    assert checkpoint.read_bytes() == before
+
+
+def test_a_run_that_exists_is_not_overwritten(tmp_path, photo_folder):
+    file = write_options(tmp_path / "o.yml", train_options(tmp_path, photo_folder, steps=2))
+    assert srnas("train", "-opt", file).returncode == 0
+    run = tmp_path / "experiments/train"
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    assert refused(srnas("train", "-opt", file), "this run exists", "--resume")
+    assert before == {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["test", "--scale", "2", "--data", "A=b"], "give either model or weights"),
+        (["test", "--model", "m", "--scale", "2", "--data", "b"], "write it as NAME=DIR"),
+        (
+            ["test", "--model", "m", "--scale", "5", "--data", "A=b"],
+            "scale: Input should be 2, 3 or 4",
+        ),
+        (["test", "--weights", "w", "--scale", "2", "--data", "A=b"], "weights need a space"),
+        (["profile", "--scale", "2"], "give one of --model, --genotype, --space"),
+        (["profile", "--space", "imdm", "--scale", "2"], "did you mean 'imdn'"),
+        (["profile", "--space", "imdn", "--scale", "2", "--input", "big"], "WIDTHxHEIGHT"),
+        (["check", "x.txt"], "expected .yml, .json or .safetensors"),
+        (["report", "."], "not a run folder"),
+        (["schema", "serach"], "did you mean 'search'"),
+    ],
+)
+def test_wrong_arguments(arguments, told):
+    assert refused(srnas(*arguments), told)
+
+
+def test_the_whole_line_through_the_command_line(tmp_path, photo_folder):
+    search = write_options(tmp_path / "s.yml", search_options(tmp_path, photo_folder))
+    train = write_options(tmp_path / "t.yml", train_options(tmp_path, photo_folder))
+    run = tmp_path / "experiments"
+    assert "# supernet:" in srnas("search", "-opt", search, "--dry-run").stdout
+    assert not run.exists()
+    done = srnas("search", "-opt", search)
+    assert done.stdout.strip() == str(run / "search/genotype.json")
+    assert "left)" in done.stderr, "progress is shown, with the time left"
+    genotype = json.loads((run / "search/genotype.json").read_text())
+    assert genotype["format"] == "srnas-genotype"
+    assert genotype["provenance"]["options"]["space"]["num_feat"] == 8
+    done = srnas("train", "-opt", train, "--genotype", run / "search/genotype.json")
+    model = run / "train/model.safetensors"
+    assert done.stdout.strip() == str(model)
+    for name in ("search", "train"):
+        files = {p.name for p in (run / name).iterdir()}
+        assert {
+            "options.yml",
+            "genotype.json",
+            "metrics.jsonl",
+            "checkpoints",
+            "report.html",
+        } <= files
+        assert "<img" in (run / name / "report.html").read_text()
+    done = srnas(
+        "test", "--model", model, "--scale", 2, "--data", f"Photos={photo_folder}",
+        "--json", tmp_path / "out.json", "--save-images", tmp_path / "sr",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "out.json").read_text())
+    assert {"scale", "protocol", "params", "results"} <= result.keys()
+    (photos,) = result["results"]
+    assert photos["lr_source"] == "bicubic made from HR"
+    assert len(photos["images"]) == 6
+    assert read_rgb(tmp_path / "sr/Photos/3.png").shape == (64, 96, 3)
+    assert "bicubic" in done.stdout
+    for file in (search, run / "search/genotype.json", model):
+        assert (
+            "valid options" in srnas("check", file).stdout or "imdn" in srnas("check", file).stdout
+        )
+
+
+def test_profile_of_a_genotype_uses_the_width_it_was_searched_at(tmp_path, photo_folder):
+    search = write_options(tmp_path / "s.yml", search_options(tmp_path, photo_folder, epochs=1))
+    assert srnas("search", "-opt", search).returncode == 0
+    genotype = tmp_path / "experiments/search/genotype.json"
+    done = srnas("profile", "--genotype", genotype, "--scale", 2, "--json", tmp_path / "p.json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "p.json").read_text())["params"] < 10_000
+    done = srnas(
+        "profile",
+        "--space",
+        "imdn",
+        "--scale",
+        4,
+        "--json",
+        tmp_path / "p.json",
+        "--input",
+        "64x32",
+    )
+    result = json.loads((tmp_path / "p.json").read_text())
+    assert result["params"] == 715_176
+    assert result["lr_1280x720"] == {"macs": 654_527_695_872}
+    assert result["input"]["size"] == "64x32"
+
+
+def test_upscale_writes_what_the_network_says(tmp_path, photo, model_file):
+    cv2.imwrite(str(tmp_path / "in.jpg"), photo[:50, :70])
+    done = srnas("upscale", "--model", model_file, tmp_path / "in.jpg", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert read_rgb(tmp_path / "out/in_x2.png").shape == (100, 140, 3)
+    again = ("upscale", "--model", model_file, tmp_path / "in.jpg", "--out", tmp_path / "out")
+    assert refused(srnas(*again), "in_x2.png: exists; give --overwrite")
+    tiled = srnas(*again, "--overwrite", "--tile", 40, "--overlap", 8)
+    assert tiled.returncode == 0, tiled.stderr
+    assert refused(srnas(*again, tmp_path / "in.jpg"), "two of the images")
+
+
+def test_bicubic_of_a_photo_is_beside_the_model_in_the_json(tmp_path, photo_folder, model_file):
+    srnas(
+        "test", "--model", model_file, "--scale", 2, "--data", f"P={photo_folder}",
+        "--json", tmp_path / "o.json",
+    )  # fmt: skip
+    (result,) = json.loads((tmp_path / "o.json").read_text())["results"]
+    from skimage.metrics import peak_signal_noise_ratio
+
+    from srnas.metrics.quality import luma
+
+    values = []
+    for file in sorted(photo_folder.iterdir()):
+        hr = read_rgb(file)
+        sr = resize_uint8(resize_uint8(hr, 0.5), 2)
+        a, b = (luma(image[2:-2, 2:-2]) for image in (hr, sr))
+        values.append(peak_signal_noise_ratio(a, b, data_range=255))
+    assert result["bicubic"]["psnr"] == pytest.approx(np.mean(values))
+
+
+def test_doctor_and_help_answer():
+    assert "torch uses" in srnas("doctor").stdout
+    for command in ("search", "train", "test", "profile", "export", "upscale", "demo"):
+        assert command in srnas("--help").stdout
+        assert srnas(command, "--help").returncode == 0

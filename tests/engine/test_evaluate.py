@@ -1,0 +1,80 @@
+"""The published networks on the benchmark sets, and tiles."""
+
+import numpy as np
+import pytest
+import torch
+
+from srnas.data.bicubic import resize_uint8
+from srnas.data.images import benchmark_pairs
+from srnas.engine.evaluate import NetworkUpscale, bicubic, evaluate
+from srnas.engine.tiles import Tiled
+from srnas.errors import UserError
+from srnas.export.model_file import check_space, load_published
+from srnas.metrics import PROTOCOLS
+
+FILES, MADE = True, False
+IMDN = [  # NUMBERS.md
+    ("Set5", 2, FILES, 37.9960, 0.960493),
+    ("Set5", 3, FILES, 34.3597, 0.926976),
+    ("Set5", 4, FILES, 32.2096, 0.894763),
+    ("Set14", 2, FILES, 33.6321, 0.917737),
+    ("Set14", 4, FILES, 28.5869, 0.781105),
+    ("Set5", 2, MADE, 38.0062, 0.960610),
+    ("Set5", 3, MADE, 34.3644, 0.927078),
+    ("Set5", 4, MADE, 32.2047, 0.894752),
+    ("Set14", 2, MADE, 33.6383, 0.917857),
+]
+BICUBIC = [
+    ("Set5", 2, 33.678, 0.93042),
+    ("Set5", 3, 30.404, 0.86895),
+    ("Set5", 4, 28.431, 0.81126),
+    ("Set14", 2, 30.329, 0.86997),
+    ("Set14", 3, 27.635, 0.77595),
+    ("Set14", 4, 26.093, 0.70491),
+]
+
+
+def published(shared, scale):
+    space = check_space({"name": "imdn", "scale": scale}, "test")
+    return load_published(shared / "checkpoints" / f"IMDN_x{scale}.pth", space).network
+
+
+@pytest.mark.parametrize(("name", "scale", "lr_files", "psnr", "ssim"), IMDN)
+def test_published_imdn_reaches_the_published_figures(shared, name, scale, lr_files, psnr, ssim):
+    pairs = benchmark_pairs(shared / "data" / name, scale, lr_files)
+    upscale = NetworkUpscale(published(shared, scale), torch.device("cpu"))
+    result = evaluate(upscale, pairs, scale, PROTOCOLS["basicsr"])
+    assert result["psnr"] == pytest.approx(psnr, abs=0.0005 if lr_files else 0.002)
+    assert result["ssim"] == pytest.approx(ssim, abs=1e-5)
+    assert [image["name"] for image in result["images"]] == [pair.name for pair in pairs]
+
+
+@pytest.mark.parametrize(("name", "scale", "psnr", "ssim"), BICUBIC)
+def test_bicubic_reaches_the_published_figures(shared, name, scale, psnr, ssim):
+    pairs = benchmark_pairs(shared / "data" / name, scale)
+    result = evaluate(bicubic(scale), pairs, scale, PROTOCOLS["basicsr"])
+    assert result["psnr"] == pytest.approx(psnr, abs=0.005)
+    assert result["ssim"] == pytest.approx(ssim, abs=1e-5)
+
+
+def test_tiles_of_a_local_operation_are_the_whole_inside_and_blend_without_seams(photo):
+    whole = resize_uint8(photo, 2)
+    for tile, overlap in ((64, 16), (100, 8), (1000, 16)):
+        tiled = Tiled(bicubic(2), 2, tile, overlap)(photo)
+        assert tiled.shape == whole.shape
+        # bicubic reaches two pixels, and a tile's border mirrors: a small difference, faded
+        assert np.abs(tiled.astype(int) - whole).max() <= 8
+    assert np.array_equal(Tiled(bicubic(2), 2, 451, 16)(photo), whole)
+
+
+@pytest.mark.parametrize(("tile", "overlap"), [(0, 0), (32, 16), (10, -1)])
+def test_tiles_that_do_not_fit_are_told(tile, overlap):
+    with pytest.raises(UserError, match="less than half a tile"):
+        Tiled(bicubic(2), 2, tile, overlap)
+
+
+@pytest.mark.parametrize("side", [17, 64, 65, 112, 113])
+def test_tiles_cover_every_pixel(side):
+    constant = np.full((side, side + 3, 3), 77, np.uint8)
+    tiled = Tiled(lambda lr: lr.repeat(2, 0).repeat(2, 1), 2, 64, 16)(constant)
+    assert np.array_equal(tiled, np.full((2 * side, 2 * side + 6, 3), 77, np.uint8))

@@ -1,0 +1,127 @@
+"""Runs killed with SIGKILL, in real processes, resume to the bit-identical result."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from srnas.files import load_tensors
+from tests.conftest import search_options, srnas, train_options, write_options
+
+LOGS = ("metrics.jsonl", "alphas.jsonl", "genotype.json", "model.safetensors")
+
+
+def flat(value, path=""):
+    """All leaves of nested dicts and lists, by path."""
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, inner in items:
+            yield from flat(inner, f"{path}/{key}")
+    else:
+        yield path, value
+
+
+def assert_same_run(one, other):
+    for name in LOGS:
+        assert (one / name).exists() == (other / name).exists(), name
+        if (one / name).exists():
+            assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    states = [dict(flat(load_tensors(r / "checkpoints" / "last.pt"))) for r in (one, other)]
+    assert states[0].keys() == states[1].keys()
+    for path, value in states[0].items():
+        same = torch.equal if torch.is_tensor(value) else (lambda a, b: a == b)
+        assert same(value, states[1][path]), path
+
+
+def start(command, file, *more):
+    return subprocess.Popen(
+        [sys.executable, "-m", "srnas", command, "-opt", str(file), *map(str, more)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def wait_for_step(run, process, step):
+    """Until the run has logged a step beyond `step`, its checkpoint lying before it."""
+    log = run / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        lines = log.read_text().splitlines() if log.exists() else []
+        if (
+            lines
+            and json.loads(lines[-1])["step"] >= step
+            and (run / "checkpoints/last.pt").exists()
+        ):
+            return
+        time.sleep(0.002)
+    pytest.fail(f"the run ended or hung before step {step}: {process.communicate()}")
+
+
+@pytest.mark.parametrize(
+    ("command", "make", "more"),
+    [
+        ("search", search_options, []),
+        ("search", search_options, ["partial_channels=2", "clip_grad_norm=1.0"]),
+        ("train", train_options, ["space.num_block=2"]),
+    ],
+    ids=["search", "search-partial", "train"],
+)
+def test_a_killed_run_resumes_to_the_same_bits(tmp_path, photo_folder, command, make, more):
+    file = write_options(tmp_path / "o.yml", make(tmp_path, photo_folder))
+    whole = srnas(command, "-opt", file, f"experiments={tmp_path / 'whole'}", *more)
+    assert whole.returncode == 0, whole.stderr
+    killed = tmp_path / "experiments" / command
+
+    process = start(command, file, *more)
+    wait_for_step(killed, process, 8)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    at = load_tensors(killed / "checkpoints/last.pt")["step"]
+    assert 0 < at < (20 if command == "search" else 24), "it was not killed in the middle"
+
+    again = srnas(command, "-opt", file, *more, "--resume")
+    assert again.returncode == 0, again.stderr
+    assert_same_run(tmp_path / "whole" / command, killed)
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, photo_folder):
+    file = write_options(tmp_path / "o.yml", train_options(tmp_path, photo_folder))
+    more = ["steps=4000", "checkpoint_every=100000", "val_every=4000"]
+    process = start("train", file, *more)
+    wait_for_log = tmp_path / "experiments/train/metrics.jsonl"
+    while not wait_for_log.exists() and process.poll() is None:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "continue with --resume" in told
+    assert "Traceback" not in told
+    step = load_tensors(tmp_path / "experiments/train/checkpoints/last.pt")["step"]
+    assert f"stopped at step {step} of 4000" in told
+
+
+def test_a_finished_run_resumes_to_itself(tmp_path, photo_folder):
+    file = write_options(tmp_path / "o.yml", train_options(tmp_path, photo_folder, steps=4))
+    assert srnas("train", "-opt", file).returncode == 0
+    run = tmp_path / "experiments/train"
+    before = {name: (run / name).read_bytes() for name in LOGS if (run / name).exists()}
+    assert srnas("train", "-opt", file, "--resume").returncode == 0
+    assert before == {name: (run / name).read_bytes() for name in before}
+
+
+def test_a_search_stops_once_its_genotype_stays(tmp_path, photo_folder):
+    options = search_options(
+        tmp_path, photo_folder, epochs=50, stop_after_stable_epochs=2, val_every_epochs=0,
+        alpha_optimizer={"lr": 0.0},
+    )  # fmt: skip
+    done = srnas("search", "-opt", write_options(tmp_path / "o.yml", options))
+    assert done.returncode == 0, done.stderr
+    rows = (tmp_path / "experiments/search/alphas.jsonl").read_text().splitlines()
+    assert len(rows) == 3, "one epoch of warm-up, then two without a change"
+    assert "unchanged for 2 epochs" in done.stderr

@@ -1,0 +1,145 @@
+"""Model files and ONNX: what is written rebuilds the network and computes the same."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from srnas.choice import Genotype
+from srnas.errors import UserError
+from srnas.export.model_file import Model, check_space, load_model, load_published, save_model
+from srnas.export.onnx import export_onnx, fold_batchnorm
+from srnas.primitives.sr import SR_PRIMITIVES
+from srnas.spaces import derived_network
+
+LABELS = ("c1", "c2", "c3", "c4")
+THREE_GENOTYPES = [list(SR_PRIMITIVES)[start : start + 4] for start in (0, 4, 8)]
+
+
+def model(choices, scale=2, num_feat=16):
+    """A network of the choices, its BatchNorms far from their initial state."""
+    torch.manual_seed(0)
+    space = check_space({"name": "imdn", "scale": scale, "num_feat": num_feat, "num_block": 2}, "t")
+    genotype = Genotype("imdn", dict(zip(LABELS, choices, strict=True)))
+    network = derived_network(space, genotype)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(module.weight, 1, 0.2)
+            torch.nn.init.normal_(module.bias, 0, 0.2)
+            module.running_mean.normal_(0, 0.2)
+            module.running_var.uniform_(0.3, 2)
+    return Model(network.eval(), space, genotype, {"step": 7})
+
+
+@pytest.mark.parametrize("choices", THREE_GENOTYPES, ids=" ".join)
+def test_a_model_file_alone_rebuilds_its_network(tmp_path, choices):
+    made = model(choices)
+    save_model(tmp_path / "m.safetensors", made)
+    loaded = load_model(tmp_path / "m.safetensors")
+    x = torch.rand(1, 3, 9, 11)
+    with torch.no_grad():
+        assert torch.equal(loaded.network(x), made.network(x))
+    assert (loaded.space, loaded.genotype, loaded.provenance) == (
+        made.space, made.genotype, made.provenance
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("choices", THREE_GENOTYPES, ids=" ".join)
+def test_folding_batchnorm_changes_nothing_but_its_presence(choices):
+    network = model(choices).network.double()
+    folded = fold_batchnorm(network)
+    x = torch.rand(1, 3, 13, 10, dtype=torch.double)
+    with torch.no_grad():
+        torch.testing.assert_close(folded(x), network(x))
+    assert any(isinstance(m, torch.nn.BatchNorm2d) for m in network.modules())
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in folded.modules())
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_onnx_runs_at_sizes_it_was_not_made_at(tmp_path, scale):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs srnas[export]")
+    made = model(THREE_GENOTYPES[scale - 2], scale)
+    differences = export_onnx(made, tmp_path / "m.onnx")
+    assert len(differences) == 3
+    session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"))
+    for batch, height, width in ((1, 17, 40), (3, 64, 33), (1, 5, 7)):
+        x = np.random.default_rng(0).random((batch, 3, height, width), dtype=np.float32)
+        with torch.no_grad():
+            expected = made.network(torch.from_numpy(x)).numpy()
+        (sr,) = session.run(["sr"], {"lr": x})
+        assert sr.shape == (batch, 3, scale * height, scale * width)
+        assert np.abs(sr - expected).max() < 1e-4
+
+
+def test_onnx_holds_no_batchnorm_and_no_path_of_this_machine(tmp_path):
+    onnx = pytest.importorskip("onnx", reason="needs srnas[export]")
+    path = tmp_path / "m.onnx"
+    export_onnx(model(THREE_GENOTYPES[0]), path)
+    graph = onnx.load(path)
+    onnx.checker.check_model(graph, full_check=True)
+    assert "BatchNormalization" not in {node.op_type for node in graph.graph.node}
+    assert b"site-packages" not in path.read_bytes()
+    assert b".py" not in path.read_bytes()
+
+
+def test_a_network_that_onnx_gets_wrong_is_not_written(tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime", reason="needs srnas[export]")
+    made = model(THREE_GENOTYPES[1])
+    monkeypatch.setattr(
+        "srnas.export.onnx.fold_batchnorm", lambda network: model(THREE_GENOTYPES[2]).network
+    )
+    with pytest.raises(UserError, match=r"not written: .* differs from PyTorch by"):
+        export_onnx(made, tmp_path / "m.onnx")
+    assert not (tmp_path / "m.onnx").exists()
+
+
+def test_nothing_is_overwritten_unless_asked(tmp_path):
+    (tmp_path / "m.onnx").write_text("precious")
+    with pytest.raises(UserError, match="exists; give --overwrite"):
+        export_onnx(model(THREE_GENOTYPES[0]), tmp_path / "m.onnx")
+    assert (tmp_path / "m.onnx").read_text() == "precious"
+
+
+def test_foreign_and_broken_weight_files_are_told(tmp_path):
+    made = model(THREE_GENOTYPES[0])
+    good = tmp_path / "good.safetensors"
+    save_model(good, made)
+    (tmp_path / "cut.safetensors").write_bytes(good.read_bytes()[:-100])
+    save_file({"a": torch.zeros(2)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(UserError, match=r"cut\.safetensors: not a whole safetensors file"):
+        load_model(tmp_path / "cut.safetensors")
+    with pytest.raises(UserError, match=r"foreign\.safetensors: not an srnas model file"):
+        load_model(tmp_path / "foreign.safetensors")
+
+    space = made.space
+    cases = {
+        "other.pth": ({"conv.weight": torch.zeros(3)}, r"weights of another network \(lacks head"),
+        "list.pth": ([torch.zeros(3)], "holds no state dict"),
+        "nested.pth": ({"head.weight": {"x": 1}}, "is not a tensor"),
+    }
+    for name, (content, told) in cases.items():
+        torch.save(content, tmp_path / name)
+        with pytest.raises(UserError, match=told):
+            load_published(tmp_path / name, space, made.genotype)
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda s: s, lambda s: {"params": s}, lambda s: {"params_ema": s}]
+)
+def test_state_dicts_load_bare_and_as_basicsr_wraps_them(tmp_path, wrap):
+    made = model(THREE_GENOTYPES[1])
+    torch.save(wrap(made.network.state_dict()), tmp_path / "w.pth")
+    loaded = load_published(tmp_path / "w.pth", made.space, made.genotype)
+    x = torch.rand(1, 3, 9, 11)
+    with torch.no_grad():
+        assert torch.equal(loaded.network(x), made.network(x))
+
+
+def test_weights_of_another_width_or_scale_are_told_with_their_shapes(tmp_path):
+    made = model(THREE_GENOTYPES[0])
+    torch.save(made.network.state_dict(), tmp_path / "w.pth")
+    for change in ({"num_feat": 32}, {"scale": 4}):
+        with pytest.raises(
+            UserError, match=r"this network needs \(.*check space, scale and genotype"
+        ):
+            load_published(tmp_path / "w.pth", {**made.space, **change}, made.genotype)

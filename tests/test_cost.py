@@ -1,0 +1,85 @@
+"""Parameters and MACs against NUMBERS.md's published networks and fvcore."""
+
+import random
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+from fvcore.nn import FlopCountAnalysis
+
+from srnas.choice import Genotype, Supernet
+from srnas.cost import count_macs, expected_macs_per_pixel, profile
+from srnas.primitives.sr import SR_PRIMITIVES
+from srnas.spaces import derived_network, space_builder
+
+LABELS = ("c1", "c2", "c3", "c4")
+IMDN = ("conv_3x3",) * 4
+SMALLEST = ("dil_ds_conv_3x3", "ds_conv_3x3", "ds_conv_3x3", "dil_ds_conv_3x3")
+ONE_BN = ("dil_ds_conv_3x3", "ds_conv_3x3_bn", "ds_conv_3x3", "dil_ds_conv_3x3")
+PUBLISHED = [
+    (IMDN, 2, 694_404, 635.417398272, 158.854351872),
+    (IMDN, 4, 715_176, 654.527695872, 40.907983872),
+    (("conv_5x5_bn", "conv_5x5", "conv_5x5_bn", "conv_5x5_bn"), 4, 1_773_672, 1630.04, 101.88),
+    (("ds_conv_3x3", "conv_3x3", "ds_conv_3x3_bn", "ds_conv_5x5"), 4, 349_224, 316.38, 19.774),
+    (SMALLEST, 4, 199_272, 177.92, 11.120),
+    (ONE_BN, 4, 200_040, 178.63, 11.164),
+]
+
+
+def network(choices, scale=2, **options):
+    genotype = Genotype("imdn", dict(zip(LABELS, choices, strict=True)))
+    return derived_network({"name": "imdn", "scale": scale, **options}, genotype)
+
+
+@pytest.mark.parametrize(("choices", "scale", "params", "lr_gmacs", "hr_gmacs"), PUBLISHED)
+def test_published_sizes_and_costs(choices, scale, params, lr_gmacs, hr_gmacs):
+    result = profile(network(choices, scale), scale, (320, 180))
+    assert result["params"] == params
+    assert result["lr_1280x720"]["macs"] / 1e9 == pytest.approx(lr_gmacs, rel=5e-5)
+    assert result["hr_1280x720"]["macs"] / 1e9 == pytest.approx(hr_gmacs, rel=5e-5)
+    assert result["input"]["macs"] / 1e9 == pytest.approx(lr_gmacs / 16, rel=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_macs_are_fvcores_for_random_genotypes(seed):
+    choices = random.Random(seed).choices(list(SR_PRIMITIVES), k=4)
+    net = network(choices, num_feat=16, num_block=2).eval()
+    theirs = FlopCountAnalysis(net, torch.rand(1, 3, 20, 24))
+    theirs.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    assert count_macs(net, 24, 20) == theirs.total()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize("choices", [IMDN, SMALLEST, PUBLISHED[2][0]], ids=" ".join)
+def test_profiling_at_full_size_takes_less_than_a_gibibyte(tmp_path, choices):
+    genotype = Genotype("imdn", dict(zip(LABELS, choices, strict=True)))
+    genotype.save(tmp_path / "genotype.json")
+    code = (
+        "import sys; from srnas.cli import build_app;"
+        f"sys.argv = ['srnas', 'profile', '--genotype', {str(tmp_path / 'genotype.json')!r},"
+        "'--scale', '4'];"
+        "build_app()(standalone_mode=False); print(open('/proc/self/status').read())"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "GMACs" in run.stdout
+    peak_kib = int(re.search(r"VmHWM:\s*(\d+) kB", run.stdout)[1])
+    assert peak_kib < 2**20
+
+
+def test_expected_macs_are_the_derived_networks_when_alphas_are_one_hot():
+    space = {"name": "imdn", "num_feat": 16, "num_block": 3}
+    supernet = Supernet(space_builder(space), "imdn")
+    with torch.no_grad():
+        for alpha, name in zip(supernet.arch_parameters(), SMALLEST, strict=True):
+            alpha[list(SR_PRIMITIVES).index(name)] = 200.0
+    searched = sum(
+        flops
+        for name, flops in FlopCountAnalysis(supernet.derive().eval(), torch.rand(1, 3, 8, 8))
+        .unsupported_ops_warnings(False)
+        .by_module()
+        .items()
+        if name.startswith("blocks.") and name.split(".")[2:] in (["c1"], ["c2"], ["c3"], ["c4"])
+    )
+    assert float(expected_macs_per_pixel(supernet)) == pytest.approx(searched / 64)
