@@ -103,12 +103,14 @@ def write_options(path: Path, options: dict) -> Path:
     return path
 
 
-def srnas(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+def srnas(
+    *arguments: object, timeout: float = 300, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "srnas", *map(str, arguments)],
         capture_output=True,
         text=True,
         env={**os.environ, **environment},
-        timeout=300,
+        timeout=timeout,
     )

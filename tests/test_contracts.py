@@ -1,0 +1,103 @@
+"""What every registered part must keep, whoever adds it."""
+
+import math
+
+import pytest
+import torch
+
+from srnas.choice import RELAXATIONS, Supernet
+from srnas.losses import LOSSES
+from srnas.options import Part
+from srnas.primitives.sr import SR_PRIMITIVES
+from srnas.regularizers import REGULARIZERS
+from srnas.schedules import SCHEDULES
+from srnas.spaces import SPACES, derived_network, published_genotype, space_builder
+from srnas.updates import UPDATES
+
+REGISTRIES = [SPACES, RELAXATIONS, REGULARIZERS, LOSSES, SCHEDULES, UPDATES]
+EVERYTHING = [(registry, name) for registry in REGISTRIES for name in registry]
+SCHEDULE_OPTIONS = {
+    "constant": {"value": 0.1},
+    "linear": {"start": 0, "end": 1},
+    "cosine": {"start": 1},
+    "multistep": {"value": 1, "milestones": [0.5]},
+    "one_cycle": {"peak": 1},
+}
+
+
+@pytest.mark.parametrize(("registry", "name"), EVERYTHING, ids=lambda x: getattr(x, "kind", x))
+def test_every_part_has_a_docstring_and_a_schema(registry, name):
+    assert registry[name].__doc__
+    schema = Part(registry).model(name).model_json_schema()
+    assert schema["additionalProperties"] is False
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_schedule_is_finite_and_pure(name):
+    schedule = SCHEDULES.build({"name": name, **SCHEDULE_OPTIONS[name]})
+    values = [schedule(i / 50) for i in range(51)]
+    assert all(math.isfinite(v) for v in values)
+    assert values[::-1] == [schedule(i / 50) for i in reversed(range(51))]
+
+
+@pytest.mark.parametrize("name", RELAXATIONS)
+def test_every_relaxation_gives_probabilities_with_a_gradient(name):
+    alpha = torch.randn(7, requires_grad=True)
+    relaxation = RELAXATIONS.build({"name": name})
+    p = relaxation.probabilities(alpha)
+    assert p.sum().item() == pytest.approx(1)
+    assert (p >= 0).all()
+    (gradient,) = torch.autograd.grad(relaxation(alpha)[0], alpha)
+    assert gradient.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_vanishes_for_equal_images_and_grows_with_the_difference(name):
+    loss = LOSSES.build({"name": name})
+    a = torch.rand(2, 3, 8, 8)
+    equal, near, far = (loss(a, a + d).item() for d in (0, 0.1, 0.3))
+    assert equal < 1.1e-3
+    assert equal < near < far
+
+
+def test_charbonnier_is_its_closed_form():
+    a, b = torch.zeros(1, 3, 4, 4), torch.full((1, 3, 4, 4), 0.3)
+    loss = LOSSES.build({"name": "charbonnier", "eps": 0.4})
+    assert loss(a, b).item() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("regularizer", REGULARIZERS)
+def test_every_regularizer_is_a_finite_scalar_on_every_space(name, regularizer):
+    supernet = Supernet(space_builder({"name": name}), name)
+    value = REGULARIZERS.build({"name": regularizer})(supernet)
+    assert value.shape == ()
+    assert torch.isfinite(value)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_every_space_searches_derives_and_publishes(name):
+    torch.manual_seed(0)
+    x = torch.rand(1, 3, 16, 20)
+    supernet = Supernet(space_builder({"name": name}), name).eval()
+    with torch.no_grad():
+        assert supernet(x).shape == (1, 3, 32, 40)
+    derived = derived_network({"name": name}, supernet.genotype()).eval()
+    published = derived_network({"name": name}, published_genotype(name)).eval()
+    for network in (derived, published):
+        assert network(x).shape == (1, 3, 32, 40)
+        assert not any("alphas" in key for key in network.state_dict())
+
+
+@pytest.mark.parametrize("name", SR_PRIMITIVES)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_every_candidate_keeps_its_shape_contract_and_counts_its_macs(name, stride):
+    from fvcore.nn import FlopCountAnalysis
+
+    primitive = SR_PRIMITIVES[name]
+    module = primitive.build(4, 6, stride, affine=False).eval()
+    x = torch.rand(1, 4, 12, 10)
+    assert module(x).shape == (1, 6, 12 // stride, 10 // stride)
+    if stride == 1 and not name.endswith("_bn"):
+        counted = FlopCountAnalysis(module, x).total()
+        assert counted == primitive.macs_per_pixel(4, 6) * 12 * 10
