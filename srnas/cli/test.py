@@ -54,6 +54,8 @@ def command(
     }
     given = {key: value for key, value in given.items() if value is not None}
     if opt:
+        if model or weights:  # instead of the file's model, whichever kind it is
+            given = {**dict.fromkeys(("model", "weights", "space", "genotype")), **given}
         options = load_options("test", opt, overrides or (), given)
     else:
         if overrides:

@@ -1,7 +1,8 @@
 """Reading photographs and pairing HR with LR; every fault names its file."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +59,27 @@ def list_images(folder: Path) -> list[Path]:
 
 
 @dataclass(frozen=True)
+class DecodedPair:
+    """A pair in memory: (h, w, 3) and (scale*h, scale*w, 3) uint8 RGB."""
+
+    name: str
+    lr: np.ndarray
+    hr: np.ndarray
+
+    def load(self, scale: int) -> tuple[np.ndarray, np.ndarray]:
+        """(LR, HR), which must be of this scale."""
+        assert self.hr.shape[0] == scale * self.lr.shape[0], (self.name, scale)
+        return self.lr, self.hr
+
+
+def decode(pairs: Sequence["ImagePair"], scale: int) -> list[DecodedPair]:
+    """Load pairs side by side (OpenCV decodes outside Python's lock); the first fault is told."""
+    with ThreadPoolExecutor() as pool:
+        loaded = pool.map(lambda pair: pair.load(scale), pairs)
+        return [DecodedPair(pair.name, *both) for pair, both in zip(pairs, loaded, strict=True)]
+
+
+@dataclass(frozen=True)
 class ImagePair:
     """An HR image and its LR counterpart; `lr` None means: made by MATLAB's bicubic."""
 
@@ -71,13 +93,18 @@ class ImagePair:
         HR is cropped at the right and bottom to a multiple of the scale (as MATLAB's
         `modcrop`). UserError if the sizes of two given files do not fit.
         """
+        lr, hr = self.read(scale)
+        return (resize_uint8(hr, 1 / scale) if lr is None else lr), hr
+
+    def read(self, scale: int) -> tuple[np.ndarray | None, np.ndarray]:
+        """The files' pixels, checked and cropped as `load` does; LR None if it is to be made."""
         hr = read_rgb(self.hr)
         height, width = (side // scale for side in hr.shape[:2])
         if not height or not width:
             raise UserError(f"{self.hr}: {hr.shape[1]}x{hr.shape[0]} is too small for x{scale}")
         cropped = hr[: height * scale, : width * scale]
         if self.lr is None:
-            return resize_uint8(cropped, 1 / scale), cropped
+            return None, cropped
         lr = read_rgb(self.lr)
         if lr.shape[:2] != (height, width):
             raise UserError(

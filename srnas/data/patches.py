@@ -1,14 +1,13 @@
 """Random training patches, cut from decoded images on the device that trains."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from srnas.data.images import ImagePair
+from srnas.data.images import ImagePair, decode
 from srnas.errors import UserError
 
 Batch = tuple[Tensor, Tensor]
@@ -49,18 +48,19 @@ class PatchSampler:
         self.device = device
         self.generator = torch.Generator().manual_seed(seed)
         side = hr_patch // scale
-        images = _decode(pairs, scale)
-        for pair, (lr, _) in zip(pairs, images, strict=True):
-            if min(lr.shape[:2]) < side:
+        images = decode(pairs, scale)
+        for pair, image in zip(pairs, images, strict=True):
+            if min(image.lr.shape[:2]) < side:
+                height, width = image.hr.shape[:2]
                 raise UserError(
-                    f"{pair.hr}: {lr.shape[1] * scale}x{lr.shape[0] * scale} is smaller than "
+                    f"{pair.hr}: {width}x{height} is smaller than "
                     f"data.hr_patch {hr_patch}; remove the image or take smaller patches"
                 )
-        self.sizes = torch.tensor([lr.shape[:2] for lr, _ in images])
+        self.sizes = torch.tensor([image.lr.shape[:2] for image in images])
         self.room = self.sizes - side + 1
         self.levels = [
-            _Level([lr for lr, _ in images], side, 1, device),
-            _Level([hr for _, hr in images], hr_patch, scale, device),
+            _Level([image.lr for image in images], side, 1, device),
+            _Level([image.hr for image in images], hr_patch, scale, device),
         ]
 
     def __iter__(self) -> "PatchSampler":
@@ -117,8 +117,3 @@ def _dihedral(side: int) -> tuple[Tensor, Tensor]:
         turned += [base, base.flip(0), base.flip(1), base.flip(0, 1)]
     index = torch.stack(turned)
     return index // side, index % side
-
-
-def _decode(pairs: Sequence[ImagePair], scale: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    with ThreadPoolExecutor() as pool:  # OpenCV decodes outside Python's lock
-        return list(pool.map(lambda pair: pair.load(scale), pairs))

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from srnas.data.bicubic import resize_uint8
-from srnas.data.images import ImagePair, write_rgb
+from srnas.data.images import DecodedPair, ImagePair, write_rgb
 from srnas.errors import UserError
 from srnas.metrics import Protocol
 
@@ -42,7 +42,7 @@ def bicubic(scale: int) -> Upscale:
 
 def evaluate(
     upscale: Upscale,
-    pairs: Sequence[ImagePair],
+    pairs: Sequence[ImagePair | DecodedPair],
     scale: int,
     protocol: Protocol,
     save_to: Path | None = None,
@@ -61,9 +61,9 @@ def evaluate(
         try:
             quality, similarity = protocol(sr, hr, scale)
         except ValueError as error:
-            raise UserError(f"{pair.hr}: too small to evaluate ({error})") from error
+            raise UserError(f"{pair.name}: too small to evaluate ({error})") from error
         if math.isnan(quality):
-            raise UserError(f"{pair.hr}: the network's output is not finite")
+            raise UserError(f"{pair.name}: the network's output is not finite")
         images.append({"name": pair.name, "psnr": quality, "ssim": similarity})
         if save_to:
             write_rgb(save_to / f"{pair.name}.png", sr)

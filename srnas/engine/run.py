@@ -51,7 +51,8 @@ class Run:
         self.state: dict[str, Any] | None = None
         options_file = self.folder / "options.yml"
         text = f"# srnas {kind}, resolved options\n" + dump_options(options)
-        if options_file.exists():
+        # All processes look before the first one writes.
+        if anywhere(options_file.exists(), place.device):
             if not resume:
                 raise UserError(
                     f"{self.folder}: this run exists; continue it with --resume, "

@@ -50,7 +50,7 @@ def search(options: SearchOptions, resume: bool = False) -> Path:
     run = Run("search", options, place, resume)
     state = Search(supernet, task, train, alpha, options)
     rule = UPDATES.build(options.update)
-    notes = Notes(genotype=supernet.genotype().choices, stable_epochs=0)
+    notes = Notes(genotype=supernet.genotype().choices, stable_epochs=0, val_psnr=None)
     parts = {**state.parts, "train": train, "alpha": alpha, "notes": notes}
     run.restore(parts)
 
@@ -65,7 +65,7 @@ def search(options: SearchOptions, resume: bool = False) -> Path:
             if done % options.log_every == 0 or epoch_ends:
                 means = state.meter.means()
                 run.log("metrics.jsonl", {"step": done, "epoch": epoch, **means, **state.rates()})
-                steps.say(_summary(means, supernet))
+                steps.say(_summary(means, notes, supernet))
             if epoch_ends:
                 _close_epoch(run, supernet, task, options, done, epoch, notes)
                 if notes.stable_epochs == options.stop_after_stable_epochs:
@@ -248,6 +248,7 @@ def _close_epoch(
         quality = task.validate(supernet)
         values = {f"val_{name}": value for name, value in quality.items()}
         run.log("metrics.jsonl", {"step": done, "epoch": epoch, **values})
+        notes.val_psnr = quality["psnr"]
     provenance = {
         "options": options.model_dump(mode="json", exclude={"device", "threads", "experiments"}),
         "seed": options.seed,
@@ -271,6 +272,8 @@ def _close_epoch(
         genotype.save(run.folder / "genotype.json")
 
 
-def _summary(means: dict[str, float], supernet: Supernet) -> str:
-    values = "  ".join(f"{name} {value:.4g}" for name, value in means.items())
-    return f"{values}  {supernet.genotype()}"
+def _summary(means: dict[str, float], notes: Notes, supernet: Supernet) -> str:
+    values = [f"{name} {value:.4g}" for name, value in means.items()]
+    if notes.val_psnr is not None:
+        values.append(f"val PSNR {notes.val_psnr:.2f} dB")
+    return "  ".join([*values, str(supernet.genotype())])

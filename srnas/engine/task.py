@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from srnas.data.images import ImagePair, pair_folders, select
+from srnas.data.images import ImagePair, decode, pair_folders, select
 from srnas.data.packaged import packaged_pairs
 from srnas.data.patches import Batch
 from srnas.engine.evaluate import NetworkUpscale, evaluate
@@ -18,7 +18,8 @@ from srnas.metrics import PROTOCOLS
 
 
 class SuperResolution:
-    """loss: (SR, HR) -> scalar. val: pairs to validate on. precision: of the network's pass."""
+    """loss: (SR, HR) -> scalar. val: pairs to validate on, decoded here, so that a broken one
+    is told before anything runs. precision: of the network's pass."""
 
     def __init__(
         self,
@@ -28,7 +29,8 @@ class SuperResolution:
         device: torch.device,
         precision: str = "float32",
     ) -> None:
-        self.scale, self.criterion, self.val = scale, loss, val
+        self.scale, self.criterion = scale, loss
+        self.val = decode(val, scale)
         self.device = device
         self.precision = precision
 

@@ -1,5 +1,6 @@
 """A model on benchmark sets, with bicubic beside it."""
 
+from itertools import chain
 from typing import Any
 
 from rich.console import Console
@@ -21,7 +22,8 @@ def test(options: TestOptions) -> dict[str, Any]:
     """Evaluate the options' model on their sets.
 
     A set is a folder (`benchmark_pairs`) or "packaged" for the packaged test photographs.
-    All images are checked to be there before the first is evaluated. Returns {"scale",
+    All images are read once before the first is evaluated, so that a
+    broken one is told at once. Returns {"scale",
     "protocol", "params", "results": [{"dataset", "lr_source", "psnr", "ssim", "bicubic":
     {"psnr", "ssim"}, "images": [...]}]}.
     """
@@ -31,6 +33,8 @@ def test(options: TestOptions) -> dict[str, Any]:
         else benchmark_pairs(folder, options.scale, options.lr == "files")
         for name, folder in options.data.items()
     }
+    for pair in chain.from_iterable(sets.values()):
+        pair.read(options.scale)
     model = open_model(options)
     if model.scale != options.scale:
         raise UserError(f"the model enlarges x{model.scale}, but scale is {options.scale}")

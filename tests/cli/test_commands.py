@@ -231,3 +231,23 @@ def test_doctor_and_help_answer():
     for command in ("search", "train", "test", "profile", "export", "upscale", "demo"):
         assert command in srnas("--help").stdout
         assert srnas(command, "--help").returncode == 0
+
+
+def test_flags_replace_the_model_of_an_options_file(tmp_path, photo_folder, model_file):
+    content = {"model": "nowhere.safetensors", "scale": 2, "data": {"P": str(photo_folder)}}
+    file = write_options(tmp_path / "test.yml", content)
+    assert refused(srnas("test", "-opt", file), "nowhere.safetensors: no such file")
+    done = srnas("test", "-opt", file, "--model", model_file)
+    assert done.returncode == 0, done.stderr
+    torch.save({"x": torch.zeros(1)}, tmp_path / "w.pth")
+    done = srnas(
+        "test", "-opt", file, "--weights", tmp_path / "w.pth", "--space", "imdn", "--scale", 2
+    )
+    assert refused(done, "w.pth: weights of another network")
+
+
+def test_a_broken_validation_image_is_told_before_training_starts(tmp_path, photo_folder):
+    (photo_folder / "5.png").write_bytes((photo_folder / "5.png").read_bytes()[:200])
+    options = write_options(tmp_path / "o.yml", train_options(tmp_path, photo_folder))
+    assert refused(srnas("train", "-opt", options), "5.png: truncated image")
+    assert not (tmp_path / "experiments").exists()
