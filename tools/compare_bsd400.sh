@@ -21,9 +21,9 @@ for method in sa sac beta sac_flops; do
     data.train.hr="$hr" data.train.lr=null data.train.images=1-280 \
     data.alpha.hr="$hr" data.alpha.lr=null data.alpha.images=281-390 \
     data.val.hr="$hr" data.val.lr=null data.val.images=391-400 \
-    data.batch_size=16 data.hr_patch=48 epochs=15 steps_per_epoch=20 warmup_epochs=2 \
+    data.batch_size=16 data.hr_patch=48 epochs=12 steps_per_epoch=20 warmup_epochs=2 \
     stop_after_stable_epochs=null alpha_optimizer.lr=3e-3 \
-    log_every=20 checkpoint_every=100 val_every_epochs=15
+    log_every=20 checkpoint_every=100 val_every_epochs=12
 done
 for method in plain sa sac beta sac_flops; do
   run="$out/train_$method"

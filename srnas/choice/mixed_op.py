@@ -93,9 +93,9 @@ class PartialMixedOp(nn.Module):
     """A mixture over the first 1/K of the channels; the rest passes by (PC-DARTS, Sec. 3.1).
 
     The channels are split in order and shuffled afterwards, as in the released code (the
-    paper's random mask is not in it: METHODS X5). Where the number of channels stays and the
-    stride is 1, the bypass is the identity and has no parameters; elsewhere (two of IMDN's
-    four positions change channels) one 1x1 convolution, which is not searched, maps the rest.
+    paper's random mask is not in it: METHODS X5). The bypass is the identity, max pooling where
+    the stride is 2; where the number of channels changes (three of IMDN's four positions) it
+    ends in one 1x1 convolution, which is not searched. Otherwise it has no parameters.
 
     Raises UserError if `divisor` (K) does not divide both channel counts.
     """
@@ -124,11 +124,12 @@ class PartialMixedOp(nn.Module):
         self.mixed = MixedOp(
             mixture, label, candidates, self.active, out_active, stride, affine, merge
         )
-        self.bypass: nn.Module = nn.Identity()
-        if in_channels != out_channels or stride != 1:
-            self.bypass = nn.Conv2d(
-                in_channels - self.active, out_channels - out_active, 1, stride=stride
-            )
+        layers: list[nn.Module] = []
+        if stride != 1:
+            layers.append(nn.MaxPool2d(stride))
+        if in_channels != out_channels:
+            layers.append(nn.Conv2d(in_channels - self.active, out_channels - out_active, 1))
+        self.bypass = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, C_in, H, W) -> (B, C_out, H/stride, W/stride)."""

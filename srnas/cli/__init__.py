@@ -37,7 +37,7 @@ def build_app() -> typer.Typer:
         demo, search, train, test, profile, export, upscale, report, check, schema, doctor
     ):  # fmt: skip
         name = module.__name__.rpartition(".")[2]
-        app.command(name)(getattr(module, "command"))  # noqa: B009
+        app.command(name)(module.command)
     return app
 
 

@@ -14,9 +14,11 @@ def command(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where results go")] = Path(
         "experiments/demo"
     ),
-    resume: Annotated[bool, typer.Option("--resume", help="Continue where it stopped")] = False,
 ) -> None:
-    """Search, train, test and export a small x2 network on packaged photographs."""
+    """Search, train, test and export a small x2 network on packaged photographs.
+
+    Called again, it goes on where it stopped.
+    """
     from srnas.cli import test
     from srnas.engine.search import search
     from srnas.engine.train import train
@@ -25,17 +27,17 @@ def command(
     from srnas.options import check_options, load_options
     from srnas.report.page import write_report
 
-    if out.exists() and not resume:
-        raise UserError(f"{out}: exists; give --resume to continue, or another --out DIR")
+    if out.exists() and not (out / "search" / "options.yml").exists():
+        raise UserError(f"{out}: exists, and is no earlier demo; give another --out DIR")
     place = {"experiments": str(out)}
     print("1/4 search")
     options = load_options("search", recipe("search/imdn_sac_demo.yml"), replaced=place)
-    genotype = search(options, resume)
+    genotype = search(options, resume=True)
     write_report(genotype.parent)
     print("2/4 train")
     chosen = {**place, "genotype": genotype}
     options = load_options("train", recipe("train/imdn_demo.yml"), replaced=chosen)
-    model = train(options, resume)
+    model = train(options, resume=True)
     write_report(model.parent)
     print("3/4 test: photographs that neither search nor training has seen")
     sets = {"model": model, "scale": 2, "data": {"photographs": "packaged"}}

@@ -73,6 +73,14 @@ def test_the_bypass_has_parameters_only_where_channels_change(c_in, c_out, param
     assert op(torch.randn(1, c_in, 9, 7, dtype=torch.double)).shape == (1, c_out, 9, 7)
 
 
+def test_a_stride_of_two_max_pools_the_bypass():
+    op, _ = mixed_op(8, 8, divisor=4, stride=2)
+    x = torch.randn(1, 8, 6, 6, dtype=torch.double)
+    pooled = x[:, 2:].unfold(2, 2, 2).unfold(3, 2, 2).amax((4, 5))
+    assert torch.equal(op.bypass(x[:, 2:]), pooled)
+    assert op(x).shape == (1, 8, 3, 3)
+
+
 def test_only_a_kth_of_the_channels_reaches_the_candidates():
     op, _ = mixed_op(8, 8, divisor=4)
     x = torch.randn(1, 8, 5, 5, dtype=torch.double, requires_grad=True)

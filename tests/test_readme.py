@@ -1,0 +1,47 @@
+"""What the README shows works as it stands there."""
+
+import re
+import subprocess
+import sys
+
+from tests.conftest import ROOT
+
+HEADER = """
+from typing import Literal
+import torch, torch.nn.functional as F
+from torch import nn
+from srnas.primitives.sr import SR_PRIMITIVES
+from srnas.spaces import SPACES, derived_network, published_genotype, space_builder
+"""
+USE = """
+from srnas.choice import Supernet
+from srnas.options import load_options
+options = load_options("search", "options/search/imdn_sac_demo.yml", ["space={name: tiny}"])
+assert options.space == {"name": "tiny", "scale": 2, "num_feat": 16}
+supernet = Supernet(space_builder(options.space), "tiny", partial_channels=4)
+x = torch.rand(1, 3, 8, 9)
+assert supernet(x).shape == (1, 3, 16, 18)
+assert derived_network(options.space, supernet.genotype())(x).shape == (1, 3, 16, 18)
+assert derived_network(options.space, published_genotype("tiny"))(x).shape == (1, 3, 16, 18)
+print("searched")
+"""
+
+
+def test_the_space_of_the_readme_can_be_searched_and_derived():
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    run = subprocess.run(
+        [sys.executable, "-c", HEADER + block + USE], capture_output=True, text=True, cwd=ROOT
+    )
+    assert run.stdout.strip() == "searched", run.stderr
+
+
+def test_every_file_and_command_that_the_readme_names_exists():
+    from srnas.cli import build_app
+
+    text = (ROOT / "README.md").read_text()
+    commands = {command.name for command in build_app().registered_commands}
+    assert set(re.findall(r"^srnas (\w+)", text, re.MULTILINE)) <= commands
+    for path in set(
+        re.findall(r"\b(?:options|tools|datasets|srnas|tests)/[\w/]+\.(?:yml|sh|md|py)", text)
+    ):
+        assert (ROOT / path).exists() or path == "srnas/spaces/tiny.py", path
