@@ -1,4 +1,4 @@
-"""Parameters and MACs against NUMBERS.md's published networks and fvcore."""
+"""Parameters and MACs against the published networks and fvcore."""
 
 import random
 import re

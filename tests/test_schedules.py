@@ -47,7 +47,7 @@ def test_one_cycle_is_torchs_one_cycle():
 
 
 def test_linear_ramp_of_beta_darts_has_slope_half_per_epoch():
-    # the released code: 50 * epoch / 100, so 49.5 in the last of 100 epochs (METHODS 2)
+    # the released code: 50 * epoch / 100, so 49.5 in the last of 100 epochs
     ramp = build_schedule({"name": "linear", "start": 0, "end": 50})
     assert [ramp(epoch / 100) for epoch in (0, 1, 99)] == pytest.approx([0, 0.5, 49.5])
 

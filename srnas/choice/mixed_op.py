@@ -93,7 +93,7 @@ class PartialMixedOp(nn.Module):
     """A mixture over the first 1/K of the channels; the rest passes by (PC-DARTS, Sec. 3.1).
 
     The channels are split in order and shuffled afterwards, as in the released code (the
-    paper's random mask is not in it: METHODS X5). The bypass is the identity, max pooling where
+    paper's random mask is not in it). The bypass is the identity, max pooling where
     the stride is 2; where the number of channels changes (three of IMDN's four positions) it
     ends in one 1x1 convolution, which is not searched. Otherwise it has no parameters.
 

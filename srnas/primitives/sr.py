@@ -1,4 +1,4 @@
-"""The 12 candidate convolutions of the IMDN space (METHODS 6.5).
+"""The 12 candidate convolutions of the IMDN space.
 
 {conv, ds_conv, dil_ds_conv} x {3x3, 5x5} x {plain, _bn}: a dense convolution, a depthwise
 separable one (one depthwise + one pointwise, bias on both), the same with its depthwise part

@@ -1,4 +1,4 @@
-"""Beta decay (Ye et al., beta-DARTS, CVPR 2022; METHODS 2)."""
+"""Beta decay (Ye et al., beta-DARTS, CVPR 2022)."""
 
 import torch
 from torch import Tensor

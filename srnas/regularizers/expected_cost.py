@@ -1,4 +1,4 @@
-"""The FLOPs penalty: the expected cost of the mixture (SA-DARTS, Eq. 18; METHODS 7)."""
+"""The FLOPs penalty: the expected cost of the mixture (SA-DARTS, Eq. 18)."""
 
 from typing import Literal
 
@@ -20,7 +20,7 @@ class ExpectedCost:
     norm: c divided by "sum" (of the position's costs, as DLSR does), by "max", or by
         "baseline" (the cost of the candidate named by `baseline`).
     detach: True makes the term a constant without a gradient, as DLSR's released code does
-        by accident (METHODS X6); for faithful replication only.
+        by accident; for faithful replication only.
 
     BatchNorm and activations count nothing, so a candidate ties with its BN variant.
     """

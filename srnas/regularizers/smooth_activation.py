@@ -1,4 +1,4 @@
-"""SA: a smooth activation over the logits (SA-DARTS, Eq. 7 and 8; METHODS 1).
+"""SA: a smooth activation over the logits (SA-DARTS, Eq. 7 and 8).
 
 The authors name a US patent application on the method (US20240070455A1).
 """
@@ -30,7 +30,7 @@ class SmoothActivation:
     """mean over all logits of f(alpha; a, mu).
 
     a = 1 (default) is Eq. 8, the mean of the logits. mu is then without effect; mu = 0 gives
-    the mean times (1 + a) / 2, equal to Eq. 8 only for a = 1 (METHODS X1).
+    the mean times (1 + a) / 2, equal to Eq. 8 only for a = 1.
 
     Eq. 8 adds the same constant to every logit's gradient, and softmax does not see a shift:
     with plain SGD on the alphas it changes no probability. It acts through Adam's

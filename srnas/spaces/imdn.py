@@ -2,7 +2,7 @@
 
 Hui, Gao, Yang, Wang: Lightweight Image Super-Resolution with Information Multi-Distillation
 Network, ACM MM 2019. The four convolutions of its block are open to search (SA-DARTS,
-12 candidates each; METHODS 6.4, 6.5); with conv_3x3 at all four it is IMDN itself.
+12 candidates each); with conv_3x3 at all four it is IMDN itself.
 """
 
 from collections.abc import Mapping

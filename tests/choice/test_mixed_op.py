@@ -59,7 +59,7 @@ def test_a_linear_candidates_kernel_is_its_response_to_impulses(name):
 
 def test_the_shuffle_interleaves_groups_and_keeps_every_channel():
     # y = shuffle_K(concat(searched, passed)): with 2 + 6 channels and K = 4, in order of
-    # (B, K, C/K) -> (B, C/K, K): 0 2 4 6 1 3 5 7 (METHODS 3)
+    # (B, K, C/K) -> (B, C/K, K): 0 2 4 6 1 3 5 7
     op, _ = mixed_op(8, 8, divisor=4)
     x = torch.randn(1, 8, 5, 5, dtype=torch.double)
     expected = torch.cat((op.mixed(x[:, :2]), x[:, 2:]), 1)[:, [0, 2, 4, 6, 1, 3, 5, 7]]

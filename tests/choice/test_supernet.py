@@ -100,7 +100,7 @@ def test_the_genotype_is_the_argmax_and_the_first_of_equals(supernet):
 
 
 def test_the_unfair_start_of_nb201_gives_the_published_probabilities():
-    # alpha [0, 0.1, 0, 0, 0] -> p = 0.1959 and 0.2165 (METHODS 5, checked there)
+    # alpha [0, 0.1, 0, 0, 0] -> p = 0.1959 and 0.2165
     from srnas.choice import RELAXATIONS
 
     p = RELAXATIONS.build({"name": "softmax"})(torch.tensor([0, 0.1, 0, 0, 0]))

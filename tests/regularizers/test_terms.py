@@ -137,7 +137,7 @@ def test_l2_is_adams_coupled_weight_decay(supernet):
 
 
 def test_nominal_costs_are_those_of_the_paper_at_1280x720(supernet):
-    # giga-MACs at C = 64 and 48 (METHODS 7)
+    # giga-MACs at C = 64 and 48
     published = {
         "c1": {"conv_3x3": 33.974, "conv_5x5": 94.372, "ds_conv_3x3": 4.306, "ds_conv_5x5": 5.249},
         "c4": {"conv_3x3": 19.110, "conv_5x5": 53.084, "ds_conv_3x3": 2.521, "ds_conv_5x5": 3.229},
@@ -153,7 +153,7 @@ def test_nominal_costs_are_those_of_the_paper_at_1280x720(supernet):
 
 
 def test_true_costs_use_the_real_channels(supernet):
-    # c4, 48 -> 16: conv3 6912, ds3 1200 MACs a pixel (METHODS 7)
+    # c4, 48 -> 16: conv3 6912, ds3 1200 MACs a pixel
     position = supernet.positions["c4"]
     assert SR_PRIMITIVES["conv_3x3"].macs_per_pixel(48, 16) == 6912
     assert SR_PRIMITIVES["ds_conv_3x3"].macs_per_pixel(48, 16) == 1200

@@ -33,7 +33,7 @@ def test_attention_statistics_are_mean_plus_population_deviation():
 
 
 def test_attention_does_not_overflow_in_half_precision_at_320x180():
-    # a sum of values of 2 over 320x180 is 115,200: beyond float16's 65,504 (ARCHITECTURE, trap 1)
+    # a sum of values of 2 over 320x180 is 115,200: beyond float16's 65,504
     attention = ContrastAwareAttention(16).to(torch.bfloat16)
     x = torch.full((1, 16, 180, 320), 2.0, dtype=torch.bfloat16)
     half = ContrastAwareAttention(16).half()
