@@ -88,22 +88,26 @@ class Run:
         _restore_rng(self.state["rng"])
 
     def save(self, step: int, parts: dict[str, Any]) -> None:
-        """Write the checkpoint: the parts' states, random generators, step."""
+        """Write the checkpoint: the parts' states, random generators, step.
+
+        UserError, and the last checkpoint stays, if a tensor in it is not finite.
+        """
+        states = {name: part.state_dict() for name, part in parts.items()}
+        for name, tensor in _tensors(states):
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                raise self._diverged(name, step)
         if self.place.primary:
-            states = {name: part.state_dict() for name, part in parts.items()}
             save_tensors(self.checkpoint, {"step": step, "parts": states, "rng": _rng_state()})
 
     def log(self, file: str, row: dict[str, Any]) -> None:
         """Append a row (with its "step") to metrics.jsonl or alphas.jsonl.
 
-        A value that is not finite stops the run with a UserError before it is checkpointed.
+        A value that is not finite stops the run with a UserError before it is checkpointed
+        (a PSNR may be infinite).
         """
         for key, value in row.items():
-            if isinstance(value, float) and math.isnan(value):
-                raise UserError(
-                    f"{self.folder}: {key} became NaN by step {row['step']}; lower the learning "
-                    f"rate or set clip_grad_norm. The last good state is {self.checkpoint}"
-                )
+            if isinstance(value, float) and not math.isfinite(value) and "psnr" not in key:
+                raise self._diverged(key, row["step"])
         if not self.place.primary:
             return
         with open(self.folder / file, "a", encoding="utf-8") as log:
@@ -120,6 +124,12 @@ class Run:
             yield Steps(self, total, parts, progress, asked)
         if self._writer:
             self._writer.close()
+
+    def _diverged(self, what: str, step: int) -> UserError:
+        return UserError(
+            f"{self.folder}: {what} is not finite at step {step}; lower the learning rate or set "
+            f"clip_grad_norm. The last good state, if any, is {self.checkpoint}"
+        )
 
     def _cut_log(self, log: Path) -> None:
         rows = read_json_lines(log)
@@ -232,6 +242,16 @@ def _same_options(began: dict[str, Any], options: RunOptions, file: Path) -> Non
                 f"{file}: {key} was {began.get(key)!r} when this run began and is {now[key]!r} "
                 "now; resume with the same options, or start under another name=..."
             )
+
+
+def _tensors(value: Any, path: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    """All tensors of nested dicts and lists, with their paths."""
+    if isinstance(value, torch.Tensor):
+        yield path, value
+    elif isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, inner in items:
+            yield from _tensors(inner, f"{path}.{key}" if path else str(key))
 
 
 def _rng_state() -> dict[str, Any]:

@@ -53,6 +53,8 @@ def search(options: SearchOptions, resume: bool = False) -> Path:
     notes = Notes(genotype=supernet.genotype().choices, stable_epochs=0, val_psnr=None)
     parts = {**state.parts, "train": train, "alpha": alpha, "notes": notes}
     run.restore(parts)
+    if _settled(notes, options):
+        return run.folder / "genotype.json"
 
     with run.steps(options.steps, parts) as steps:
         for step in steps:
@@ -68,7 +70,7 @@ def search(options: SearchOptions, resume: bool = False) -> Path:
                 steps.say(_summary(means, notes, supernet))
             if epoch_ends:
                 _close_epoch(run, supernet, task, options, done, epoch, notes)
-                if notes.stable_epochs == options.stop_after_stable_epochs:
+                if _settled(notes, options):
                     steps.say(f"genotype unchanged for {notes.stable_epochs} epochs: stopping")
                     steps.stop()
             steps.done(done, checkpoint=epoch_ends)
@@ -270,6 +272,12 @@ def _close_epoch(
     run.log("alphas.jsonl", row)
     if run.place.primary:
         genotype.save(run.folder / "genotype.json")
+
+
+def _settled(notes: Notes, options: SearchOptions) -> bool:
+    """Whether the genotype has stayed for as many epochs as the options ask for."""
+    patience = options.stop_after_stable_epochs
+    return patience is not None and notes.stable_epochs >= patience
 
 
 def _summary(means: dict[str, float], notes: Notes, supernet: Supernet) -> str:

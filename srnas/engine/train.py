@@ -15,6 +15,7 @@ from srnas.engine.distributed import start as start_processes
 from srnas.engine.run import Meter, Notes, Run
 from srnas.engine.search import adam, set_lr, versions
 from srnas.engine.task import SuperResolution, check_disjoint, open_images
+from srnas.errors import UserError
 from srnas.export.model_file import Model, save_model
 from srnas.losses import LOSSES
 from srnas.options import TrainOptions
@@ -36,8 +37,7 @@ def train(options: TrainOptions, resume: bool = False) -> Path:
     network.to(place.device, memory_format=torch.channels_last)
     task, patches = _open_data(options, place)
     run = Run("train", options, place, resume)
-    if place.primary:
-        genotype.save(run.folder / "genotype.json")
+    _keep_genotype(genotype, run)
     optimizer = adam(list(network.parameters()), options.optimizer)
     lr = build_schedule(options.optimizer.lr)
     ema = AveragedModel(network)
@@ -112,6 +112,18 @@ def _genotype(options: TrainOptions) -> Genotype:
     if options.genotype is None:
         return published_genotype(options.space["name"])
     return Genotype.load(options.genotype)
+
+
+def _keep_genotype(genotype: Genotype, run: Run) -> None:
+    """Write the genotype into the run's folder; UserError if another one lies there."""
+    file = run.folder / "genotype.json"
+    if file.exists() and Genotype.load(file) != genotype:
+        raise UserError(
+            f"{file}: this run trains another genotype than {run.options.genotype} now holds; "
+            "start under another name=..."
+        )
+    if run.place.primary:
+        genotype.save(file)
 
 
 def _open_data(options: TrainOptions, place: Place) -> tuple[SuperResolution, PatchSampler]:

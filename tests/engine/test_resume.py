@@ -125,3 +125,6 @@ def test_a_search_stops_once_its_genotype_stays(tmp_path, photo_folder):
     rows = (tmp_path / "experiments/search/alphas.jsonl").read_text().splitlines()
     assert len(rows) == 3, "one epoch of warm-up, then two without a change"
     assert "unchanged for 2 epochs" in done.stderr
+    again = srnas("search", "-opt", tmp_path / "o.yml", "--resume")
+    assert again.returncode == 0, again.stderr
+    assert len((tmp_path / "experiments/search/alphas.jsonl").read_text().splitlines()) == 3

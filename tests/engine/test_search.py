@@ -5,12 +5,14 @@ import copy
 import pytest
 import torch
 
+from srnas.choice import Genotype
 from srnas.engine.distributed import Place
 from srnas.engine.search import Search, _open_data, build_supernet, search
 from srnas.engine.train import train
 from srnas.errors import UserError
-from srnas.files import read_json_lines
+from srnas.files import load_tensors, read_json_lines
 from srnas.options import check_options
+from srnas.spaces import published_genotype
 from srnas.updates import UPDATES
 from tests.conftest import search_options, train_options
 
@@ -107,14 +109,39 @@ def test_training_learns(tmp_path, photo_folder):
 
 def test_a_loss_that_becomes_nan_is_told_and_not_checkpointed(tmp_path, photo_folder):
     options = train_options(tmp_path, photo_folder, optimizer={"lr": 1e30}, steps=60)
-    with pytest.raises(UserError, match=r"loss became NaN by step .*lower the learning rate"):
+    with pytest.raises(UserError, match=r"is not finite at step .*lower the learning rate"):
         train(check_options("train", options, "test"))
     checkpoint = tmp_path / "experiments/train/checkpoints/last.pt"
     if checkpoint.exists():
-        from srnas.files import load_tensors
-
         weights = load_tensors(checkpoint)["parts"]["network"]
         assert all(torch.isfinite(w).all() for w in weights.values())
+
+
+def test_weights_that_blow_up_between_two_logs_are_not_checkpointed(tmp_path, photo_folder):
+    options = train_options(
+        tmp_path,
+        photo_folder,
+        optimizer={"lr": 1e37},
+        log_every=20,
+        val_every=20,
+        steps=20,
+        checkpoint_every=1,
+    )
+    with pytest.raises(UserError, match=r"network.* is not finite at step"):
+        train(check_options("train", options, "test"))
+    state = load_tensors(tmp_path / "experiments/train/checkpoints/last.pt")
+    assert 0 < state["step"] < 19
+    assert all(torch.isfinite(w).all() for w in state["parts"]["network"].values())
+
+
+def test_resuming_with_another_genotype_under_the_same_name_is_refused(tmp_path, photo_folder):
+    file = tmp_path / "g.json"
+    published_genotype("imdn").save(file)
+    content = train_options(tmp_path, photo_folder, steps=2, genotype=str(file))
+    train(check_options("train", content, "test"))
+    Genotype("imdn", dict.fromkeys(("c1", "c2", "c3", "c4"), "ds_conv_3x3")).save(file)
+    with pytest.raises(UserError, match=r"genotype\.json: this run trains another genotype"):
+        train(check_options("train", content, "test"), resume=True)
 
 
 def test_resuming_with_other_options_is_refused_with_the_key(tmp_path, photo_folder):
