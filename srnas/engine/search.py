@@ -46,7 +46,7 @@ def search(options: SearchOptions, resume: bool = False) -> Path:
     place = start_processes(options.device, options.threads)
     torch.manual_seed(options.seed)
     supernet = build_supernet(options).to(place.device, memory_format=torch.channels_last)
-    task, train, alpha = _open_data(options, place)
+    task, train, alpha = open_data(options, place)
     run = Run("search", options, place, resume)
     state = Search(supernet, task, train, alpha, options)
     rule = UPDATES.build(options.update)
@@ -80,7 +80,7 @@ def search(options: SearchOptions, resume: bool = False) -> Path:
 def dry_run(options: SearchOptions) -> str:
     """Open everything that a search needs, run nothing, and say what was found."""
     supernet = build_supernet(options)
-    task, train, alpha = _open_data(options, Place(torch.device("cpu")))
+    task, train, alpha = open_data(options, Place(torch.device("cpu")))
     weights = sum(p.numel() for p in supernet.weight_parameters())
     return (
         f"# supernet: {weights:,} weights, {len(supernet.positions)} positions; images: "
@@ -208,9 +208,10 @@ def versions() -> dict[str, str]:
     }
 
 
-def _open_data(
+def open_data(
     options: SearchOptions, place: Place
 ) -> tuple[SuperResolution, PatchSampler, PatchSampler]:
+    """The task, and the samplers of the weights' and the alphas' batches."""
     scale, data = options.space["scale"], options.data
     splits = {"train": data.train, "alpha": data.alpha, "val": data.val}
     pairs = {

@@ -35,7 +35,7 @@ def train(options: TrainOptions, resume: bool = False) -> Path:
     genotype = _genotype(options)
     network = derived_network(options.space, genotype)
     network.to(place.device, memory_format=torch.channels_last)
-    task, patches = _open_data(options, place)
+    task, patches = open_data(options, place)
     run = Run("train", options, place, resume)
     _keep_genotype(genotype, run)
     optimizer = adam(list(network.parameters()), options.optimizer)
@@ -101,7 +101,7 @@ def dry_run(options: TrainOptions) -> str:
     """Open everything that a training needs, run nothing, and say what was found."""
     genotype = _genotype(options)
     network = derived_network(options.space, genotype)
-    task, patches = _open_data(options, Place(torch.device("cpu")))
+    task, patches = open_data(options, Place(torch.device("cpu")))
     return (
         f"# network: {genotype}, {count_parameters(network):,} parameters; images: "
         f"{len(patches.sizes)} to train, {len(task.val)} to validate; {options.steps:,} steps"
@@ -126,7 +126,8 @@ def _keep_genotype(genotype: Genotype, run: Run) -> None:
         genotype.save(file)
 
 
-def _open_data(options: TrainOptions, place: Place) -> tuple[SuperResolution, PatchSampler]:
+def open_data(options: TrainOptions, place: Place) -> tuple[SuperResolution, PatchSampler]:
+    """The task and the sampler of its batches."""
     scale, data = options.space["scale"], options.data
     pairs = {
         "train": open_images("data.train", scale, **data.train.model_dump()),

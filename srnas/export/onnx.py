@@ -1,6 +1,7 @@
 """ONNX: one file, BatchNorm folded, dynamic batch, height and width, checked when written."""
 
 import copy
+import inspect
 import logging
 import tempfile
 import warnings
@@ -84,16 +85,19 @@ def _to_onnx(network: nn.Module) -> bytes:
         warnings.simplefilter("ignore")  # the exporter's notes to its own developers
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         file = Path(folder) / "model.onnx"
+        if "dynamic_shapes" in inspect.signature(torch.onnx.export).parameters:
+            shapes = {k: torch.export.Dim(v, min=1) for k, v in dims.items()}
+            how = {"dynamo": True, "dynamic_shapes": (shapes,), "external_data": False}
+        else:  # torch 2.4
+            how = {"dynamic_axes": {"lr": dims, "sr": dims}, "opset_version": 17}
         torch.onnx.export(
             network,
             (example,),
             str(file),
             input_names=["lr"],
             output_names=["sr"],
-            dynamic_shapes=({k: torch.export.Dim(v, min=1) for k, v in dims.items()},),
-            dynamo=True,
-            external_data=False,
             verbose=False,
+            **how,
         )
         return _without_traces(file)
 

@@ -7,7 +7,7 @@ import torch
 
 from srnas.choice import Genotype
 from srnas.engine.distributed import Place
-from srnas.engine.search import Search, _open_data, build_supernet, search
+from srnas.engine.search import Search, open_data, build_supernet, search
 from srnas.engine.train import train
 from srnas.errors import UserError
 from srnas.files import load_tensors, read_json_lines
@@ -22,7 +22,7 @@ def state(tmp_path, photo_folder):
     torch.manual_seed(0)
     options = check_options("search", search_options(tmp_path, photo_folder), "test")
     supernet = build_supernet(options)
-    state = Search(supernet, *_open_data(options, Place(torch.device("cpu"))), options)
+    state = Search(supernet, *open_data(options, Place(torch.device("cpu"))), options)
     state.set_progress(0.5, 0.5)
     return state
 

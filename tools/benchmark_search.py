@@ -1,0 +1,74 @@
+"""Time of one search step (a weight step, an alpha step), with and without merged kernels.
+
+    .venv/bin/python tools/benchmark_search.py [OPTIONS.yml] [key.path=value ...]
+
+Medians over repeated steps, in milliseconds, on the options' device and batch; the defaults are
+the demo's search at IMDN's width of 32 channels.
+"""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+
+from srnas.choice import RELAXATIONS, Supernet
+from srnas.engine.distributed import start
+from srnas.engine.search import Search, open_data
+from srnas.options import SearchOptions, load_options
+from srnas.spaces import space_builder
+
+REPEATS = 15
+
+
+def milliseconds(step: Callable[[], None], device: torch.device) -> float:
+    """Median time of a call, after three that do not count."""
+    times = []
+    for _ in range(REPEATS + 3):
+        began = time.perf_counter()
+        step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(1000 * (time.perf_counter() - began))
+    return statistics.median(times[3:])
+
+
+def measure(options: SearchOptions, divisor: int, merge: bool) -> tuple[float, float]:
+    """(weight step, alpha step) for K = divisor."""
+    place = start(options.device, options.threads)
+    torch.manual_seed(0)
+    supernet = Supernet(
+        space_builder(options.space),
+        options.space["name"],
+        RELAXATIONS.build(options.relaxation),
+        divisor,
+        merge=merge,
+    ).to(place.device, memory_format=torch.channels_last)
+    search = Search(supernet, *open_data(options, place), options)
+    search.set_progress(0.5, 0.5)
+    train, alpha = next(search.train), next(search.alpha)
+    return (
+        milliseconds(lambda: search.weight_step(train), place.device),
+        milliseconds(lambda: search.alpha_step(alpha), place.device),
+    )
+
+
+def main() -> None:
+    file, *overrides = sys.argv[1:] or [
+        "options/search/imdn_sac_demo.yml",
+        "space.num_feat=32",
+        "data.batch_size=16",
+    ]
+    options = load_options("search", file, overrides)
+    print(f"{options.space}, batch {options.data.batch_size}, HR patch {options.data.hr_patch}")
+    print(f"{'K':>3} {'kernels':>10} {'weight step':>12} {'alpha step':>12}   ms, median")
+    for divisor in (1, 4):
+        for merge in (False, True):
+            weight, alpha = measure(options, divisor, merge)
+            kernels = "merged" if merge else "one by one"
+            print(f"{divisor:>3} {kernels:>10} {weight:>12.0f} {alpha:>12.0f}")
+
+
+if __name__ == "__main__":
+    main()
