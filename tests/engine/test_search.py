@@ -7,7 +7,7 @@ import torch
 
 from srnas.choice import Genotype
 from srnas.engine.distributed import Place
-from srnas.engine.search import Search, open_data, build_supernet, search
+from srnas.engine.search import Search, build_supernet, open_data, search
 from srnas.engine.train import train
 from srnas.errors import UserError
 from srnas.files import load_tensors, read_json_lines
