@@ -2,9 +2,9 @@
 
 MACs follow fvcore's convention: one for each multiplication of a convolution or linear
 layer, two for each value through an affine BatchNorm in evaluation mode (one without scale
-and shift), one for each value through global average pooling; activations and sums count
-nothing. They are counted on the meta device, by shapes, so the size of the image costs
-neither time nor memory.
+and shift), one for each value through global average pooling, four for each output of
+bilinear enlargement; activations and sums count nothing. They are counted on the meta device,
+by shapes, so the size of the image costs neither time nor memory.
 """
 
 import copy
@@ -78,7 +78,12 @@ def _global_pool(x: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> in
     return 2 * torch.Size(x).numel()
 
 
+def _bilinear(x: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
+    return 2 * 4 * torch.Size(out_shape).numel()
+
+
 _CUSTOM = {
+    torch.ops.aten.upsample_bilinear2d: _bilinear,
     torch.ops.aten.mean: _global_pool,  # what adaptive_avg_pool2d(x, 1) becomes
     torch.ops.aten.native_batch_norm: _batch_norm,
     torch.ops.aten._native_batch_norm_legit_no_training: _batch_norm,

@@ -2,12 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from srnas.choice import RELAXATIONS, Supernet
-from srnas.losses import LOSSES
+from srnas.losses import LOSSES, hfen
 from srnas.options import Part
+from srnas.primitives.dlsr import DLSR_PRIMITIVES
 from srnas.primitives.sr import SR_PRIMITIVES
 from srnas.regularizers import REGULARIZERS
 from srnas.schedules import SCHEDULES
@@ -54,10 +56,36 @@ def test_every_relaxation_gives_probabilities_with_a_gradient(name):
 @pytest.mark.parametrize("name", LOSSES)
 def test_every_loss_vanishes_for_equal_images_and_grows_with_the_difference(name):
     loss = LOSSES.build({"name": name})
-    a = torch.rand(2, 3, 8, 8)
-    equal, near, far = (loss(a, a + d).item() for d in (0, 0.1, 0.3))
+    a, noise = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8)
+    equal, near, far = (loss(a, a + d * noise).item() for d in (0, 0.1, 0.3))
     assert equal < 1.1e-3
     assert equal < near < far
+
+
+def test_hfen_is_what_scipy_says_of_the_released_recipe():
+    from scipy import ndimage
+
+    rng = np.random.default_rng(0)
+    images = rng.random((2, 2, 3, 20, 24))
+    profile = np.exp(-(np.arange(-2, 3) ** 2) / (2 * 1.5**2))
+    gaussian = np.outer(profile, profile) / profile.sum() ** 2
+    maps = []
+    for batch in images:
+        smooth = [
+            [ndimage.correlate(c, gaussian, mode="constant")[2:-2, 2:-2] for c in image]
+            for image in batch
+        ]
+        cross = np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]])
+        edges = np.array(
+            [sum(ndimage.correlate(c, cross, mode="constant") for c in image) for image in smooth]
+        )
+        maps.append(edges / edges.max())
+    expected = np.abs(maps[0] - maps[1]).mean()
+    sr, hr = torch.from_numpy(images)
+    assert hfen(sr, hr).item() == pytest.approx(expected)
+    assert hfen(255 * sr, 255 * hr).item() == pytest.approx(expected)
+    assert hfen(torch.zeros_like(sr), torch.zeros_like(sr)).item() == 0
+    assert torch.autograd.gradcheck(lambda x: hfen(x, hr), sr.requires_grad_())
 
 
 def test_charbonnier_is_its_closed_form():
@@ -89,15 +117,18 @@ def test_every_space_searches_derives_and_publishes(name):
         assert not any("alphas" in key for key in network.state_dict())
 
 
-@pytest.mark.parametrize("name", SR_PRIMITIVES)
+@pytest.mark.parametrize(
+    "primitive",
+    [table[name] for table in (SR_PRIMITIVES, DLSR_PRIMITIVES) for name in table],
+    ids=str,
+)
 @pytest.mark.parametrize("stride", [1, 2])
-def test_every_candidate_keeps_its_shape_contract_and_counts_its_macs(name, stride):
+def test_every_candidate_keeps_its_shape_contract_and_counts_its_macs(primitive, stride):
     from fvcore.nn import FlopCountAnalysis
 
-    primitive = SR_PRIMITIVES[name]
     module = primitive.build(4, 6, stride, affine=False).eval()
     x = torch.rand(1, 4, 12, 10)
     assert module(x).shape == (1, 6, 12 // stride, 10 // stride)
-    if stride == 1 and not name.endswith("_bn"):
+    if stride == 1 and not getattr(primitive, "norm", False):
         counted = FlopCountAnalysis(module, x).total()
         assert counted == primitive.macs_per_pixel(4, 6) * 12 * 10

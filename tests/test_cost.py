@@ -12,7 +12,7 @@ from fvcore.nn import FlopCountAnalysis
 from srnas.choice import Genotype, Supernet
 from srnas.cost import count_macs, expected_macs_per_pixel, profile
 from srnas.primitives.sr import SR_PRIMITIVES
-from srnas.spaces import derived_network, space_builder
+from srnas.spaces import derived_network, published_genotype, space_builder
 
 LABELS = ("c1", "c2", "c3", "c4")
 IMDN = ("conv_3x3",) * 4
@@ -46,6 +46,32 @@ def test_published_sizes_and_costs(choices, scale, params, lr_gmacs, hr_gmacs):
 def test_macs_are_fvcores_for_random_genotypes(seed):
     choices = random.Random(seed).choices(list(SR_PRIMITIVES), k=4)
     net = network(choices, num_feat=16, num_block=2).eval()
+    theirs = FlopCountAnalysis(net, torch.rand(1, 3, 20, 24))
+    theirs.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    assert count_macs(net, 24, 20) == theirs.total()
+
+
+@pytest.mark.parametrize(
+    ("choices", "params", "lr_gmacs", "hr_gmacs"),
+    [
+        (("conv_1x1", "sep_conv_7x7", "sep_conv_5x5"), 322_620, 269.51, 67.373),
+        (("dil_conv_3x3", "dil_conv_5x5", "dil_conv_3x3"), 264_732, 216.16, 54.035),
+        (("sep_conv_3x3",) * 3, 309_372, None, 64.320),
+        (("conv_7x7",) * 3, 2_243_004, None, None),
+    ],
+)
+def test_published_sizes_and_costs_of_dlsr(choices, params, lr_gmacs, hr_gmacs):
+    published = published_genotype("dlsr").choices
+    genotype = Genotype("dlsr", published | dict(zip(("r1", "r2", "r3"), choices, strict=True)))
+    result = profile(derived_network({"name": "dlsr", "scale": 2}, genotype), 2)
+    assert result["params"] == params
+    for convention, gmacs in (("lr_1280x720", lr_gmacs), ("hr_1280x720", hr_gmacs)):
+        if gmacs:
+            assert result[convention]["macs"] / 1e9 == pytest.approx(gmacs, rel=2e-5)
+
+
+def test_macs_of_dlsr_are_fvcores():
+    net = derived_network({"name": "dlsr", "num_feat": 16}, published_genotype("dlsr")).eval()
     theirs = FlopCountAnalysis(net, torch.rand(1, 3, 20, 24))
     theirs.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     assert count_macs(net, 24, 20) == theirs.total()

@@ -1,6 +1,13 @@
 """What makes a network searchable: the two builders, alphas, relaxations, genotypes."""
 
-from srnas.choice.builder import Candidates, Derived, Position, Primitive, Relaxed
+from srnas.choice.builder import (
+    Candidates,
+    Derived,
+    LinkPosition,
+    Position,
+    Primitive,
+    Relaxed,
+)
 from srnas.choice.genotype import Genotype
 from srnas.choice.relaxations import RELAXATIONS
 from srnas.choice.supernet import Supernet
@@ -10,6 +17,7 @@ __all__ = [
     "Candidates",
     "Derived",
     "Genotype",
+    "LinkPosition",
     "Position",
     "Primitive",
     "Relaxed",

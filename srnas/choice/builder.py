@@ -10,11 +10,12 @@ The same label means the same alpha row, however often it is asked for.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 from srnas.choice.genotype import Genotype
+from srnas.choice.inputs import ChosenInputs, WeightedInputs
 from srnas.choice.mixed_op import MixedOp, Mixture, PartialMixedOp
 from srnas.errors import UserError, did_you_mean
 
@@ -55,6 +56,15 @@ class Position:
     out_channels: int
 
 
+@dataclass(frozen=True)
+class LinkPosition:
+    """One open choice of inputs: `keep` of the first `count` of a list."""
+
+    label: str
+    count: int
+    keep: int
+
+
 class Relaxed:
     """Answers with mixtures of all candidates, weighted by alphas.
 
@@ -70,6 +80,7 @@ class Relaxed:
         self.affine = affine
         self.merge = merge
         self.positions: dict[str, Position] = {}
+        self.links: dict[str, LinkPosition] = {}
         self.mixture = Mixture()
 
     def op(
@@ -88,6 +99,13 @@ class Relaxed:
         if self.partial_channels == 1:
             return MixedOp(self.mixture, label, *shape)
         return PartialMixedOp(self.mixture, label, *shape, divisor=self.partial_channels)
+
+    def inputs(self, label: str, count: int, keep: int) -> WeightedInputs:
+        """All `count` inputs, each multiplied by its weight."""
+        link = LinkPosition(label, count, keep)
+        known = self.links.setdefault(label, link)
+        assert known == link, f"label {label!r} is asked for with two different choices"
+        return WeightedInputs(self.mixture, label, count)
 
 
 class Derived:
@@ -118,6 +136,18 @@ class Derived:
             )
         return candidates[name].build(in_channels, out_channels, stride)
 
+    def inputs(self, label: str, count: int, keep: int) -> ChosenInputs:
+        """The chosen inputs, unweighted, in the genotype's order."""
+        chosen = self._chosen(label)
+        numbers = chosen if isinstance(chosen, list) else []
+        valid = all(isinstance(i, int) and 1 <= i <= count for i in numbers)
+        if not valid or len(set(numbers)) != keep or len(numbers) != keep:
+            raise UserError(
+                f"genotype: choices.{label}: {chosen!r} is not {keep} different numbers from 1 "
+                f"to {count}"
+            )
+        return ChosenInputs([number - 1 for number in numbers])
+
     def check_all_used(self) -> None:
         """UserError if the genotype chooses for a label that the network does not have."""
         extra = sorted(set(self.genotype.choices) - self.used)
@@ -127,7 +157,7 @@ class Derived:
                 f"position; {did_you_mean(extra[0], self.used)}"
             )
 
-    def _chosen(self, label: str) -> str:
+    def _chosen(self, label: str) -> Any:
         if label not in self.genotype.choices:
             raise UserError(
                 f"genotype: choices.{label} is missing; space {self.genotype.space!r} needs it"

@@ -15,7 +15,8 @@ VERSION = 1
 class Genotype:
     """The discrete result of a search.
 
-    space: name of the space. choices: label -> candidate name.
+    space: name of the space. choices: label -> candidate name, or for a link the numbers
+        (from 1) of the chosen inputs in order.
     provenance: options, seed, versions and step of the search that made it.
     """
 
@@ -57,4 +58,8 @@ class Genotype:
         return cls.from_dict(read_json(path), str(path))
 
     def __str__(self) -> str:
-        return " ".join(f"{label}={choice}" for label, choice in self.choices.items())
+        return " ".join(f"{label}={_short(choice)}" for label, choice in self.choices.items())
+
+
+def _short(choice: Any) -> str:
+    return ",".join(map(str, choice)) if isinstance(choice, list) else str(choice)

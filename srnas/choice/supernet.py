@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from srnas.choice.builder import Derived, Position, Relaxed
+from srnas.choice.builder import Derived, LinkPosition, Position, Relaxed
 from srnas.choice.genotype import Genotype
 from srnas.choice.mixed_op import MixedOp, PartialMixedOp
 from srnas.choice.relaxations import Softmax
@@ -22,7 +22,8 @@ class Supernet(nn.Module):
 
     Attributes:
         alphas: label -> (N,) logits, one parameter a position.
-        positions: label -> Position.
+        positions: label -> Position, the searched operations.
+        links: label -> LinkPosition, the searched inputs.
     """
 
     def __init__(
@@ -40,14 +41,14 @@ class Supernet(nn.Module):
         self.space = space
         self.network = build(choose)
         self.positions: dict[str, Position] = choose.positions
+        self.links: dict[str, LinkPosition] = choose.links
         self.relaxation = relaxation or Softmax()
         self._mixture = choose.mixture
         self._build = build
+        sizes = {label: len(p.candidates) for label, p in self.positions.items()}
+        sizes |= {label: link.count for label, link in self.links.items()}
         self.alphas = nn.ParameterDict(
-            {
-                label: nn.Parameter(alpha_std * torch.randn(len(position.candidates)))
-                for label, position in self.positions.items()
-            }
+            {label: nn.Parameter(alpha_std * torch.randn(size)) for label, size in sizes.items()}
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -72,11 +73,12 @@ class Supernet(nn.Module):
         """The logits as the papers count them: one (E, N) matrix a group of positions.
 
         A label's group is what stands before its last "/"; IMDN's four labels have none and
-        make one matrix, a DARTS cell's "normal/..." and "reduce/..." make two.
+        make one matrix, a DARTS cell's "normal/..." and "reduce/..." make two. Links have no
+        part in them: SA and Beta regularize operations only.
         """
         groups: dict[str, list[Tensor]] = {}
-        for label, alpha in self.alphas.items():
-            groups.setdefault(label.rpartition("/")[0], []).append(alpha)
+        for label in self.positions:
+            groups.setdefault(label.rpartition("/")[0], []).append(self.alphas[label])
         return [torch.stack(rows) for rows in groups.values()]
 
     def probabilities(self) -> dict[str, Tensor]:
@@ -84,20 +86,29 @@ class Supernet(nn.Module):
         return {label: self.relaxation.probabilities(alpha) for label, alpha in self.alphas.items()}
 
     def genotype(self, provenance: dict[str, Any] | None = None) -> Genotype:
-        """The strongest candidate of every position; of equal ones, the first."""
-        choices = {
-            label: list(self.positions[label].candidates)[int(p.argmax())]
-            for label, p in self.probabilities().items()
+        """The strongest candidate of every position; of equal ones, the first.
+
+        For a link the numbers (from 1) of its strongest inputs, strongest first.
+        """
+        p = self.probabilities()
+        choices: dict[str, Any] = {
+            label: list(position.candidates)[int(p[label].argmax())]
+            for label, position in self.positions.items()
         }
+        for label, link in self.links.items():
+            ranked = p[label].sort(descending=True, stable=True).indices
+            choices[label] = [int(index) + 1 for index in ranked[: link.keep]]
         return Genotype(self.space, choices, provenance or {})
 
     def derive(self, genotype: Genotype | None = None) -> nn.Module:
         """The derived network of `genotype` (default: the current one) with this net's weights.
 
         BatchNorm without scale and shift becomes one with scale 1 and shift 0. Only without
-        partial channels, where the candidates have the shapes of the derived network
+        partial channels and links, where the weights have the shapes of the derived network's
         (ValueError).
         """
+        if self.links:
+            raise ValueError("links: what follows them is wider than in the derived network")
         genotype = genotype or self.genotype()
         derived = self._build(Derived(genotype))
         kept = dict(self._kept_tensors(genotype))

@@ -27,6 +27,12 @@ class NetworkUpscale:
     @torch.inference_mode()
     def __call__(self, lr: np.ndarray) -> np.ndarray:
         """SR clipped to [0, 1], times 255, rounded. The network's mode is kept."""
+        smallest = getattr(self.network, "min_size", 1)
+        if min(lr.shape[:2]) < smallest:
+            raise UserError(
+                f"an LR image of {lr.shape[1]}x{lr.shape[0]} is too small for this network; "
+                f"its sides must be at least {smallest}"
+            )
         training = self.network.training
         self.network.eval()
         x = torch.from_numpy(np.ascontiguousarray(lr)).to(self.device)

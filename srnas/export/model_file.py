@@ -76,16 +76,18 @@ def load_model(path: Path) -> Model:
 
 
 def load_published(path: Path, space: dict[str, Any], genotype: Genotype | None = None) -> Model:
-    """A weight file (state dict or safetensors) for a space's network.
+    """A weight file (state dict or safetensors) for a space's network, of the file's width.
 
     Takes the authors' key names and ours, a state dict alone or under "params_ema", "params"
     or "state_dict" (BasicSR's and others' checkpoints). genotype: default the space's
     published network. UserError if the file belongs to another network.
     """
     genotype = genotype or published_genotype(space["name"])
-    network = derived_network(space, genotype)
     state = _read_safetensors(path)[0] if Path(path).suffix == ".safetensors" else _read_state(path)
-    _load(network, SPACES[space["name"]].from_published(state), path)
+    family = SPACES[space["name"]]
+    space = check_space({**space, **family.published_options(state)}, str(path))
+    network = derived_network(space, genotype)
+    _load(network, family.from_published(state), path)
     return Model(network.eval(), space, genotype, {"weights": Path(path).name})
 
 

@@ -1,8 +1,9 @@
 """The FLOPs penalty: the expected cost of the mixture (SA-DARTS, Eq. 18)."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
 from srnas.choice import Position, Supernet
@@ -17,6 +18,8 @@ class ExpectedCost:
     cost: "nominal": MACs of a convolution that keeps its input's channels (what the paper
         says: 64 channels at IMDN's first position, 48 at the others). "true_io": MACs with
         the real input and output channels. Resolution cancels in the scaling.
+    channels: for "nominal", count at so many channels at every position instead; DLSR's
+        parameter penalty is the expected cost at 50 (its weights have no bias).
     norm: c divided by "sum" (of the position's costs, as DLSR does), by "max", or by
         "baseline" (the cost of the candidate named by `baseline`).
     detach: True makes the term a constant without a gradient, as DLSR's released code does
@@ -29,29 +32,33 @@ class ExpectedCost:
         self,
         *,
         cost: Literal["nominal", "true_io"] = "nominal",
+        channels: Annotated[int, Ge(1)] | None = None,
         norm: Literal["sum", "max", "baseline"] = "sum",
         baseline: str = "conv_3x3",
         detach: bool = False,
     ) -> None:
         self.cost = cost
+        self.channels = channels
         self.norm = norm
         self.baseline = baseline
         self.detach = detach
 
     def __call__(self, supernet: Supernet) -> Tensor:
-        total = torch.stack(
-            [
-                (p * self.costs(supernet.positions[label]).to(p)).sum()
-                for label, p in supernet.probabilities().items()
-            ]
-        ).sum()
+        probabilities = supernet.probabilities()
+        costs = [
+            (probabilities[label] * self.costs(position).to(probabilities[label])).sum()
+            for label, position in supernet.positions.items()
+        ]
+        total = torch.stack(costs).sum()
         return total.detach() if self.detach else total
 
     def costs(self, position: Position) -> Tensor:
         """(N,) scaled costs of the position's candidates, float64."""
-        out = position.in_channels if self.cost == "nominal" else position.out_channels
+        shape = (position.in_channels, position.out_channels)
+        if self.cost == "nominal":
+            shape = (self.channels or position.in_channels,) * 2
         macs = torch.tensor(
-            [c.macs_per_pixel(position.in_channels, out) for c in position.candidates.values()],
+            [c.macs_per_pixel(*shape) for c in position.candidates.values()],
             dtype=torch.float64,
         )
         if self.norm == "sum":

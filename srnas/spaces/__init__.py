@@ -1,5 +1,6 @@
 """Search spaces: one network a file, each an `nn.Module` that asks a builder."""
 
+import copy
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -12,7 +13,7 @@ from srnas.registry import Registry
 
 SPACES = Registry("space")
 
-from srnas.spaces import imdn  # noqa: E402, F401  (fills the registry)
+from srnas.spaces import dlsr, imdn  # noqa: E402, F401  (fills the registry)
 
 
 def space_builder(space: Mapping[str, Any]) -> Callable[[Any], nn.Module]:
@@ -38,7 +39,7 @@ def derived_network(space: Mapping[str, Any], genotype: Genotype) -> nn.Module:
 
 def published_genotype(name: str) -> Genotype:
     """The space's published, hand-made network (IMDN itself for `imdn`)."""
-    return Genotype(name, dict(SPACES[name].published), {"source": "published network"})
+    return Genotype(name, copy.deepcopy(SPACES[name].published), {"source": "published network"})
 
 
 def _construct(space: Any, arguments: dict[str, Any], choose: Any) -> nn.Module:

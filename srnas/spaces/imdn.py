@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from srnas.primitives.sr import SR_PRIMITIVES
 from srnas.spaces import SPACES
+from srnas.spaces.published import published_width
 
 NEGATIVE_SLOPE = 0.05
 
@@ -60,6 +61,11 @@ class IMDN(nn.Module):
             outputs.append(out)
         fused = F.leaky_relu(self.fuse(torch.cat(outputs, dim=1)), NEGATIVE_SLOPE)
         return self.upsample(self.body_end(fused) + features)
+
+    @staticmethod
+    def published_options(state: Mapping[str, Tensor]) -> dict[str, int]:
+        """The width of the network that the authors' weight file belongs to."""
+        return published_width(state)
 
     @staticmethod
     def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from srnas.engine.tiles import Tiled
 from srnas.errors import UserError
 from srnas.export.model_file import check_space, load_published
 from srnas.metrics import PROTOCOLS
+from srnas.spaces import derived_network, published_genotype
 
 FILES, MADE = True, False
 # Set, scale, LR, PSNR in dB, SSIM: measured with the published weights by another program.
@@ -48,6 +49,32 @@ def test_published_imdn_reaches_the_published_figures(shared, name, scale, lr_fi
     assert result["psnr"] == pytest.approx(psnr, abs=0.0005 if lr_files else 0.002)
     assert result["ssim"] == pytest.approx(ssim, abs=1e-5)
     assert [image["name"] for image in result["images"]] == [pair.name for pair in pairs]
+
+
+DLSR = [
+    ("DLSR_x2.pth", "Set5", 38.0387, 0.960614),
+    ("DLSR_x2.pth", "Set14", 33.6350, 0.918381),
+    ("DLSR_tiny18_x2.pth", "Set5", 37.7144, 0.959485),
+    ("DLSR_tiny18_x2.pth", "Set14", 33.2686, 0.915108),
+]
+
+
+@pytest.mark.parametrize(("file", "name", "psnr", "ssim"), DLSR)
+def test_published_dlsr_reaches_the_published_figures(shared, file, name, psnr, ssim):
+    model = load_published(shared / "checkpoints" / file, check_space("dlsr", "test"))
+    upscale = NetworkUpscale(model.network, torch.device("cpu"))
+    pairs = benchmark_pairs(shared / "data" / name, 2)
+    result = evaluate(upscale, pairs, 2, PROTOCOLS["basicsr"])
+    assert result["psnr"] == pytest.approx(psnr, abs=0.0005)
+    assert result["ssim"] == pytest.approx(ssim, abs=1e-5)
+
+
+def test_an_image_too_small_for_dlsrs_attention_is_told():
+    network = derived_network({"name": "dlsr", "num_feat": 8}, published_genotype("dlsr"))
+    upscale = NetworkUpscale(network, torch.device("cpu"))
+    assert upscale(np.zeros((15, 15, 3), np.uint8)).shape == (30, 30, 3)
+    with pytest.raises(UserError, match=r"20x14 is too small .* at least 15"):
+        upscale(np.zeros((14, 20, 3), np.uint8))
 
 
 @pytest.mark.parametrize(("name", "scale", "psnr", "ssim"), BICUBIC)

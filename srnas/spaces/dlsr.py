@@ -1,0 +1,201 @@
+"""DLSR: searched residual convolutions, and searched links between cells.
+
+Huang, Shen, He, Dong, Liu: Lightweight Image Super-Resolution with Hierarchical and
+Differentiable Neural Architecture Search, 2021 (arXiv:2105.03939), after its released code.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge, MinLen
+from torch import Tensor, nn
+
+from srnas.primitives.dlsr import DLSR_PRIMITIVES
+from srnas.primitives.sr import SR_PRIMITIVES
+from srnas.spaces import SPACES
+from srnas.spaces.published import published_width
+
+NEGATIVE_SLOPE = 0.05
+RGB_RANGE = 255  # of the published weights' input and output
+FAMILIES = {"dlsr": DLSR_PRIMITIVES, "imdn": SR_PRIMITIVES}
+
+
+@SPACES.register("dlsr")
+class DLSR(nn.Module):
+    """conv - num_cell cells, each from the third on fed by two searched earlier ones - 1x1 of
+    all cells - conv + skip - pixel shuffle.
+
+    x: (B, 3, H, W), RGB in [0, 1], sides of at least 15 -> (B, 3, scale*H, scale*W).
+
+    Choices: r1, r2, r3, the residual convolutions, shared by all cells; link3, link4, ...,
+    each the 1-based numbers of two earlier cells, in the order in which they are concatenated.
+
+    num_feat: channels, even (48). num_cell: cells (6). primitives: the family of candidates,
+    DLSR's nine or IMDN's twelve; candidates: names of those open at each position, all by
+    default.
+    """
+
+    published: ClassVar[dict[str, Any]] = {
+        "r1": "conv_1x1",
+        "r2": "sep_conv_7x7",
+        "r3": "sep_conv_5x5",
+        "link3": [1, 2],
+        "link4": [2, 3],
+        "link5": [2, 4],
+        "link6": [4, 5],
+    }
+    min_size = 15  # of the LR image's sides: the attention strides and pools without padding
+
+    def __init__(
+        self,
+        choose: Any,
+        *,
+        scale: Literal[2, 3, 4] = 2,
+        num_feat: Annotated[int, Ge(4)] = 48,
+        num_cell: Annotated[int, Ge(2)] = 6,
+        primitives: Literal["dlsr", "imdn"] = "dlsr",
+        candidates: Annotated[list[str], MinLen(1)] | None = None,
+    ) -> None:
+        super().__init__()
+        self.scale = scale
+        family = FAMILIES[primitives]
+        table = {name: family[name] for name in (candidates or family)}
+        self.head = nn.Conv2d(3, num_feat, 3, padding=1)
+        self.cells = nn.ModuleList(Cell(choose, num_feat, table) for _ in range(num_cell))
+        self.links = nn.ModuleList(
+            Link(choose, f"link{number}", number - 1, num_feat) for number in range(3, num_cell + 1)
+        )
+        self.fuse = nn.Conv2d(num_feat * num_cell, num_feat, 1)
+        self.body_end = nn.Conv2d(num_feat, num_feat, 3, padding=1)
+        self.upsample = nn.Sequential(
+            nn.Conv2d(num_feat, 3 * scale**2, 3, padding=1), nn.PixelShuffle(scale)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.head(x)
+        outputs = [self.cells[0](features)]
+        outputs.append(self.cells[1](outputs[0]))
+        for link, cell in zip(self.links, self.cells[2:], strict=True):
+            outputs.append(cell(link(outputs)))
+        fused = _leaky(self.fuse(torch.cat(outputs, dim=1)))
+        return self.upsample(self.body_end(fused) + features)
+
+    @staticmethod
+    def published_options(state: Mapping[str, Tensor]) -> dict[str, int]:
+        """The width of the network that the authors' weight file belongs to."""
+        return published_width(state)
+
+    @staticmethod
+    def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The authors' weight files -> ours; other key names stay as they are.
+
+        Theirs take and give RGB in 0-255: the first layer's weights take that factor in, the
+        last layer's give it back.
+        """
+        if not published_width(state):
+            return dict(state)
+        ours = {_our_key(key): tensor for key, tensor in state.items()}
+        ours["head.weight"] = ours["head.weight"] * RGB_RANGE
+        for key in ("upsample.0.weight", "upsample.0.bias"):
+            ours[key] = ours[key] / RGB_RANGE
+        return ours
+
+
+class Cell(nn.Module):
+    """Three residual convolutions, each with a 1x1 beside it that distils half the channels."""
+
+    def __init__(self, choose: Any, num_feat: int, candidates: Mapping[str, Any]) -> None:
+        super().__init__()
+        half = num_feat // 2
+        self.d1, self.d2, self.d3 = (nn.Conv2d(num_feat, half, 1) for _ in range(3))
+        self.r1 = choose.op("r1", candidates, num_feat, num_feat)
+        self.r2 = choose.op("r2", candidates, num_feat, num_feat)
+        self.r3 = choose.op("r3", candidates, num_feat, num_feat)
+        self.d4 = nn.Conv2d(num_feat, half, 3, padding=1)
+        self.fuse = nn.Conv2d(4 * half, num_feat, 1)
+        self.attention = SpatialAttention(num_feat)
+
+    def forward(self, x: Tensor) -> Tensor:
+        distilled = []
+        for distil, op in ((self.d1, self.r1), (self.d2, self.r2), (self.d3, self.r3)):
+            distilled.append(_leaky(distil(x)))
+            x = _leaky(op(x) + x)
+        distilled.append(_leaky(self.d4(x)))
+        return self.attention(self.fuse(torch.cat(distilled, dim=1)))
+
+
+class Link(nn.Module):
+    """A cell's input from the cells before it: weighted or chosen, concatenated, 1x1."""
+
+    def __init__(self, choose: Any, label: str, count: int, num_feat: int) -> None:
+        super().__init__()
+        self.inputs = choose.inputs(label, count, keep=2)
+        self.fuse = nn.Conv2d(num_feat * len(self.inputs), num_feat, 1)
+
+    def forward(self, outputs: list[Tensor]) -> Tensor:
+        return _leaky(self.fuse(torch.cat(self.inputs(outputs), dim=1)))
+
+
+class SpatialAttention(nn.Module):
+    """Enhanced spatial attention (RFANet, CVPR 2020), inside it a quarter of the channels."""
+
+    def __init__(self, num_feat: int) -> None:
+        super().__init__()
+        hidden = num_feat // 4
+        self.squeeze = nn.Conv2d(num_feat, hidden, 1)
+        self.skip = nn.Conv2d(hidden, hidden, 1)
+        self.shrink = nn.Conv2d(hidden, hidden, 3, stride=2)
+        self.body = nn.ModuleList(nn.Conv2d(hidden, hidden, 3, padding=1) for _ in range(3))
+        self.excite = nn.Conv2d(hidden, num_feat, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        squeezed = self.squeeze(x)
+        y = F.max_pool2d(self.shrink(squeezed), kernel_size=7, stride=3)
+        y = self.body[2](F.relu(self.body[1](F.relu(self.body[0](y)))))
+        y = F.interpolate(y, size=x.shape[2:], mode="bilinear", align_corners=False)
+        return x * torch.sigmoid(self.excite(y + self.skip(squeezed)))
+
+
+def _leaky(x: Tensor) -> Tensor:
+    return F.leaky_relu(x, NEGATIVE_SLOPE)
+
+
+_PUBLISHED = {
+    "fea_conv": "head",
+    "cout.0": "fuse",
+    "LR_conv": "body_end",
+    "upsampler.0": "upsample.0",
+}
+_PUBLISHED_IN_CELL = {
+    "c1_d": "d1",
+    "c2_d": "d2",
+    "c3_d": "d3",
+    "c4": "d4",
+    "c5": "fuse",
+    "esa.conv1": "attention.squeeze",
+    "esa.conv_f": "attention.skip",
+    "esa.conv2": "attention.shrink",
+    "esa.conv_max": "attention.body.0",
+    "esa.conv3": "attention.body.1",
+    "esa.conv3_": "attention.body.2",
+    "esa.conv4": "attention.excite",
+}
+
+
+def _our_key(key: str) -> str:
+    layer, _, parameter = key.removeprefix("module.").rpartition(".")
+    if layer in _PUBLISHED:
+        return f"{_PUBLISHED[layer]}.{parameter}"
+    first, _, inner = layer.partition(".")
+    if first[:1] == "c" and first[1:].isdigit():  # c3.0: the link into cell 3
+        return f"links.{int(first[1:]) - 3}.fuse.{parameter}"
+    if first[:1] == "B" and first[1:].isdigit():
+        if "_r.op" in inner:  # c2_r.op.4: layer 4 of r2; a bare convolution is layer 0
+            place, _, layer_number = inner.partition("_r.op.")
+            inner = f"r{place[1:]}" + (f".{layer_number}" if layer_number != "0" else "")
+        else:
+            inner = _PUBLISHED_IN_CELL.get(inner, inner)
+        return f"cells.{int(first[1:]) - 1}.{inner}.{parameter}"
+    return f"{layer}.{parameter}"
