@@ -267,6 +267,8 @@ class TestOptions(Strict):
     data: Annotated[dict[str, Path], MinLen(1)]
     lr: Literal["files", "made"] = "files"
     protocol: str = "basicsr"
+    explain: bool = False
+    self_ensemble: bool = False
     device: str = "auto"
     save_images: Path | None = None
 

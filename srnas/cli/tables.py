@@ -24,6 +24,23 @@ def quality_table(result: dict[str, Any]) -> None:
     Console().print(table)
 
 
+def explain_table(result: dict[str, Any]) -> None:
+    """Print the same SR images under every protocol and the common mistakes."""
+    table = Table(title="the same images under other protocols, PSNR (difference)")
+    table.add_column("protocol")
+    for one in result["results"]:
+        table.add_column(one["dataset"], justify="right")
+    table.add_column("what it does")
+    for index, first in enumerate(result["results"][0]["explained"]):
+        cells = [
+            f"{r['explained'][index]['psnr']:.3f} "
+            f"({r['explained'][index]['psnr'] - r['psnr']:+.3f})"
+            for r in result["results"]
+        ]
+        table.add_row(first["protocol"], *cells, first["description"])
+    Console().print(table)
+
+
 def cost_table(result: dict[str, Any]) -> None:
     """Print what `cost.profile` returned."""
     table = Table()

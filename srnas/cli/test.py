@@ -1,5 +1,6 @@
 """`srnas test`: PSNR and SSIM on benchmark sets, bicubic beside it."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,8 @@ from srnas.cli.arguments import (
 from srnas.errors import UserError
 from srnas.files import write_json
 from srnas.options import TestOptions, check_options, load_options
+
+LR_TOLERANCE = 0.5  # mean levels of 255; the usual sets are 0.15 away, by rounding
 
 
 def command(
@@ -34,7 +37,15 @@ def command(
     lr: Annotated[
         str | None, typer.Option(metavar="files|made", help="LR given, or made by bicubic")
     ] = None,
-    protocol: Annotated[str | None, typer.Option(metavar="P", help="Default: basicsr")] = None,
+    protocol: Annotated[
+        str | None, typer.Option(metavar="P", help="basicsr (default), imdn_script, edsr")
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="The same run under all protocols and mistakes")
+    ] = False,
+    self_ensemble: Annotated[
+        bool, typer.Option("--self-ensemble", help="Average over 8 flips and transpositions")
+    ] = False,
     save_images: Annotated[Path | None, typer.Option(metavar="DIR", help="Write SR here")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE")] = None,
     device: Device = None,
@@ -48,6 +59,8 @@ def command(
         "scale": scale,
         "lr": lr,
         "protocol": protocol,
+        "explain": explain or None,
+        "self_ensemble": self_ensemble or None,
         "save_images": save_images,
         "data": dict(_name_and_folder(item) for item in data) if data else None,
         "device": device,
@@ -73,11 +86,21 @@ def _name_and_folder(item: str) -> tuple[str, str]:
 
 def run(options: TestOptions, json_file: Path | None = None) -> dict[str, Any]:
     """Evaluate, print the table, write the JSON; returns what the JSON holds."""
-    from srnas.cli.tables import quality_table
+    from srnas.cli.tables import explain_table, quality_table
     from srnas.engine.test import test
 
     result = test(options)
     quality_table(result)
+    if options.explain:
+        explain_table(result)
+    for measured in result["results"]:
+        difference = measured.get("lr_difference_to_bicubic", 0)
+        if difference > LR_TOLERANCE:
+            print(
+                f"warning: {measured['dataset']}: the LR files are {difference:.1f} levels of 255 "
+                "away from MATLAB's bicubic; figures do not compare with published ones",
+                file=sys.stderr,
+            )
     if json_file:
         write_json(json_file, result)
     return result

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from srnas.data.bicubic import resize_uint8
 from srnas.data.images import DecodedPair, ImagePair, write_rgb
@@ -18,11 +18,19 @@ Upscale = Callable[[np.ndarray], np.ndarray]
 
 
 class NetworkUpscale:
-    """A network as a function from LR to SR, both (H, W, 3) uint8 RGB."""
+    """A network as a function from LR to SR, both (H, W, 3) uint8 RGB.
 
-    def __init__(self, network: nn.Module, device: torch.device) -> None:
+    self_ensemble: average the results of the image's eight flips and transpositions
+        (Timofte et al., Seven ways to improve example-based single image super resolution, 2016);
+        eight times the work.
+    """
+
+    def __init__(
+        self, network: nn.Module, device: torch.device, self_ensemble: bool = False
+    ) -> None:
         self.network = network.to(device, memory_format=torch.channels_last)
         self.device = device
+        self.turns = range(8) if self_ensemble else range(1)
 
     @torch.inference_mode()
     def __call__(self, lr: np.ndarray) -> np.ndarray:
@@ -36,9 +44,22 @@ class NetworkUpscale:
         training = self.network.training
         self.network.eval()
         x = torch.from_numpy(np.ascontiguousarray(lr)).to(self.device)
-        sr = self.network(x.permute(2, 0, 1)[None].float() / 255)[0]
+        x = x.permute(2, 0, 1)[None].float() / 255
+        results = [_turn_back(self.network(_turn(x, t)).float(), t) for t in self.turns]
+        sr = sum(results)[0] / len(results)
         self.network.train(training)
-        return (sr.float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+        return (sr.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+
+
+def _turn(x: Tensor, turn: int) -> Tensor:
+    """One of the eight: flip rows (1), columns (2), then transpose (4)."""
+    x = x.flip([axis for axis in (2, 3) if turn & (axis - 1)])
+    return x.transpose(2, 3) if turn & 4 else x
+
+
+def _turn_back(x: Tensor, turn: int) -> Tensor:
+    x = x.transpose(2, 3) if turn & 4 else x
+    return x.flip([axis for axis in (2, 3) if turn & (axis - 1)])
 
 
 def bicubic(scale: int) -> Upscale:
@@ -52,20 +73,23 @@ def evaluate(
     scale: int,
     protocol: Protocol,
     save_to: Path | None = None,
-    on_image: Callable[[str], None] = lambda name: None,
+    others: Sequence[Protocol] = (),
 ) -> dict[str, Any]:
     """PSNR (dB) and SSIM of each image, and their means over the images.
 
-    save_to: a folder for the SR images, as NAME.png. on_image: called after each image.
-    Returns {"psnr", "ssim", "images": [{"name", "psnr", "ssim"}]}. UserError if an image is
+    save_to: a folder for the SR images, as NAME.png. others: protocols to measure the same SR
+    images under. Returns {"psnr", "ssim", "images": [{"name", "psnr", "ssim"}]}, and with
+    others "explained": [{"protocol", "description", "psnr", "ssim"}]. UserError if an image is
     too small for the protocol, or the network's output is not finite.
     """
-    images = []
+    images, explained = [], {other.name: [] for other in others}
     for pair in pairs:
         lr, hr = pair.load(scale)
         sr = upscale(lr)
         try:
             quality, similarity = protocol(sr, hr, scale)
+            for other in others:
+                explained[other.name].append(other(sr, hr, scale))
         except ValueError as error:
             raise UserError(f"{pair.name}: too small to evaluate ({error})") from error
         if math.isnan(quality):
@@ -73,9 +97,19 @@ def evaluate(
         images.append({"name": pair.name, "psnr": quality, "ssim": similarity})
         if save_to:
             write_rgb(save_to / f"{pair.name}.png", sr)
-        on_image(pair.name)
-    return {
+    result: dict[str, Any] = {
         "psnr": float(np.mean([image["psnr"] for image in images])),
         "ssim": float(np.mean([image["ssim"] for image in images])),
         "images": images,
     }
+    if others:
+        result["explained"] = [
+            {
+                "protocol": other.name,
+                "description": other.description,
+                "psnr": float(np.mean([psnr for psnr, _ in explained[other.name]])),
+                "ssim": float(np.mean([ssim for _, ssim in explained[other.name]])),
+            }
+            for other in others
+        ]
+    return result

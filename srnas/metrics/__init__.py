@@ -1,5 +1,5 @@
 """PSNR and SSIM under named protocols."""
 
-from srnas.metrics.protocols import PROTOCOLS, Protocol
+from srnas.metrics.protocols import EVERY_PROTOCOL, PROTOCOLS, Protocol
 
-__all__ = ["PROTOCOLS", "Protocol"]
+__all__ = ["EVERY_PROTOCOL", "PROTOCOLS", "Protocol"]

@@ -18,12 +18,12 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def ssim(a: np.ndarray, b: np.ndarray) -> float:
-    """SSIM (Wang et al., 2004) of two (H, W) arrays in [0, 255], the mean over all places
-    where the 11x11 Gaussian window (sigma 1.5) fits.
+    """SSIM (Wang et al., 2004) of two (H, W) or (H, W, C) arrays in [0, 255], the mean over all
+    places where the 11x11 Gaussian window (sigma 1.5) fits, and over channels.
 
     Raises ValueError below 11 x 11 pixels.
     """
-    if min(a.shape) < SSIM_WINDOW:
+    if min(a.shape[:2]) < SSIM_WINDOW:
         raise ValueError(f"SSIM needs {SSIM_WINDOW}x{SSIM_WINDOW} pixels, got {a.shape}")
     from skimage.metrics import structural_similarity  # slow to import, and seldom needed
 
@@ -32,6 +32,7 @@ def ssim(a: np.ndarray, b: np.ndarray) -> float:
             a.astype(np.float64),
             b.astype(np.float64),
             data_range=255.0,
+            channel_axis=2 if a.ndim == 3 else None,
             gaussian_weights=True,
             sigma=1.5,
             use_sample_covariance=False,

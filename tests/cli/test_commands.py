@@ -226,6 +226,28 @@ def test_bicubic_of_a_photo_is_beside_the_model_in_the_json(tmp_path, photo_fold
     assert result["bicubic"]["psnr"] == pytest.approx(np.mean(values))
 
 
+def test_lr_files_that_are_not_matlabs_bicubic_are_warned_about(tmp_path, photo_folder, model_file):
+    for kind, shrink in (
+        ("good", lambda hr: resize_uint8(hr, 0.5)),
+        ("bad", lambda hr: cv2.resize(hr, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_NEAREST)),
+    ):
+        for file in photo_folder.iterdir():
+            hr = read_rgb(file)
+            write_rgb(tmp_path / kind / "HR" / file.name, hr)
+            write_rgb(tmp_path / kind / "LR_bicubic/X2" / f"{file.stem}x2.png", shrink(hr))
+        done = srnas(
+            "test", "--model", model_file, "--scale", 2, "--data", f"S={tmp_path / kind}",
+            "--explain", "--self-ensemble", "--protocol", "edsr", "--json", tmp_path / "o.json",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert ("warning: S: the LR files are" in done.stderr) == (kind == "bad")
+        result = json.loads((tmp_path / "o.json").read_text())
+        assert (result["protocol"], result["self_ensemble"]) == ("edsr", True)
+        rows = result["results"][0]["explained"]
+        assert rows[2]["psnr"] == result["results"][0]["psnr"]
+        assert result["results"][0]["lr_source"] == "files"
+
+
 def test_doctor_and_help_answer():
     assert "torch uses" in srnas("doctor").stdout
     for command in ("search", "train", "test", "profile", "export", "upscale", "demo"):

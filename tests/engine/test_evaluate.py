@@ -10,7 +10,7 @@ from srnas.engine.evaluate import NetworkUpscale, bicubic, evaluate
 from srnas.engine.tiles import Tiled
 from srnas.errors import UserError
 from srnas.export.model_file import check_space, load_published
-from srnas.metrics import PROTOCOLS
+from srnas.metrics import EVERY_PROTOCOL, PROTOCOLS
 from srnas.spaces import derived_network, published_genotype
 
 FILES, MADE = True, False
@@ -83,6 +83,48 @@ def test_bicubic_reaches_the_published_figures(shared, name, scale, psnr, ssim):
     result = evaluate(bicubic(scale), pairs, scale, PROTOCOLS["basicsr"])
     assert result["psnr"] == pytest.approx(psnr, abs=0.005)
     assert result["ssim"] == pytest.approx(ssim, abs=1e-5)
+
+
+EXPLAINED = {  # IMDN x4, Set5: PSNR under other protocols and common mistakes
+    "basicsr": 32.210,
+    "imdn_script": 32.187,
+    "no crop": 32.106,
+    "RGB": 30.301,
+    "OpenCV Y": 30.879,
+}
+
+
+def test_other_protocols_and_mistakes_give_the_known_figures(shared):
+    pairs = benchmark_pairs(shared / "data/Set5", 4)
+    upscale = NetworkUpscale(published(shared, 4), torch.device("cpu"))
+    result = evaluate(upscale, pairs, 4, PROTOCOLS["basicsr"], others=EVERY_PROTOCOL)
+    measured = {row["protocol"]: row["psnr"] for row in result["explained"]}
+    for name, psnr in EXPLAINED.items():
+        assert measured[name] == pytest.approx(psnr, abs=0.003), name
+    # the same luma up to the divisor, 255 or 256, without the rounding of the coefficients
+    assert measured["edsr"] == pytest.approx(measured["basicsr"], abs=0.001)
+
+
+def test_self_ensemble_is_the_mean_over_numpys_eight_turns():
+    torch.manual_seed(0)
+    network = derived_network({"name": "imdn", "num_feat": 8}, published_genotype("imdn")).eval()
+    lr = np.random.default_rng(0).integers(0, 256, (12, 17, 3), np.uint8)
+
+    def run(image):
+        with torch.no_grad():
+            x = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255
+            return network(x)[0].permute(1, 2, 0).numpy()
+
+    results = []
+    for turns in range(4):
+        for flip in (False, True):
+            turned = np.rot90(lr, turns)
+            sr = run(turned[:, ::-1] if flip else turned)
+            results.append(np.rot90(sr[:, ::-1] if flip else sr, -turns))
+    expected = np.mean(results, 0).clip(0, 1) * 255
+    ensemble = NetworkUpscale(network, torch.device("cpu"), self_ensemble=True)(lr)
+    assert np.abs(ensemble - expected).max() <= 0.501
+    assert not np.array_equal(ensemble, NetworkUpscale(network, torch.device("cpu"))(lr))
 
 
 def test_tiles_of_a_local_operation_are_the_whole_inside_and_blend_without_seams(photo):
