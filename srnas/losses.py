@@ -1,4 +1,7 @@
-"""Losses between SR and HR, both (B, 3, H, W) RGB in [0, 1]: scalars, means over all."""
+"""Losses between SR and HR, both (B, 3, H, W) RGB in [0, 1]: scalars, means over all.
+
+Names that are not here are looked up among BasicSR's losses.
+"""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -8,10 +11,11 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt
 from torch import Tensor
 
+from srnas.basicsr_bridge import basicsr_loss
 from srnas.registry import Registry
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-LOSSES = Registry("loss")
+LOSSES = Registry("loss", elsewhere=basicsr_loss)
 
 
 @LOSSES.register("l1")

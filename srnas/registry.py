@@ -15,11 +15,15 @@ from srnas.errors import UserError, did_you_mean
 class Registry(Mapping[str, Callable[..., Any]]):
     """A named table of builders: `REGISTRY.register("name")` on one, `REGISTRY["name"]`.
 
-    A name that is not there raises UserError with the nearest names that are.
+    A name that is not there raises UserError with the nearest names that are. elsewhere: asked
+    for names that are not here; gives a builder or None.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(
+        self, kind: str, elsewhere: Callable[[str], Callable[..., Any] | None] | None = None
+    ) -> None:
         self.kind = kind
+        self._elsewhere = elsewhere
         self._builders: dict[str, Callable[..., Any]] = {}
 
     def register(self, name: str) -> Callable[[Any], Any]:
@@ -47,11 +51,15 @@ class Registry(Mapping[str, Callable[..., Any]]):
         }
 
     def __getitem__(self, name: str) -> Callable[..., Any]:
-        if name not in self._builders:
+        if name not in self:
             raise UserError(f"no {self.kind} is named {name!r}; {did_you_mean(name, self)}")
         return self._builders[name]
 
     def __contains__(self, name: object) -> bool:
+        if name not in self._builders and self._elsewhere:
+            found = self._elsewhere(str(name))
+            if found:
+                self._builders[str(name)] = found
         return name in self._builders
 
     def __iter__(self) -> Iterator[str]:

@@ -14,6 +14,7 @@ def build_app() -> typer.Typer:
     """All commands."""
     from srnas.cli import (
         check,
+        data,
         demo,
         doctor,
         export,
@@ -38,6 +39,7 @@ def build_app() -> typer.Typer:
     ):  # fmt: skip
         name = module.__name__.rpartition(".")[2]
         app.command(name)(module.command)
+    app.add_typer(data.app, name="data")
     return app
 
 

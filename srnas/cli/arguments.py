@@ -1,13 +1,11 @@
 """Arguments that several commands share."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from srnas.choice import Genotype
 from srnas.errors import UserError
-from srnas.options import Part
 from srnas.spaces import SPACES
 
 OptionsFile = Annotated[Path, typer.Option("-opt", metavar="FILE", help="YAML options file")]
@@ -30,23 +28,6 @@ GenotypeFile = Annotated[
     typer.Option("--genotype", metavar="FILE", help="Default: the space's published network"),
 ]
 Device = Annotated[str | None, typer.Option(help="auto (default), cpu, cuda, cuda:1, ...")]
-
-
-def space_options(name: str, scale: int) -> dict[str, Any]:
-    """A space by name at a scale, its other options at their defaults."""
-    try:
-        return Part(SPACES).check({"name": name, "scale": scale})
-    except ValueError as error:
-        raise UserError(f"--space {name} --scale {scale}: {error}") from error
-
-
-def genotype_space(genotype: Genotype, scale: int) -> dict[str, Any]:
-    """The space options that a genotype's search used, at the given scale."""
-    made_with = genotype.provenance.get("options", {}).get("space", {"name": genotype.space})
-    try:
-        return Part(SPACES).check({**made_with, "scale": scale})
-    except ValueError as error:
-        raise UserError(f"genotype: space: {error}") from error
 
 
 def parse_size(size: str) -> tuple[int, int]:

@@ -24,11 +24,11 @@ def describe(file: Path) -> str:
         return f"model of space {model.space['name']!r}, x{model.scale}: {model.genotype}"
     if file.suffix == ".json":
         from srnas.choice import Genotype
-        from srnas.cli.arguments import genotype_space
         from srnas.spaces import derived_network
+        from srnas.spaces.options import genotype_space
 
         genotype = Genotype.load(file)
-        derived_network(genotype_space(genotype, 2), genotype)
+        derived_network(genotype_space(genotype), genotype)
         return f"genotype of space {genotype.space!r}: {genotype}"
     raise UserError(f"{file}: expected .yml, .json or .safetensors")
 

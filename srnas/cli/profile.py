@@ -9,9 +9,7 @@ from srnas.cli.arguments import (
     GenotypeFile,
     ModelFile,
     SpaceName,
-    genotype_space,
     parse_size,
-    space_options,
 )
 from srnas.errors import UserError
 
@@ -33,6 +31,7 @@ def command(
     from srnas.export.model_file import load_model
     from srnas.files import write_json
     from srnas.spaces import derived_network, published_genotype
+    from srnas.spaces.options import genotype_space
 
     if sum(given is not None for given in (model, genotype, space)) != 1:
         raise UserError("give one of --model, --genotype, --space")
@@ -45,8 +44,7 @@ def command(
         if scale is None:
             raise UserError("give --scale 2, 3 or 4")
         chosen = Genotype.load(genotype) if genotype else published_genotype(space)
-        options = genotype_space(chosen, scale) if genotype else space_options(space, scale)
-        network = derived_network(options, chosen)
+        network = derived_network(genotype_space(chosen, scale=scale), chosen)
     result = profile(network, scale, parse_size(size) if size else None)
     cost_table(result)
     if json_file:

@@ -54,7 +54,7 @@ def command(
     given: dict[str, Any] = {
         "model": model,
         "weights": weights,
-        "space": {"name": space, "scale": scale} if space else None,
+        "space": _space(space, scale, genotype),
         "genotype": genotype,
         "scale": scale,
         "lr": lr,
@@ -75,6 +75,22 @@ def command(
             raise UserError(f"{overrides[0]}: key=value arguments go with -opt FILE")
         options = check_options("test", given, "srnas test")
     run(options, json_file)
+
+
+def _space(name: str | None, scale: int | None, genotype: Path | None) -> dict[str, Any] | None:
+    """The space by its name, with the options that the genotype was searched with."""
+    if name is None:
+        return None
+    at_scale = {"scale": scale} if scale else {}
+    if genotype is None:
+        return {"name": name, **at_scale}
+    from srnas.choice import Genotype
+    from srnas.spaces.options import genotype_space
+
+    chosen = Genotype.load(genotype)
+    if chosen.space != name:
+        raise UserError(f"{genotype}: a genotype of space {chosen.space!r}, not of {name!r}")
+    return genotype_space(chosen, **at_scale)
 
 
 def _name_and_folder(item: str) -> tuple[str, str]:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from srnas.choice import Genotype
 from srnas.errors import UserError
 from srnas.files import load_tensors, write_atomic
-from srnas.options import Part
 from srnas.spaces import SPACES, derived_network, published_genotype
+from srnas.spaces.options import check_space
 
 FORMAT = "srnas-model"
 VERSION = 1
@@ -89,14 +89,6 @@ def load_published(path: Path, space: dict[str, Any], genotype: Genotype | None 
     network = derived_network(space, genotype)
     _load(network, family.from_published(state), path)
     return Model(network.eval(), space, genotype, {"weights": Path(path).name})
-
-
-def check_space(space: Any, where: str) -> dict[str, Any]:
-    """Check a space's options as YAML's are checked."""
-    try:
-        return Part(SPACES).check(space)
-    except ValueError as error:
-        raise UserError(f"{where}: space: {error}") from error
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:

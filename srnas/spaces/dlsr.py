@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from srnas.primitives.dlsr import DLSR_PRIMITIVES
 from srnas.primitives.sr import SR_PRIMITIVES
 from srnas.spaces import SPACES
-from srnas.spaces.published import published_width
+from srnas.spaces.published import is_published, published_width
 
 NEGATIVE_SLOPE = 0.05
 RGB_RANGE = 255  # of the published weights' input and output
@@ -84,7 +84,7 @@ class DLSR(nn.Module):
 
     @staticmethod
     def published_options(state: Mapping[str, Tensor]) -> dict[str, int]:
-        """The width of the network that the authors' weight file belongs to."""
+        """The width of the network that a weight file belongs to."""
         return published_width(state)
 
     @staticmethod
@@ -94,7 +94,7 @@ class DLSR(nn.Module):
         Theirs take and give RGB in 0-255: the first layer's weights take that factor in, the
         last layer's give it back.
         """
-        if not published_width(state):
+        if not is_published(state):
             return dict(state)
         ours = {_our_key(key): tensor for key, tensor in state.items()}
         ours["head.weight"] = ours["head.weight"] * RGB_RANGE

@@ -64,7 +64,7 @@ class IMDN(nn.Module):
 
     @staticmethod
     def published_options(state: Mapping[str, Tensor]) -> dict[str, int]:
-        """The width of the network that the authors' weight file belongs to."""
+        """The width of the network that a weight file belongs to."""
         return published_width(state)
 
     @staticmethod

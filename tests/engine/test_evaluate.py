@@ -9,9 +9,10 @@ from srnas.data.images import benchmark_pairs
 from srnas.engine.evaluate import NetworkUpscale, bicubic, evaluate
 from srnas.engine.tiles import Tiled
 from srnas.errors import UserError
-from srnas.export.model_file import check_space, load_published
+from srnas.export.model_file import load_published
 from srnas.metrics import EVERY_PROTOCOL, PROTOCOLS
 from srnas.spaces import derived_network, published_genotype
+from srnas.spaces.options import check_space
 
 FILES, MADE = True, False
 # Set, scale, LR, PSNR in dB, SSIM: measured with the published weights by another program.

@@ -7,10 +7,11 @@ from safetensors.torch import save_file
 
 from srnas.choice import Genotype
 from srnas.errors import UserError
-from srnas.export.model_file import Model, check_space, load_model, load_published, save_model
+from srnas.export.model_file import Model, load_model, load_published, save_model
 from srnas.export.onnx import export_onnx, fold_batchnorm
 from srnas.primitives.sr import SR_PRIMITIVES
 from srnas.spaces import derived_network
+from srnas.spaces.options import check_space
 
 LABELS = ("c1", "c2", "c3", "c4")
 THREE_GENOTYPES = [list(SR_PRIMITIVES)[start : start + 4] for start in (0, 4, 8)]
