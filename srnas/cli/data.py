@@ -1,4 +1,4 @@
-"""`srnas data`: prepare image folders."""
+"""`srnas data`: prepare and check image folders."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,12 +8,12 @@ import typer
 
 from srnas.errors import UserError
 
-app = typer.Typer(help="Prepare image folders.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.callback()
 def group() -> None:
-    """Keeps the sub-commands' names although there is only one yet."""
+    """Prepare and check image folders."""
 
 
 @app.command("lr")
@@ -36,3 +36,28 @@ def make_lr(
         for target, (lr, _) in zip(targets, pool.map(lambda p: p.load(scale), pairs), strict=True):
             write_rgb(target, lr)
     print(f"{len(pairs)} images in {out}")
+
+
+@app.command("check")
+def check(
+    hr: Annotated[Path, typer.Argument(help="A folder of HR images")],
+    lr: Annotated[Path | None, typer.Option(metavar="DIR", help="Their LR images")] = None,
+    scale: Annotated[int, typer.Option(metavar="N", help="2, 3 or 4")] = 2,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="A test set's HR images; repeatable"),
+    ] = None,
+) -> None:
+    """Check pairs, sizes, readability, and that no image also stands in a test set."""
+    from srnas.data.check import faults, near_duplicates
+    from srnas.data.images import pair_folders
+
+    pairs = pair_folders(hr, lr, scale)
+    found = faults(pairs, scale)
+    for ours, theirs in near_duplicates(hr, against or ()):
+        found.append(f"{ours}: looks like {theirs}")
+    for line in found:
+        print(line)
+    if found:
+        raise UserError(f"{hr}: {len(found)} faults in {len(pairs)} images")
+    print(f"{hr}: {len(pairs)} images, no faults")

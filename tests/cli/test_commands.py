@@ -274,3 +274,17 @@ def test_a_broken_validation_image_is_told_before_training_starts(tmp_path, phot
     options = write_options(tmp_path / "o.yml", train_options(tmp_path, photo_folder))
     assert refused(srnas("train", "-opt", options), "5.png: truncated image")
     assert not (tmp_path / "experiments").exists()
+
+
+def test_data_lr_and_data_check(tmp_path, photo_folder):
+    lr = ("data", "lr", photo_folder, "--scale", 2, "--out", tmp_path / "lr")
+    assert "6 images in" in srnas(*lr).stdout
+    assert refused(srnas(*lr), "exists; give another --out")
+    done = srnas("data", "check", photo_folder, "--lr", tmp_path / "lr", "--scale", 2)
+    assert done.stdout.strip().endswith("6 images, no faults")
+    expected = resize_uint8(read_rgb(photo_folder / "4.png"), 0.5)
+    assert np.array_equal(read_rgb(tmp_path / "lr/4x2.png"), expected)
+    (tmp_path / "lr/4x2.png").write_bytes(b"")
+    done = srnas("data", "check", photo_folder, "--lr", tmp_path / "lr", "--against", photo_folder)
+    assert refused(done, "7 faults in 6 images")
+    assert "4x2.png: not a readable image" in done.stdout
