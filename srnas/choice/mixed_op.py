@@ -135,4 +135,6 @@ class PartialMixedOp(nn.Module):
         """x: (B, C_in, H, W) -> (B, C_out, H/stride, W/stride)."""
         searched = self.mixed(x[:, : self.active])
         passed = self.bypass(x[:, self.active :])
-        return F.channel_shuffle(torch.cat((searched, passed), dim=1), self.divisor)
+        both = torch.cat((searched, passed), dim=1)
+        # F.channel_shuffle has no derivative in torch 2.4
+        return both.unflatten(1, (self.divisor, -1)).transpose(1, 2).flatten(1, 2)
