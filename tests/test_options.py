@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import jsonschema
 import pytest
 import yaml
 
@@ -93,7 +94,6 @@ def test_every_shipped_options_file_is_valid(file):
 
 
 def test_the_schema_accepts_shipped_files_and_refuses_a_misspelt_key(tmp_path):
-    jsonschema = pytest.importorskip("jsonschema")
     printed = subprocess.run(
         [sys.executable, "-m", "srnas", "schema", "search"],
         capture_output=True, text=True, check=True,
