@@ -81,9 +81,9 @@ class Run:
             for name, part in parts.items():
                 part.load_state_dict(self.state["parts"][name])
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
-            first = str(error).splitlines()[0]
+            told = " ".join(line.strip() for line in str(error).splitlines()[:2])
             raise UserError(
-                f"{self.checkpoint}: does not fit this run's network ({first})"
+                f"{self.checkpoint}: does not fit this run's network ({told[:200]})"
             ) from error
         _restore_rng(self.state["rng"])
 
