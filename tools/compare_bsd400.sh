@@ -1,14 +1,20 @@
 #!/usr/bin/env bash
-# The four IMDN searches on BSD400 photographs at a size for two cores, each derived, trained
-# for the same number of steps and tested on Set5 x2, beside plain IMDN of the same width.
+# The searches of a space (imdn or dlsr) on BSD400 photographs at a size for two cores, each
+# derived, trained for the same number of steps, tested on Set5 x2 and exported, beside the
+# space's published network at the same width.
 # About an hour on two cores; run it again to go on where it stopped.
-#   bash tools/compare_bsd400.sh DATA [OUT]     DATA holds BSD400/ and Set5/
+#   bash tools/compare_bsd400.sh DATA [OUT] [SPACE]     DATA holds BSD400/ and Set5/
 set -euo pipefail
 cd "$(dirname "$0")/.."
 data=${1:?folder that holds BSD400/ and Set5/}
 out=${2:-experiments/bsd400}
+kind=${3:-imdn}
 srnas=${SRNAS:-.venv/bin/srnas}
-space=(space.num_feat=32 space.num_block=6)
+case $kind in
+  imdn) methods="sa sac beta sac_flops" space=(space.num_feat=32 space.num_block=6) ;;
+  dlsr) methods="sa sac" space=(space.num_feat=24 space.num_cell=6) ;;
+  *) echo "error: no space $kind here: imdn or dlsr" >&2 && exit 2 ;;
+esac
 # Without 302003, which is the photograph that Set5 calls woman (srnas data check finds it).
 hr="$out/photos"
 mkdir -p "$hr"
@@ -16,12 +22,12 @@ for photo in "$(cd "$data" && pwd)"/BSD400/*.jpg; do
   [ "${photo##*/}" = 302003.jpg ] || ln -sf "$photo" "$hr/"
 done
 
-for method in sa sac beta sac_flops; do
+for method in $methods; do
   run="$out/search_$method"
   resume=(); [ -e "$run/options.yml" ] && resume=(--resume)
   # 280 images for the weights, 109 for the alphas, 10 to look at; the alphas' learning rate
   # is ten times the paper's, as the run is thousands of times shorter.
-  "$srnas" search -opt "options/search/imdn_${method}_x2.yml" "${resume[@]}" \
+  $srnas search -opt "options/search/${kind}_${method}_x2.yml" "${resume[@]}" \
     name="search_$method" experiments="$out" "${space[@]}" \
     data.train.hr="$hr" data.train.lr=null data.train.images=1-280 \
     data.alpha.hr="$hr" data.alpha.lr=null data.alpha.images=281-389 \
@@ -30,18 +36,19 @@ for method in sa sac beta sac_flops; do
     stop_after_stable_epochs=null alpha_optimizer.lr=3e-3 \
     log_every=20 checkpoint_every=100 val_every_epochs=12
 done
-for method in plain sa sac beta sac_flops; do
+for method in plain $methods; do
   run="$out/train_$method"
   resume=(); [ -e "$run/options.yml" ] && resume=(--resume)
   genotype=(); [ "$method" = plain ] || genotype=(--genotype "$out/search_$method/genotype.json")
-  "$srnas" train -opt options/train/imdn_x2.yml "${genotype[@]}" "${resume[@]}" \
+  $srnas train -opt "options/train/${kind}_x2.yml" "${genotype[@]}" "${resume[@]}" \
     name="train_$method" experiments="$out" "${space[@]}" \
     data.train.hr="$hr" data.train.lr=null data.train.images=1-389 \
     data.val.hr="$hr" data.val.lr=null data.val.images=390-399 \
-    data.batch_size=16 data.hr_patch=48 steps=4000 \
+    data.batch_size=16 data.hr_patch=48 steps=4000 clip_grad_norm=null \
     optimizer.lr='{name: one_cycle, peak: 2e-3}' ema=0.99 \
     log_every=200 val_every=1000 checkpoint_every=1000
-  "$srnas" test --model "$run/model.safetensors" --scale 2 --data Set5="$data/Set5" \
+  $srnas test --model "$run/model.safetensors" --scale 2 --data Set5="$data/Set5" \
     --json "$run/set5.json"
-  "$srnas" profile --model "$run/model.safetensors" --json "$run/cost.json"
+  $srnas profile --model "$run/model.safetensors" --json "$run/cost.json"
+  $srnas export --model "$run/model.safetensors" --out "$run/model.onnx" --overwrite
 done
