@@ -12,11 +12,14 @@ that torchvision no longer has.
   BasicSR's own training runs, unmodified, with them (its folders go below the current one).
 """
 
+import contextlib
 import importlib
 import inspect
 import os
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -78,6 +81,22 @@ def basicsr_loss(name: str) -> Callable[..., nn.Module] | None:
     )
     build.__doc__ = f"BasicSR's {name}."
     return build
+
+
+def make_lmdb(files: Sequence[Path], target: Path, key: Callable[[Path], str]) -> None:
+    """Write images into an LMDB as BasicSR's loaders read it, whole or not at all.
+
+    target: the folder, ending in .lmdb. key: file -> the name that LR and HR share.
+    """
+    make = basicsr("utils.lmdb_util").make_lmdb_from_imgs
+    partial = target.with_name(f".{target.stem}.part.lmdb")
+    shutil.rmtree(partial, ignore_errors=True)
+    # BasicSR guesses the database's bound from its first image; recompressed PNGs hardly grow.
+    bound = 4 * sum(file.stat().st_size for file in files) + (64 << 20)
+    names = [str(file) for file in files]
+    with contextlib.redirect_stdout(sys.stderr):  # it tells what it does
+        make("", str(partial), names, [key(file) for file in files], map_size=bound)
+    os.replace(partial, target)
 
 
 def register_archs() -> None:

@@ -135,19 +135,43 @@ ScheduleOption = Annotated[dict[str, Any], Part(SCHEDULES, number_is="constant")
 
 
 class ImagesOptions(Strict):
-    """Where images come from: a folder of HR (and LR) images, or packaged photographs."""
+    """Where images come from: a folder of HR (and LR) images, packaged photographs, or one of
+    BasicSR's data sets with its own options (not for validation)."""
 
     hr: Path | None = None
     lr: Path | None = None
     images: str | None = None
     packaged: str | None = None
+    basicsr: dict[str, Any] | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> "ImagesOptions":
-        if (self.hr is None) == (self.packaged is None):
-            raise PydanticCustomError("source", "give either hr: FOLDER or packaged: SPLIT", {})
-        if self.packaged and (self.lr or self.images):
-            raise PydanticCustomError("source", "lr: and images: belong to hr:, not packaged:", {})
+        if sum(source is not None for source in (self.hr, self.packaged, self.basicsr)) != 1:
+            raise PydanticCustomError(
+                "source", "give one of hr: FOLDER, packaged: SPLIT, basicsr: {type: ...}", {}
+            )
+        if self.hr is None and (self.lr or self.images):
+            raise PydanticCustomError("source", "lr: and images: belong to hr:", {})
+        return self
+
+
+class PatchOptions(Strict):
+    """Patches of a batch, where decoded pixels live, and who reads BasicSR's data sets.
+
+    keep: "device", "memory", or "mmap" (the cache's files). cache: folder that keeps decoded
+    pixels between runs. workers: processes for BasicSR's data sets.
+    """
+
+    batch_size: PositiveInt
+    hr_patch: PositiveInt
+    keep: Literal["device", "memory", "mmap"] = "device"
+    cache: Path | None = None
+    workers: Count = 0
+
+    @model_validator(mode="after")
+    def _mapped_from_somewhere(self) -> "PatchOptions":
+        if self.keep == "mmap" and self.cache is None:
+            raise PydanticCustomError("source", "keep: mmap needs cache: FOLDER", {})
         return self
 
 
@@ -186,7 +210,7 @@ class RunOptions(Strict):
         return self
 
 
-class SearchData(Strict):
+class SearchData(PatchOptions):
     """Disjoint images for the weights and the alphas; `val` is only looked at."""
 
     train: ImagesOptions = ImagesOptions(packaged="train")
@@ -231,7 +255,7 @@ class SearchOptions(RunOptions):
         return self.epochs * self.steps_per_epoch
 
 
-class TrainData(Strict):
+class TrainData(PatchOptions):
     """Images to train on, and a validation split that chooses the best checkpoint."""
 
     train: ImagesOptions = ImagesOptions(packaged="train+alpha")

@@ -1,6 +1,5 @@
 """`srnas data`: prepare and check image folders."""
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
@@ -16,26 +15,55 @@ def group() -> None:
     """Prepare and check image folders."""
 
 
+@app.command("prepare")
+def prepare(
+    dataset: Annotated[str, typer.Argument(metavar="div2k", help="The data set: div2k")],
+    source: Annotated[Path, typer.Argument(help="Folder with the archives, or unpacked")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR")] = Path("datasets/DIV2K"),
+    scale: Annotated[
+        list[int] | None, typer.Option(metavar="N", help="2, 3 or 4; repeatable; default 2")
+    ] = None,
+    sub_images: Annotated[
+        bool, typer.Option("--sub-images", help="Also overlapping crops, for BasicSR")
+    ] = False,
+    crop: Annotated[int, typer.Option(help="Side of a sub-image in HR pixels")] = 480,
+    step: Annotated[int, typer.Option(help="HR pixels from one sub-image to the next")] = 240,
+    lmdb: Annotated[bool, typer.Option("--lmdb", help="Also LMDB, through BasicSR")] = False,
+) -> None:
+    """Unpack DIV2K (or take it as it lies), make what is missing, optionally cut and pack it."""
+    from srnas.data.div2k import SubImages
+    from srnas.data.div2k import prepare as prepare_div2k
+
+    if dataset != "div2k":
+        raise UserError(f"no preparation for {dataset!r}; known: div2k")
+    scales = [_known_scale(s) for s in scale or [2]]
+    if crop < 1 or step < 1:
+        raise UserError(f"--crop {crop} --step {step}: give positive numbers")
+    prepare_div2k(source, out, scales, SubImages(crop, step) if sub_images else None, lmdb)
+
+
 @app.command("lr")
-def make_lr(
+def lr(
     folder: Annotated[Path, typer.Argument(help="A folder of HR images")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Writes NAMExN.png here")],
     scale: Annotated[int, typer.Option(metavar="N", help="2, 3 or 4")] = 2,
 ) -> None:
     """Make LR images by MATLAB-equivalent bicubic; HR is cropped to the scale first."""
-    from srnas.data.images import pair_folders, write_rgb
+    from srnas.data.div2k import make_lr
+    from srnas.data.images import pair_folders
 
+    pairs = pair_folders(folder, None, _known_scale(scale))
+    for pair in pairs:
+        if (out / f"{pair.name}x{scale}.png").exists():
+            raise UserError(f"{out / pair.name}x{scale}.png: exists; give another --out DIR")
+    make_lr(pairs, out, scale)
+    print(f"{len(pairs)} images in {out}")
+
+
+def _known_scale(scale: int) -> int:
     if scale not in (2, 3, 4):
         raise UserError(f"--scale {scale}: give 2, 3 or 4")
-    pairs = pair_folders(folder, None, scale)
-    targets = [out / f"{pair.name}x{scale}.png" for pair in pairs]
-    for target in targets:
-        if target.exists():
-            raise UserError(f"{target}: exists; give another --out DIR")
-    with ThreadPoolExecutor() as pool:
-        for target, (lr, _) in zip(targets, pool.map(lambda p: p.load(scale), pairs), strict=True):
-            write_rgb(target, lr)
-    print(f"{len(pairs)} images in {out}")
+    return scale
 
 
 @app.command("check")

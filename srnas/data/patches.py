@@ -1,13 +1,14 @@
-"""Random training patches, cut from decoded images on the device that trains."""
+"""Random training patches, cut from decoded images where they lie, best on the device."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from srnas.data.images import ImagePair, decode
+from srnas.data.images import ImagePair
+from srnas.data.pixels import Keep, Pixels, load_pixels
 from srnas.errors import UserError
 
 Batch = tuple[Tensor, Tensor]
@@ -16,13 +17,14 @@ Batch = tuple[Tensor, Tensor]
 class PatchSampler:
     """An endless iterator over batches of aligned random LR and HR patches.
 
-    All images are decoded once and kept as uint8 on the device. A batch is one gather per
+    All images are decoded once and kept as uint8. A batch is one gather per
     resolution: image, corner and one of the eight flips and transpositions are drawn for each
     patch, uniformly (images count equally, whatever their size).
 
     pairs: the images. hr_patch: side of the HR patch in pixels, a multiple of `scale`.
     rank, world: this process takes every world-th patch of the common batch, so that a run
         sees the same data on any number of processes; `batch_size` is a multiple of world.
+    keep, cache: where the pixels live, and a folder that keeps them (`load_pixels`).
 
     Yields (LR, HR): (B, 3, h, h) and (B, 3, hr_patch, hr_patch), float32 RGB in [0, 1], in
     channels-last memory. Raises UserError if the patch does not fit the scale or an image.
@@ -38,6 +40,8 @@ class PatchSampler:
         device: torch.device,
         rank: int = 0,
         world: int = 1,
+        keep: Keep = "device",
+        cache: Path | None = None,
     ) -> None:
         if hr_patch % scale:
             raise UserError(f"data.hr_patch: {hr_patch} is not a multiple of the scale {scale}")
@@ -48,31 +52,28 @@ class PatchSampler:
         self.device = device
         self.generator = torch.Generator().manual_seed(seed)
         side = hr_patch // scale
-        images = decode(pairs, scale)
-        for pair, image in zip(pairs, images, strict=True):
-            if min(image.lr.shape[:2]) < side:
-                height, width = image.hr.shape[:2]
+        lr, hr = load_pixels(pairs, scale, device, keep, cache)
+        for pair, size in zip(pairs, lr.sizes, strict=True):
+            if size.min() < side:
+                height, width = (scale * size).tolist()
                 raise UserError(
                     f"{pair.hr}: {width}x{height} is smaller than "
                     f"data.hr_patch {hr_patch}; remove the image or take smaller patches"
                 )
-        self.sizes = torch.tensor([image.lr.shape[:2] for image in images])
-        self.room = self.sizes - side + 1
-        self.levels = [
-            _Level([image.lr for image in images], side, 1, device),
-            _Level([image.hr for image in images], hr_patch, scale, device),
-        ]
+        self.count = len(pairs)
+        self.room = lr.sizes - side + 1
+        self.levels = [_Level(lr, side, 1, device), _Level(hr, hr_patch, scale, device)]
 
     def __iter__(self) -> "PatchSampler":
         return self
 
     def __next__(self) -> Batch:
-        image = torch.randint(len(self.sizes), (self.batch_size,), generator=self.generator)
+        image = torch.randint(self.count, (self.batch_size,), generator=self.generator)
         place = torch.rand(self.batch_size, 2, generator=self.generator, dtype=torch.float64)
         turn = torch.randint(8, (self.batch_size,), generator=self.generator)
         corner = (place * self.room[image]).long()
-        drawn = [t[self.mine].to(self.device) for t in (image, corner, turn)]
-        lr, hr = (level.cut(*drawn) for level in self.levels)
+        image, corner, turn = (t[self.mine] for t in (image, corner, turn))
+        lr, hr = (level.cut(image, corner, turn) for level in self.levels)
         return lr, hr
 
     def state_dict(self) -> dict[str, Any]:
@@ -85,28 +86,27 @@ class PatchSampler:
 
 
 class _Level:
-    """The pixels of all images at one resolution, in one flat (pixels, 3) uint8 tensor."""
+    """Cuts patches out of the pixels of one resolution; they go to `device`."""
 
-    def __init__(
-        self, images: list[np.ndarray], side: int, scale: int, device: torch.device
-    ) -> None:
-        counts = torch.tensor([image.shape[0] * image.shape[1] for image in images])
-        self.start = (counts.cumsum(0) - counts).to(device)
-        self.width = torch.tensor([image.shape[1] for image in images]).to(device)
+    def __init__(self, pixels: Pixels, side: int, scale: int, device: torch.device) -> None:
+        self.pixels = pixels.values
+        self.device = device
         self.scale = scale
-        self.pixels = torch.empty(int(counts.sum()), 3, dtype=torch.uint8, device=device)
-        for image, start, count in zip(images, self.start.tolist(), counts.tolist(), strict=True):
-            self.pixels[start : start + count] = torch.from_numpy(image.reshape(-1, 3))
-        rows, columns = _dihedral(side)
-        self.rows, self.columns = rows.to(device), columns.to(device)
+        counts = pixels.sizes.prod(1)
+        here = self.pixels.device
+        self.start = (counts.cumsum(0) - counts).to(here)
+        self.width = pixels.sizes[:, 1].to(here)
+        self.rows, self.columns = (index.to(here) for index in _dihedral(side))
 
     def cut(self, image: Tensor, corner: Tensor, turn: Tensor) -> Tensor:
         """image, turn: (B,), corner: (B, 2) in LR pixels -> (B, 3, side, side) in [0, 1]."""
+        image, corner, turn = (t.to(self.pixels.device) for t in (image, corner, turn))
         top, left = (self.scale * corner)[:, :, None, None].unbind(1)
         row = top + self.rows[turn]
         column = left + self.columns[turn]
         at = self.start[image][:, None, None] + row * self.width[image][:, None, None] + column
-        return self.pixels[at].permute(0, 3, 1, 2).float() / 255
+        patches = self.pixels[at].permute(0, 3, 1, 2)
+        return patches.to(self.device).float() / 255
 
 
 def _dihedral(side: int) -> tuple[Tensor, Tensor]:

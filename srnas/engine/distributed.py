@@ -7,7 +7,8 @@ and DDP expects a gradient for every parameter of every backward pass. The netwo
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -61,6 +62,18 @@ def choose_device(device: str) -> torch.device:
         first = str(error).splitlines()[0]
         raise UserError(f"device: {device!r} is not available here ({first}); try auto") from error
     return chosen
+
+
+@contextmanager
+def primary_first(place: Place) -> Iterator[None]:
+    """The primary process runs the block before the others, which find what it left behind."""
+    if place.world > 1 and not place.primary:
+        dist.barrier()
+    try:
+        yield
+    finally:
+        if place.world > 1 and place.primary:
+            dist.barrier()
 
 
 def average_gradients(parameters: Sequence[nn.Parameter]) -> None:

@@ -22,12 +22,13 @@ from srnas.files import (
     write_atomic,
     write_json_lines,
 )
-from srnas.options import RunOptions, dump_options, read_yaml
+from srnas.options import RunOptions, check_options, dump_options, read_yaml
 
 # What may differ between a run and its resumption without changing the result.
 FREE_ON_RESUME = frozenset(
     {"experiments", "name", "device", "threads", "checkpoint_every", "tensorboard"}
 )
+FREE_IN_DATA = frozenset({"keep", "cache", "workers"})
 LOGS = ("metrics.jsonl", "alphas.jsonl")
 
 
@@ -58,7 +59,7 @@ class Run:
                     f"{self.folder}: this run exists; continue it with --resume, "
                     "or give another name=..."
                 )
-            _same_options(read_yaml(options_file), options, options_file)
+            _same_options(kind, read_yaml(options_file), options, options_file)
             if self.checkpoint.exists():
                 self.state = load_tensors(self.checkpoint)
         elif place.primary:
@@ -234,14 +235,20 @@ class Notes:
         self.__dict__.update(state)
 
 
-def _same_options(began: dict[str, Any], options: RunOptions, file: Path) -> None:
-    now = options.model_dump(mode="json")
+def _same_options(kind: str, began: dict[str, Any], options: RunOptions, file: Path) -> None:
+    before, now = (_what_counts(o) for o in (check_options(kind, began, str(file)), options))
     for key in now:
-        if key not in FREE_ON_RESUME and began.get(key) != now[key]:
+        if before[key] != now[key]:
             raise UserError(
-                f"{file}: {key} was {began.get(key)!r} when this run began and is {now[key]!r} "
+                f"{file}: {key} was {before[key]!r} when this run began and is {now[key]!r} "
                 "now; resume with the same options, or start under another name=..."
             )
+
+
+def _what_counts(options: RunOptions) -> dict[str, Any]:
+    values = options.model_dump(mode="json", exclude=FREE_ON_RESUME)
+    values["data"] = {k: v for k, v in values["data"].items() if k not in FREE_IN_DATA}
+    return values
 
 
 def _tensors(value: Any, path: str = "") -> Iterator[tuple[str, torch.Tensor]]:

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 import srnas
 from srnas.choice import RELAXATIONS, Supernet
 from srnas.cost import expected_macs_per_pixel
-from srnas.data.patches import Batch, PatchSampler
+from srnas.data.patches import Batch
 from srnas.engine.distributed import Place, average_gradients
 from srnas.engine.distributed import start as start_processes
 from srnas.engine.run import Meter, Notes, Run
-from srnas.engine.task import SuperResolution, check_disjoint, open_images
+from srnas.engine.task import Patches, SuperResolution, open_splits
 from srnas.losses import LOSSES
 from srnas.options import AdamOptions, SearchOptions
 from srnas.regularizers import REGULARIZERS
@@ -84,7 +84,7 @@ def dry_run(options: SearchOptions) -> str:
     weights = sum(p.numel() for p in supernet.weight_parameters())
     return (
         f"# supernet: {weights:,} weights, {len(supernet.positions)} positions; images: "
-        f"{len(train.sizes)} for weights, {len(alpha.sizes)} for alphas, {len(task.val)} to "
+        f"{train.count} for weights, {alpha.count} for alphas, {len(task.val)} to "
         f"validate; {options.steps:,} steps"
     )
 
@@ -108,8 +108,8 @@ class Search:
         self,
         supernet: Supernet,
         task: SuperResolution,
-        train: PatchSampler,
-        alpha: PatchSampler,
+        train: Patches,
+        alpha: Patches,
         options: SearchOptions,
     ) -> None:
         self.supernet, self.task = supernet, task
@@ -208,32 +208,17 @@ def versions() -> dict[str, str]:
     }
 
 
-def open_data(
-    options: SearchOptions, place: Place
-) -> tuple[SuperResolution, PatchSampler, PatchSampler]:
-    """The task, and the samplers of the weights' and the alphas' batches."""
-    scale, data = options.space["scale"], options.data
-    splits = {"train": data.train, "alpha": data.alpha, "val": data.val}
-    pairs = {
-        split: open_images(f"data.{split}", scale, **images.model_dump()) if images else []
-        for split, images in splits.items()
-    }
-    check_disjoint(pairs)
-    train, alpha = (
-        PatchSampler(
-            pairs[split],
-            scale,
-            data.hr_patch,
-            data.batch_size,
-            seed=2 * options.seed + stream,
-            device=place.device,
-            rank=place.rank,
-            world=place.world,
-        )
-        for stream, split in enumerate(("train", "alpha"))
+def open_data(options: SearchOptions, place: Place) -> tuple[SuperResolution, Patches, Patches]:
+    """The task, and the batches for the weights and for the alphas."""
+    task, (train, alpha) = open_splits(
+        options.space["scale"],
+        LOSSES.build(options.loss),
+        options.data,
+        place,
+        options.seed,
+        options.precision,
+        ("train", "alpha"),
     )
-    loss = LOSSES.build(options.loss)
-    task = SuperResolution(scale, loss, pairs["val"], place.device, options.precision)
     return task, train, alpha
 
 

@@ -3,18 +3,25 @@
 Another task differs in these three; the engines stay as they are.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from srnas.data.basicsr_stream import BasicSRStream
 from srnas.data.images import ImagePair, decode, pair_folders, select
 from srnas.data.packaged import packaged_pairs
-from srnas.data.patches import Batch
+from srnas.data.patches import Batch, PatchSampler
+from srnas.engine.distributed import Place, primary_first
 from srnas.engine.evaluate import NetworkUpscale, evaluate
 from srnas.errors import UserError
+from srnas.losses import Loss
 from srnas.metrics import PROTOCOLS
+from srnas.options import ImagesOptions
+
+Patches = PatchSampler | BasicSRStream
 
 
 class SuperResolution:
@@ -24,7 +31,7 @@ class SuperResolution:
     def __init__(
         self,
         scale: int,
-        loss: Callable[[Tensor, Tensor], Tensor],
+        loss: Loss,
         val: Sequence[ImagePair],
         device: torch.device,
         precision: str = "float32",
@@ -50,18 +57,56 @@ class SuperResolution:
         return {"psnr": result["psnr"], "ssim": result["ssim"]}
 
 
-def open_images(
-    where: str,
+def open_splits(
     scale: int,
-    hr: Path | None = None,
-    lr: Path | None = None,
-    images: str | None = None,
-    packaged: str | None = None,
-) -> list[ImagePair]:
-    """The pairs that an `ImagesOptions` describes; `where` names it in errors."""
-    if packaged is not None:
-        return packaged_pairs(packaged)
-    return select(pair_folders(hr, lr, scale), images, where)
+    loss: Loss,
+    data: Any,
+    place: Place,
+    seed: int,
+    precision: str,
+    streams: Sequence[str],
+) -> tuple[SuperResolution, list[Patches]]:
+    """The task, and an endless iterator of batches for each of the `streams` (splits of `data`).
+
+    data: a `SearchData` or `TrainData`. UserError for images that cannot be read, patches that do
+    not fit, and an image file in two splits.
+    """
+    sources = {split: getattr(data, split) for split in (*streams, "val")}
+    pairs = {
+        split: open_images(f"data.{split}", scale, images)
+        for split, images in sources.items()
+        if images and not images.basicsr
+    }
+    if sources["val"] and sources["val"].basicsr:
+        raise UserError("data.val: give hr: FOLDER; BasicSR's data sets serve training only")
+    check_disjoint(pairs)
+    opened: list[Patches] = []
+    for stream, split in enumerate(streams):
+        common = {
+            "scale": scale,
+            "hr_patch": data.hr_patch,
+            "batch_size": data.batch_size,
+            "seed": 2 * seed + stream,
+            "device": place.device,
+            "rank": place.rank,
+            "world": place.world,
+        }
+        if split in pairs:
+            with primary_first(place):
+                opened.append(
+                    PatchSampler(pairs[split], **common, keep=data.keep, cache=data.cache)
+                )
+        else:
+            opened.append(BasicSRStream(sources[split].basicsr, **common, workers=data.workers))
+    task = SuperResolution(scale, loss, pairs.get("val", []), place.device, precision)
+    return task, opened
+
+
+def open_images(where: str, scale: int, images: ImagesOptions) -> list[ImagePair]:
+    """The pairs that the options describe; `where` names them in errors."""
+    if images.packaged is not None:
+        return packaged_pairs(images.packaged)
+    return select(pair_folders(images.hr, images.lr, scale), images.images, where)
 
 
 def check_disjoint(splits: dict[str, Sequence[ImagePair]]) -> None:

@@ -9,12 +9,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from srnas.choice import Genotype
 from srnas.cost import count_parameters
-from srnas.data.patches import PatchSampler
 from srnas.engine.distributed import Place, average_gradients
 from srnas.engine.distributed import start as start_processes
 from srnas.engine.run import Meter, Notes, Run
 from srnas.engine.search import adam, set_lr, versions
-from srnas.engine.task import SuperResolution, check_disjoint, open_images
+from srnas.engine.task import Patches, SuperResolution, open_splits
 from srnas.errors import UserError
 from srnas.export.model_file import Model, save_model
 from srnas.losses import LOSSES
@@ -104,7 +103,7 @@ def dry_run(options: TrainOptions) -> str:
     task, patches = open_data(options, Place(torch.device("cpu")))
     return (
         f"# network: {genotype}, {count_parameters(network):,} parameters; images: "
-        f"{len(patches.sizes)} to train, {len(task.val)} to validate; {options.steps:,} steps"
+        f"{patches.count} to train, {len(task.val)} to validate; {options.steps:,} steps"
     )
 
 
@@ -126,26 +125,17 @@ def _keep_genotype(genotype: Genotype, run: Run) -> None:
         genotype.save(file)
 
 
-def open_data(options: TrainOptions, place: Place) -> tuple[SuperResolution, PatchSampler]:
-    """The task and the sampler of its batches."""
-    scale, data = options.space["scale"], options.data
-    pairs = {
-        "train": open_images("data.train", scale, **data.train.model_dump()),
-        "val": open_images("data.val", scale, **data.val.model_dump()),
-    }
-    check_disjoint(pairs)
-    patches = PatchSampler(
-        pairs["train"],
-        scale,
-        data.hr_patch,
-        data.batch_size,
-        seed=2 * options.seed,
-        device=place.device,
-        rank=place.rank,
-        world=place.world,
+def open_data(options: TrainOptions, place: Place) -> tuple[SuperResolution, Patches]:
+    """The task and its batches."""
+    task, (patches,) = open_splits(
+        options.space["scale"],
+        LOSSES.build(options.loss),
+        options.data,
+        place,
+        options.seed,
+        options.precision,
+        ("train",),
     )
-    loss = LOSSES.build(options.loss)
-    task = SuperResolution(scale, loss, pairs["val"], place.device, options.precision)
     return task, patches
 
 
