@@ -265,10 +265,15 @@ class TrainData(PatchOptions):
 
 
 class TrainOptions(RunOptions):
-    """`srnas train`."""
+    """`srnas train`.
+
+    init: a model or weight file of the same genotype to start from; of another scale, all but
+    the upsampler is taken (as DLSR's x4 starts from x2).
+    """
 
     space: Annotated[dict[str, Any], Part(SPACES)]
     genotype: Path | None = None
+    init: Path | None = None
     data: TrainData = TrainData()
     steps: PositiveInt
     loss: Annotated[dict[str, Any], Part(LOSSES, default="l1")] = {}

@@ -15,7 +15,7 @@ from srnas.engine.run import Meter, Notes, Run
 from srnas.engine.search import adam, set_lr, versions
 from srnas.engine.task import Patches, SuperResolution, open_splits
 from srnas.errors import UserError
-from srnas.export.model_file import Model, save_model
+from srnas.export.model_file import Model, save_model, warm_start
 from srnas.losses import LOSSES
 from srnas.options import TrainOptions
 from srnas.schedules import build_schedule
@@ -31,8 +31,7 @@ def train(options: TrainOptions, resume: bool = False) -> Path:
     """
     place = start_processes(options.device, options.threads)
     torch.manual_seed(options.seed)
-    genotype = _genotype(options)
-    network = derived_network(options.space, genotype)
+    genotype, network = _start(options)
     network.to(place.device, memory_format=torch.channels_last)
     task, patches = open_data(options, place)
     run = Run("train", options, place, resume)
@@ -98,8 +97,7 @@ def train(options: TrainOptions, resume: bool = False) -> Path:
 
 def dry_run(options: TrainOptions) -> str:
     """Open everything that a training needs, run nothing, and say what was found."""
-    genotype = _genotype(options)
-    network = derived_network(options.space, genotype)
+    genotype, network = _start(options)
     task, patches = open_data(options, Place(torch.device("cpu")))
     return (
         f"# network: {genotype}, {count_parameters(network):,} parameters; images: "
@@ -107,10 +105,17 @@ def dry_run(options: TrainOptions) -> str:
     )
 
 
-def _genotype(options: TrainOptions) -> Genotype:
-    if options.genotype is None:
-        return published_genotype(options.space["name"])
-    return Genotype.load(options.genotype)
+def _start(options: TrainOptions) -> tuple[Genotype, nn.Module]:
+    """The genotype and its network, fresh or with the weights of `init`."""
+    genotype = (
+        Genotype.load(options.genotype)
+        if options.genotype
+        else published_genotype(options.space["name"])
+    )
+    network = derived_network(options.space, genotype)
+    if options.init:
+        warm_start(network, options.init, options.space)
+    return genotype, network
 
 
 def _keep_genotype(genotype: Genotype, run: Run) -> None:

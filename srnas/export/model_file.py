@@ -18,6 +18,7 @@ from srnas.spaces.options import check_space
 
 FORMAT = "srnas-model"
 VERSION = 1
+UPSAMPLER = "upsample."  # the part of a network that its scale shapes
 
 
 @dataclass(frozen=True)
@@ -83,12 +84,35 @@ def load_published(path: Path, space: dict[str, Any], genotype: Genotype | None 
     published network. UserError if the file belongs to another network.
     """
     genotype = genotype or published_genotype(space["name"])
-    state = _read_safetensors(path)[0] if Path(path).suffix == ".safetensors" else _read_state(path)
+    state = _read_weights(path)
     family = SPACES[space["name"]]
     space = check_space({**space, **family.published_options(state)}, str(path))
     network = derived_network(space, genotype)
     _load(network, family.from_published(state), path)
     return Model(network.eval(), space, genotype, {"weights": Path(path).name})
+
+
+def warm_start(network: nn.Module, path: Path, space: dict[str, Any]) -> list[str]:
+    """Load a model or weight file into a network of `space`, but for its upsampler if that is
+    of another scale; the names of the tensors that stay as they are.
+
+    UserError if the file's other weights are not those of this network.
+    """
+    tensors = _read_weights(path)
+    state = SPACES[space["name"]].from_published(tensors)
+    ours = network.state_dict()
+    fresh = [
+        key
+        for key in ours
+        if key.startswith(UPSAMPLER) and key in state and state[key].shape != ours[key].shape
+    ]
+    _load(network, {**state, **{key: ours[key] for key in fresh}}, path)
+    return fresh
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a model file, a safetensors file or a state dict."""
+    return _read_safetensors(path)[0] if Path(path).suffix == ".safetensors" else _read_state(path)
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:

@@ -1,0 +1,50 @@
+"""A training that starts from another network's weights."""
+
+import pytest
+import torch
+
+from srnas.engine.train import dry_run, train
+from srnas.errors import UserError
+from srnas.export.model_file import load_model, load_published, warm_start
+from srnas.options import check_options
+from srnas.spaces import derived_network, published_genotype
+from tests.conftest import train_options
+
+
+def test_x4_starts_from_the_published_x2_in_everything_but_its_upsampler(shared):
+    file = shared / "checkpoints" / "DLSR_x2.pth"
+    x2 = load_published(file, {"name": "dlsr", "scale": 2}).network
+    space = {"name": "dlsr", "scale": 4}
+    x4 = derived_network(space, published_genotype("dlsr")).eval()
+    before = x4.upsample[0].weight.clone()
+    assert warm_start(x4, file, space) == ["upsample.0.weight", "upsample.0.bias"]
+    assert torch.equal(x4.upsample[0].weight, before)
+    features = []
+    for network in (x2, x4):
+        network.upsample.register_forward_pre_hook(lambda _, x: features.append(x[0]))
+        with torch.no_grad():
+            network(torch.ones(1, 3, 20, 24) * 0.3)
+    assert torch.equal(*features)
+
+
+def test_a_training_begins_with_the_given_weights(tmp_path, photo_folder):
+    first = train_options(tmp_path, photo_folder, steps=8)
+    model = train(check_options("train", first, "t"))
+    still = {
+        "name": "again",
+        "init": str(model),
+        "steps": 1,
+        "ema": 0,
+        "optimizer": {"lr": 0.0},
+    }
+    options = check_options("train", train_options(tmp_path, photo_folder, **still), "t")
+    again = load_model(train(options)).network.state_dict()
+    assert all(torch.equal(again[k], t) for k, t in load_model(model).network.state_dict().items())
+
+
+def test_weights_of_another_network_are_no_start(tmp_path, photo_folder):
+    model = train(check_options("train", train_options(tmp_path, photo_folder, steps=1), "t"))
+    wider = {"space": {"name": "imdn", "scale": 2, "num_feat": 12, "num_block": 1}}
+    options = train_options(tmp_path, photo_folder, name="b", init=str(model), **wider)
+    with pytest.raises(UserError, match="this network needs"):
+        dry_run(check_options("train", options, "t"))
