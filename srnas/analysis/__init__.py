@@ -1,5 +1,6 @@
 """Measurements on searches: trajectories, loss landscapes, gradients, substitutions."""
 
+from srnas.analysis.landscape import Landscape, landscape
 from srnas.analysis.trajectory import (
     Convergence,
     convergence,
@@ -9,7 +10,9 @@ from srnas.analysis.trajectory import (
 
 __all__ = [
     "Convergence",
+    "Landscape",
     "convergence",
+    "landscape",
     "parameter_free_candidates",
     "summarize",
 ]
