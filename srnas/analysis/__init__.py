@@ -1,5 +1,11 @@
 """Measurements on searches: trajectories, loss landscapes, gradients, substitutions."""
 
+from srnas.analysis.gradients import (
+    Correlation,
+    edge_gradient_correlations,
+    operator_gradients,
+    weight_gradient_correlation,
+)
 from srnas.analysis.landscape import Landscape, landscape
 from srnas.analysis.trajectory import (
     Convergence,
@@ -10,9 +16,13 @@ from srnas.analysis.trajectory import (
 
 __all__ = [
     "Convergence",
+    "Correlation",
     "Landscape",
     "convergence",
+    "edge_gradient_correlations",
     "landscape",
+    "operator_gradients",
     "parameter_free_candidates",
     "summarize",
+    "weight_gradient_correlation",
 ]
