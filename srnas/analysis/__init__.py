@@ -7,6 +7,7 @@ from srnas.analysis.gradients import (
     weight_gradient_correlation,
 )
 from srnas.analysis.landscape import Landscape, landscape
+from srnas.analysis.substitution import Substitution, substitute
 from srnas.analysis.trajectory import (
     Convergence,
     convergence,
@@ -18,11 +19,13 @@ __all__ = [
     "Convergence",
     "Correlation",
     "Landscape",
+    "Substitution",
     "convergence",
     "edge_gradient_correlations",
     "landscape",
     "operator_gradients",
     "parameter_free_candidates",
+    "substitute",
     "summarize",
     "weight_gradient_correlation",
 ]
