@@ -8,7 +8,7 @@ import torch
 
 from srnas.choice import RELAXATIONS, Supernet
 from srnas.losses import LOSSES, hfen
-from srnas.options import Part
+from srnas.parts import Part
 from srnas.primitives.dlsr import DLSR_PRIMITIVES
 from srnas.primitives.sr import SR_PRIMITIVES
 from srnas.regularizers import REGULARIZERS

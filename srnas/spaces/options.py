@@ -4,7 +4,7 @@ from typing import Any
 
 from srnas.choice import Genotype
 from srnas.errors import UserError
-from srnas.options import Part
+from srnas.parts import Part
 from srnas.spaces import SPACES
 
 

@@ -1,26 +1,13 @@
 """Alternating first-order updates: one weight step, one alpha step (DARTS Sec. 2.3, DLSR)."""
 
-from collections.abc import Iterator
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from srnas.updates import UPDATES
-
-
-class Steps(Protocol):
-    """What a search offers to its update rule."""
-
-    train: Iterator[Any]
-    alpha: Iterator[Any]
-
-    def weight_step(self, batch: Any) -> None:
-        """One step of the weight optimizer on a batch."""
-
-    def alpha_step(self, *batches: Any) -> None:
-        """One step of the alpha optimizer on the summed losses of the batches + regularizers."""
+from srnas.updates.rule import Steps, UpdateRule
 
 
 @UPDATES.register("alternate")
-class Alternate:
+class Alternate(UpdateRule):
     """A weight step on a training batch and an alpha step, at every iteration.
 
     order: "weights_first" (DLSR) or "alpha_first" (DARTS).
@@ -38,7 +25,6 @@ class Alternate:
         self.objective = objective
 
     def __call__(self, search: Steps, alpha_moves: bool) -> None:
-        """One iteration; during warm-up (`alpha_moves` False) only the weights step."""
         train_batch = next(search.train)
         if alpha_moves and self.order == "alpha_first":
             self._alpha_step(search, train_batch)
