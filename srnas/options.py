@@ -255,7 +255,8 @@ class TrainOptions(RunOptions):
 
 
 class TestOptions(Strict):
-    """`srnas test`: one model (model, or weights with space and genotype) on data sets."""
+    """`srnas test`: one model (model, or weights with space and genotype) on data sets, and
+    beside it other model files of the same scale."""
 
     __test__ = False  # not a pytest class
 
@@ -263,6 +264,7 @@ class TestOptions(Strict):
     weights: Path | None = None
     space: Annotated[dict[str, Any], Part(SPACES)] | None = None
     genotype: Path | None = None
+    beside: list[Path] = []
     scale: Literal[2, 3, 4]
     data: Annotated[dict[str, Path], MinLen(1)]
     lr: Literal["files", "made"] = "files"

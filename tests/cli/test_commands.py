@@ -208,6 +208,30 @@ def test_upscale_writes_what_the_network_says(tmp_path, photo, model_file):
     assert refused(srnas(*again, tmp_path / "in.jpg"), "two of the images")
 
 
+def test_models_beside_the_main_one_are_measured_and_shown(tmp_path, model_file):
+    torch.manual_seed(1)
+    space = check_space({"name": "imdn", "scale": 2, "num_feat": 12, "num_block": 1}, "test")
+    genotype = published_genotype("imdn")
+    other = tmp_path / "wide[r]/model.safetensors"
+    save_model(other, Model(derived_network(space, genotype), space, genotype, {}))
+    sets = ("--scale", 2, "--data", "P=packaged", "--json", tmp_path / "o.json")
+    done = srnas("test", "--model", other, *sets)
+    assert done.returncode == 0, done.stderr
+    alone = json.loads((tmp_path / "o.json").read_text())
+    done = srnas("test", "--model", model_file, *sets, "--beside", other)
+    assert done.returncode == 0, done.stderr
+    for row in ("bicubic", model_file.parent.name, "wide[r]"):
+        assert sum(row in line for line in done.stdout.splitlines()) == 1, done.stdout
+    result = json.loads((tmp_path / "o.json").read_text())
+    assert result.keys() == {*alone.keys(), "beside"}
+    (beside,) = result["beside"]
+    assert beside == {
+        "model": str(other), **{key: alone[key] for key in ("params", "genotype", "results")}
+    }  # fmt: skip
+    assert result["results"] != beside["results"]
+    assert result["results"][0]["bicubic"] == beside["results"][0]["bicubic"]
+
+
 def test_bicubic_of_a_photo_is_beside_the_model_in_the_json(tmp_path, photo_folder, model_file):
     srnas(
         "test", "--model", model_file, "--scale", 2, "--data", f"P={photo_folder}",
