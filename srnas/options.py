@@ -273,6 +273,7 @@ class TestOptions(Strict):
     self_ensemble: bool = False
     device: str = "auto"
     save_images: Path | None = None
+    crops: Path | None = None
 
     @model_validator(mode="after")
     def _one_model(self) -> "TestOptions":
@@ -287,6 +288,10 @@ class TestOptions(Strict):
                 "protocol",
                 "no protocol is named {name}; {hint}",
                 {"name": repr(self.protocol), "hint": did_you_mean(self.protocol, PROTOCOLS)},
+            )
+        if self.crops and self.crops == self.save_images:
+            raise PydanticCustomError(
+                "model", "crops and save_images would overwrite each other; give two folders", {}
             )
         return self
 

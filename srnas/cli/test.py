@@ -53,6 +53,9 @@ def command(
     save_images: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write the model's SR here")
     ] = None,
+    crops: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write pictures that compare a region here")
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE")] = None,
     device: Device = None,
 ) -> None:
@@ -69,6 +72,7 @@ def command(
         "explain": explain or None,
         "self_ensemble": self_ensemble or None,
         "save_images": save_images,
+        "crops": crops,
         "data": dict(_name_and_folder(item) for item in data) if data else None,
         "device": device,
     }

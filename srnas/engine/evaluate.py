@@ -77,8 +77,8 @@ class Measurement:
         self.images: list[dict[str, Any]] = []
         self.explained: list[list[tuple[float, float]]] = [[] for _ in others]
 
-    def add(self, name: str, sr: np.ndarray, hr: np.ndarray) -> None:
-        """Measure one image, both (H, W, 3) uint8 RGB.
+    def add(self, name: str, sr: np.ndarray, hr: np.ndarray) -> float:
+        """Measure one image, both (H, W, 3) uint8 RGB; returns its PSNR in dB.
 
         UserError if it is too small for the protocol, or the network's output was not finite.
         """
@@ -91,6 +91,7 @@ class Measurement:
         if math.isnan(quality):
             raise UserError(f"{name}: the network's output is not finite")
         self.images.append({"name": name, "psnr": quality, "ssim": similarity})
+        return quality
 
     def result(self) -> dict[str, Any]:
         """Means over the images: {"psnr", "ssim", "images": [{"name", "psnr", "ssim"}]}, and with

@@ -74,13 +74,22 @@ def _test_set(
         Measurement(scale, protocol),
         *(Measurement(scale, protocol, others) for _ in models),
     ]
+    methods = ["bicubic", *model_names(options)]
     for pair in _shown(pairs, name):
         lr, hr = pair.load(scale)
         images = [upscale(lr) for upscale in upscales]
-        for measurement, sr in zip(measurements, images, strict=True):
+        quality = [
             measurement.add(pair.name, sr, hr)
+            for measurement, sr in zip(measurements, images, strict=True)
+        ]
         if options.save_images:
             write_rgb(options.save_images / name / f"{pair.name}.png", images[1])
+        if options.crops:
+            from srnas.report.crops import write_crops  # matplotlib is slow to import
+
+            upscaled = list(zip(methods, images, quality, strict=True))
+            file = options.crops / name / f"{pair.name}.png"
+            write_crops(file, f"{name}: {pair.name}", hr, upscaled, scale, protocol)
     plain, *measured = (measurement.result() for measurement in measurements)
     shared = {
         "dataset": name,

@@ -1,8 +1,11 @@
 """Models on sets, one beside the other."""
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
+from srnas.data.images import read_rgb, write_rgb
 from srnas.engine import test as engine
 from srnas.errors import UserError
 from srnas.export.model_file import Model, save_model
@@ -34,6 +37,20 @@ def test_each_model_gives_beside_others_what_it_gives_alone(tmp_path, photo_fold
         for file, one, expected in zip(files[1:], beside, alone[1:], strict=True):
             keys = ("params", "genotype", "results")
             assert one == {"model": str(file), **{key: expected[key] for key in keys}}
+
+
+def test_the_smallest_images_have_their_pictures_and_sr_files(tmp_path, photo):
+    write_rgb(tmp_path / "set/small.png", photo[:16, :17])
+    files = [tiny_model(tmp_path / f"{seed}.safetensors", seed) for seed in range(2)]
+    folders = {"crops": tmp_path / "crops", "save_images": tmp_path / "sr"}
+    run(files[0], tmp_path / "set", beside=files[1:], **folders, self_ensemble=True, explain=True)
+    sr = read_rgb(tmp_path / "sr/S/small.png")
+    assert sr.shape == (16, 16, 3)
+    region = sr[2:-2, 2:-2].repeat(24, 0).repeat(24, 1)  # all that the protocol leaves, 288 pixels
+    picture = read_rgb(tmp_path / "crops/S/small.png")
+    difference = cv2.matchTemplate(picture, region, cv2.TM_SQDIFF)
+    row, column = np.unravel_index(difference.argmin(), difference.shape)
+    assert np.array_equal(picture[row : row + 288, column : column + 288], region)
 
 
 def test_a_model_is_called_by_its_run_or_by_its_file(tmp_path, monkeypatch):
