@@ -285,7 +285,7 @@ class TestOptions(Strict):
             raise PydanticCustomError("model", "a model file knows its space and genotype", {})
         if self.protocol not in PROTOCOLS:
             raise PydanticCustomError(
-                "protocol",
+                "model",
                 "no protocol is named {name}; {hint}",
                 {"name": repr(self.protocol), "hint": did_you_mean(self.protocol, PROTOCOLS)},
             )

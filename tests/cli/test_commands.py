@@ -120,6 +120,7 @@ MEASURE = ["test", "--model", "m", "--scale", "2", "--data", "A=b"]
             "scale: Input should be 2, 3 or 4",
         ),
         (["test", "--weights", "w", "--scale", "2", "--data", "A=b"], "weights need a space"),
+        ([*MEASURE, "--protocol", "basicrs"], "did you mean 'basicsr'?\n"),
         (
             [*MEASURE, "--crops", "o", "--save-images", "./o"],
             "crops and save_images would overwrite each other",
