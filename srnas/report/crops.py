@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 
 from srnas.files import write_atomic
 from srnas.metrics import Protocol
@@ -40,6 +41,7 @@ def write_crops(
         part = psnr(protocol.channel(image[region]), protocol.channel(hr[region]))
         crops.append((f"{name}\n{whole:.2f} / {part:.2f} dB", image[region]))
     frame = Rectangle((left - 0.5, top - 0.5), side, side, fill=False, edgecolor=FRAME, lw=2)
+    frame.set_path_effects([withStroke(linewidth=4, foreground="white")])  # seen on red, too
     buffer = io.BytesIO()
     figure = _figure(f"{title}\nx{scale}, protocol {protocol.name}", hr, frame, crops)
     figure.savefig(buffer, format="png")
