@@ -179,7 +179,8 @@ class TrainOptions(RunOptions):
 
 
 class TestOptions(Strict):
-    """`srnas test`: one model (model, or weights with space and genotype) on data sets."""
+    """`srnas test`: one model (model, or weights with space and genotype) on data sets, and
+    beside it other model files of the same scale."""
 
     __test__ = False  # not a pytest class
 
@@ -187,6 +188,7 @@ class TestOptions(Strict):
     weights: Path | None = None
     space: Annotated[dict[str, Any], Part(SPACES)] | None = None
     genotype: Path | None = None
+    beside: list[Path] = []
     scale: Literal[2, 3, 4]
     data: Annotated[dict[str, Path], MinLen(1)]
     lr: Literal["files", "made"] = "files"
@@ -195,6 +197,7 @@ class TestOptions(Strict):
     self_ensemble: bool = False
     device: str = "auto"
     save_images: Path | None = None
+    crops: Path | None = None
 
     @model_validator(mode="after")
     def _one_model(self) -> "TestOptions":
@@ -206,9 +209,13 @@ class TestOptions(Strict):
             raise PydanticCustomError("model", "a model file knows its space and genotype", {})
         if self.protocol not in PROTOCOLS:
             raise PydanticCustomError(
-                "protocol",
+                "model",
                 "no protocol is named {name}; {hint}",
                 {"name": repr(self.protocol), "hint": did_you_mean(self.protocol, PROTOCOLS)},
+            )
+        if self.crops and self.crops == self.save_images:
+            raise PydanticCustomError(
+                "model", "crops and save_images would overwrite each other; give two folders", {}
             )
         return self
 

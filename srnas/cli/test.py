@@ -1,4 +1,4 @@
-"""`srnas test`: PSNR and SSIM on benchmark sets, bicubic beside it."""
+"""`srnas test`: PSNR and SSIM on benchmark sets, bicubic and other models beside it."""
 
 import sys
 from pathlib import Path
@@ -30,6 +30,10 @@ def command(
     ] = None,
     space: SpaceName = None,
     genotype: GenotypeFile = None,
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="A further model.safetensors; repeatable"),
+    ] = None,
     scale: Annotated[int | None, typer.Option(metavar="N", help="2, 3 or 4")] = None,
     data: Annotated[
         list[str] | None, typer.Option(metavar="NAME=DIR", help="A benchmark set; repeatable")
@@ -46,7 +50,12 @@ def command(
     self_ensemble: Annotated[
         bool, typer.Option("--self-ensemble", help="Average over 8 flips and transpositions")
     ] = False,
-    save_images: Annotated[Path | None, typer.Option(metavar="DIR", help="Write SR here")] = None,
+    save_images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write the model's SR here")
+    ] = None,
+    crops: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write pictures that compare a region here")
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE")] = None,
     device: Device = None,
 ) -> None:
@@ -56,12 +65,14 @@ def command(
         "weights": weights,
         "space": _space(space, scale, genotype),
         "genotype": genotype,
+        "beside": beside or None,
         "scale": scale,
         "lr": lr,
         "protocol": protocol,
         "explain": explain or None,
         "self_ensemble": self_ensemble or None,
         "save_images": save_images,
+        "crops": crops,
         "data": dict(_name_and_folder(item) for item in data) if data else None,
         "device": device,
     }
@@ -103,12 +114,14 @@ def _name_and_folder(item: str) -> tuple[str, str]:
 def run(options: TestOptions, json_file: Path | None = None) -> dict[str, Any]:
     """Evaluate, print the table, write the JSON; returns what the JSON holds."""
     from srnas.cli.tables import explain_table, quality_table
-    from srnas.engine.test import test
+    from srnas.engine.test import model_names, test
 
     result = test(options)
-    quality_table(result)
+    names = model_names(options)
+    quality_table(result, names)
     if options.explain:
-        explain_table(result)
+        for name, tested in zip(names, (result, *result.get("beside", ())), strict=True):
+            explain_table(tested, name)
     for measured in result["results"]:
         difference = measured.get("lr_difference_to_bicubic", 0)
         if difference > LR_TOLERANCE:

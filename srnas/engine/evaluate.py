@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from srnas.data.bicubic import resize_uint8
-from srnas.data.images import DecodedPair, ImagePair, write_rgb
+from srnas.data.images import DecodedPair, ImagePair
 from srnas.errors import UserError
 from srnas.metrics import Protocol
 
@@ -67,49 +66,65 @@ def bicubic(scale: int) -> Upscale:
     return lambda lr: resize_uint8(lr, scale)
 
 
+class Measurement:
+    """PSNR and SSIM of one method's SR images, gathered image by image.
+
+    others: protocols to measure the same SR images under.
+    """
+
+    def __init__(self, scale: int, protocol: Protocol, others: Sequence[Protocol] = ()) -> None:
+        self.scale, self.protocol, self.others = scale, protocol, others
+        self.images: list[dict[str, Any]] = []
+        self.explained: list[list[tuple[float, float]]] = [[] for _ in others]
+
+    def add(self, name: str, sr: np.ndarray, hr: np.ndarray) -> float:
+        """Measure one image, both (H, W, 3) uint8 RGB; returns its PSNR in dB.
+
+        UserError if it is too small for the protocol, or the network's output was not finite.
+        """
+        try:
+            quality, similarity = self.protocol(sr, hr, self.scale)
+            for other, values in zip(self.others, self.explained, strict=True):
+                values.append(other(sr, hr, self.scale))
+        except ValueError as error:
+            raise UserError(f"{name}: too small to evaluate ({error})") from error
+        if math.isnan(quality):
+            raise UserError(f"{name}: the network's output is not finite")
+        self.images.append({"name": name, "psnr": quality, "ssim": similarity})
+        return quality
+
+    def result(self) -> dict[str, Any]:
+        """Means over the images: {"psnr", "ssim", "images": [{"name", "psnr", "ssim"}]}, and with
+        others "explained": [{"protocol", "description", "psnr", "ssim"}].
+        """
+        result: dict[str, Any] = {
+            "psnr": float(np.mean([image["psnr"] for image in self.images])),
+            "ssim": float(np.mean([image["ssim"] for image in self.images])),
+            "images": self.images,
+        }
+        if self.others:
+            result["explained"] = [
+                {
+                    "protocol": other.name,
+                    "description": other.description,
+                    "psnr": float(np.mean([psnr for psnr, _ in values])),
+                    "ssim": float(np.mean([ssim for _, ssim in values])),
+                }
+                for other, values in zip(self.others, self.explained, strict=True)
+            ]
+        return result
+
+
 def evaluate(
     upscale: Upscale,
     pairs: Sequence[ImagePair | DecodedPair],
     scale: int,
     protocol: Protocol,
-    save_to: Path | None = None,
     others: Sequence[Protocol] = (),
 ) -> dict[str, Any]:
-    """PSNR (dB) and SSIM of each image, and their means over the images.
-
-    save_to: a folder for the SR images, as NAME.png. others: protocols to measure the same SR
-    images under. Returns {"psnr", "ssim", "images": [{"name", "psnr", "ssim"}]}, and with
-    others "explained": [{"protocol", "description", "psnr", "ssim"}]. UserError if an image is
-    too small for the protocol, or the network's output is not finite.
-    """
-    images, explained = [], {other.name: [] for other in others}
+    """PSNR (dB) and SSIM of each image, and their means; see `Measurement` for the result."""
+    measurement = Measurement(scale, protocol, others)
     for pair in pairs:
         lr, hr = pair.load(scale)
-        sr = upscale(lr)
-        try:
-            quality, similarity = protocol(sr, hr, scale)
-            for other in others:
-                explained[other.name].append(other(sr, hr, scale))
-        except ValueError as error:
-            raise UserError(f"{pair.name}: too small to evaluate ({error})") from error
-        if math.isnan(quality):
-            raise UserError(f"{pair.name}: the network's output is not finite")
-        images.append({"name": pair.name, "psnr": quality, "ssim": similarity})
-        if save_to:
-            write_rgb(save_to / f"{pair.name}.png", sr)
-    result: dict[str, Any] = {
-        "psnr": float(np.mean([image["psnr"] for image in images])),
-        "ssim": float(np.mean([image["ssim"] for image in images])),
-        "images": images,
-    }
-    if others:
-        result["explained"] = [
-            {
-                "protocol": other.name,
-                "description": other.description,
-                "psnr": float(np.mean([psnr for psnr, _ in explained[other.name]])),
-                "ssim": float(np.mean([ssim for _, ssim in explained[other.name]])),
-            }
-            for other in others
-        ]
-    return result
+        measurement.add(pair.name, upscale(lr), hr)
+    return measurement.result()

@@ -107,6 +107,9 @@ def test_a_run_that_exists_is_not_overwritten(tmp_path, photo_folder):
     assert before == {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
 
 
+MEASURE = ["test", "--model", "m", "--scale", "2", "--data", "A=b"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -117,6 +120,11 @@ def test_a_run_that_exists_is_not_overwritten(tmp_path, photo_folder):
             "scale: Input should be 2, 3 or 4",
         ),
         (["test", "--weights", "w", "--scale", "2", "--data", "A=b"], "weights need a space"),
+        ([*MEASURE, "--protocol", "basicrs"], "did you mean 'basicsr'?\n"),
+        (
+            [*MEASURE, "--crops", "o", "--save-images", "./o"],
+            "crops and save_images would overwrite each other",
+        ),
         (["profile", "--scale", "2"], "give one of --model, --genotype, --space"),
         (["profile", "--space", "imdm", "--scale", "2"], "did you mean 'imdn'"),
         (["profile", "--space", "imdn", "--scale", "2", "--input", "big"], "WIDTHxHEIGHT"),
@@ -206,6 +214,35 @@ def test_upscale_writes_what_the_network_says(tmp_path, photo, model_file):
     tiled = srnas(*again, "--overwrite", "--tile", 40, "--overlap", 8)
     assert tiled.returncode == 0, tiled.stderr
     assert refused(srnas(*again, tmp_path / "in.jpg"), "two of the images")
+
+
+def test_models_beside_the_main_one_are_measured_and_shown(tmp_path, model_file):
+    torch.manual_seed(1)
+    space = check_space({"name": "imdn", "scale": 2, "num_feat": 12, "num_block": 1}, "test")
+    genotype = published_genotype("imdn")
+    other = tmp_path / "wide[r]/model.safetensors"
+    save_model(other, Model(derived_network(space, genotype), space, genotype, {}))
+    sets = ("--scale", 2, "--data", "P=packaged", "--json", tmp_path / "o.json")
+    done = srnas("test", "--model", other, *sets)
+    assert done.returncode == 0, done.stderr
+    alone = json.loads((tmp_path / "o.json").read_text())
+    done = srnas(
+        "test", "--model", model_file, *sets, "--beside", other, "--crops", tmp_path / "crops"
+    )
+    assert done.returncode == 0, done.stderr
+    for row in ("bicubic", model_file.parent.name, "wide[r]"):
+        assert sum(row in line for line in done.stdout.splitlines()) == 1, done.stdout
+    result = json.loads((tmp_path / "o.json").read_text())
+    assert result.keys() == {*alone.keys(), "beside"}
+    (beside,) = result["beside"]
+    assert beside == {
+        "model": str(other), **{key: alone[key] for key in ("params", "genotype", "results")}
+    }  # fmt: skip
+    assert result["results"] != beside["results"]
+    assert result["results"][0]["bicubic"] == beside["results"][0]["bicubic"]
+    pictures = sorted((tmp_path / "crops/P").iterdir())
+    assert [file.name for file in pictures] == ["camera.png", "chelsea.png", "coffee.png"]
+    assert all(min(read_rgb(file).shape[:2]) > 2 * 288 for file in pictures), "two rows of crops"
 
 
 def test_bicubic_of_a_photo_is_beside_the_model_in_the_json(tmp_path, photo_folder, model_file):
