@@ -1,0 +1,25 @@
+"""DrNAS's distance from the flat Dirichlet distribution (Chen et al., ICLR 2021)."""
+
+import torch
+from torch import Tensor
+from torch.distributions import Dirichlet, kl_divergence
+
+from srnas.choice import Supernet
+from srnas.choice.relaxations import concentration
+from srnas.regularizers import REGULARIZERS
+
+
+@REGULARIZERS.register("dirichlet_kl")
+class DirichletKL:
+    """sum over positions of KL(Dir(elu(alpha) + 1) || Dir(1)). DrNAS's weight is 1e-3, with the
+    alphas' weight decay off; its other form is that weight decay alone."""
+
+    def __init__(self) -> None:
+        pass
+
+    def __call__(self, supernet: Supernet) -> Tensor:
+        terms = []
+        for matrix in supernet.alpha_matrices():
+            c = concentration(matrix)
+            terms.append(kl_divergence(Dirichlet(c), Dirichlet(torch.ones_like(c))).sum())
+        return torch.stack(terms).sum()
