@@ -18,6 +18,7 @@ from srnas.choice import Supernet
 from srnas.choice.mixed_op import MixedOp
 
 HD = (1280, 720)
+CIFAR = (32, 32)
 
 
 def count_parameters(network: nn.Module) -> int:
@@ -36,25 +37,32 @@ def count_macs(network: nn.Module, width: int, height: int) -> int:
     return total // 2
 
 
-def profile(network: nn.Module, scale: int, size: tuple[int, int] | None = None) -> dict[str, Any]:
+def profile(
+    network: nn.Module, scale: int | None, size: tuple[int, int] | None = None
+) -> dict[str, Any]:
     """Parameters, and MACs under both conventions: LR 1280x720 and HR 1280x720.
 
-    size: an LR (width, height) to count too. Where the scale does not divide 1280x720, the LR
-    size of the HR convention is rounded down.
+    size: an input's (width, height) to count too. Where the scale does not divide 1280x720, the
+    LR size of the HR convention is rounded down. scale: None for a classifier, counted at
+    `size` alone (default: 32x32, CIFAR).
     """
-    width, height = HD
-    result = {
-        "params": count_parameters(network),
-        "lr_1280x720": {"macs": count_macs(network, width, height)},
-        "hr_1280x720": {"macs": count_macs(network, width // scale, height // scale)},
-    }
+    result: dict[str, Any] = {"params": count_parameters(network)}
+    if scale:
+        width, height = HD
+        result["lr_1280x720"] = {"macs": count_macs(network, width, height)}
+        result["hr_1280x720"] = {"macs": count_macs(network, width // scale, height // scale)}
+    else:
+        size = size or CIFAR
     if size:
         result["input"] = {"size": f"{size[0]}x{size[1]}", "macs": count_macs(network, *size)}
     return result
 
 
 def expected_macs_per_pixel(supernet: Supernet) -> Tensor:
-    """sum over all mixtures of sum_i p_i * MACs_i for one pixel: the searched part's cost."""
+    """sum over all mixtures of sum_i p_i * MACs_i for one pixel: the searched part's cost.
+
+    At each position's channels, those of its first place (see `Position`).
+    """
     probabilities = supernet.probabilities()
     total = torch.zeros(())
     for module in supernet.network.modules():

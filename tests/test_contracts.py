@@ -9,7 +9,9 @@ import torch
 from srnas.choice import RELAXATIONS, Supernet
 from srnas.losses import LOSSES, hfen
 from srnas.parts import Part
+from srnas.primitives.darts import DARTS_PRIMITIVES
 from srnas.primitives.dlsr import DLSR_PRIMITIVES
+from srnas.primitives.nasbench201 import NB201_PRIMITIVES
 from srnas.primitives.sr import SR_PRIMITIVES
 from srnas.regularizers import REGULARIZERS
 from srnas.schedules import SCHEDULES
@@ -18,6 +20,16 @@ from srnas.updates import UPDATES
 
 REGISTRIES = [SPACES, RELAXATIONS, REGULARIZERS, LOSSES, SCHEDULES, UPDATES]
 EVERYTHING = [(registry, name) for registry in REGISTRIES for name in registry]
+TASKS = {  # shapes of a network's input and output
+    "super_resolution": ((1, 3, 16, 20), (1, 3, 32, 40)),
+    "classification": ((1, 3, 32, 32), (1, 10)),
+}
+FAMILIES = {
+    "sr": SR_PRIMITIVES,
+    "dlsr": DLSR_PRIMITIVES,
+    "darts": DARTS_PRIMITIVES,
+    "nasbench201": NB201_PRIMITIVES,
+}
 SCHEDULE_OPTIONS = {
     "constant": {"value": 0.1},
     "linear": {"start": 0, "end": 1},
@@ -106,29 +118,34 @@ def test_every_regularizer_is_a_finite_scalar_on_every_space(name, regularizer):
 @pytest.mark.parametrize("name", SPACES)
 def test_every_space_searches_derives_and_publishes(name):
     torch.manual_seed(0)
-    x = torch.rand(1, 3, 16, 20)
+    given, expected = TASKS[SPACES[name].task]
+    x = torch.rand(given)
     supernet = Supernet(space_builder({"name": name}), name).eval()
     with torch.no_grad():
-        assert supernet(x).shape == (1, 3, 32, 40)
+        assert supernet(x).shape == expected
     derived = derived_network({"name": name}, supernet.genotype()).eval()
     published = derived_network({"name": name}, published_genotype(name)).eval()
     for network in (derived, published):
-        assert network(x).shape == (1, 3, 32, 40)
+        assert network(x).shape == expected
         assert not any("alphas" in key for key in network.state_dict())
+    state = published.state_dict()
+    assert SPACES[name].from_published(state).keys() == state.keys()
+    assert SPACES[name].published_options(state).keys() <= SPACES.options_of(name).keys()
 
 
 @pytest.mark.parametrize(
-    "primitive",
-    [table[name] for table in (SR_PRIMITIVES, DLSR_PRIMITIVES) for name in table],
-    ids=str,
+    ("family", "name"), [(family, name) for family, table in FAMILIES.items() for name in table]
 )
 @pytest.mark.parametrize("stride", [1, 2])
-def test_every_candidate_keeps_its_shape_contract_and_counts_its_macs(primitive, stride):
+def test_every_candidate_keeps_its_shape_contract_and_counts_its_macs(family, name, stride):
     from fvcore.nn import FlopCountAnalysis
 
-    module = primitive.build(4, 6, stride, affine=False).eval()
-    x = torch.rand(1, 4, 12, 10)
-    assert module(x).shape == (1, 6, 12 // stride, 10 // stride)
-    if stride == 1 and not getattr(primitive, "norm", False):
-        counted = FlopCountAnalysis(module, x).total()
-        assert counted == primitive.macs_per_pixel(4, 6) * 12 * 10
+    primitive = FAMILIES[family][name]
+    channels = (4, 6) if family in ("sr", "dlsr") else (6, 6)  # a cell keeps them
+    module = primitive.build(*channels, stride, affine=False).eval()
+    x = torch.rand(1, channels[0], 12, 10)
+    assert module(x).shape == (1, channels[1], 12 // stride, 10 // stride)
+    if stride == 1:
+        counted = FlopCountAnalysis(module, x).unsupported_ops_warnings(False).by_operator()
+        assert counted["conv"] == primitive.macs_per_pixel(*channels) * 12 * 10
+        assert primitive.parameter_free == (not list(module.parameters()))

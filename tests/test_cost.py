@@ -1,5 +1,6 @@
 """Parameters and MACs against the published networks and fvcore."""
 
+import json
 import random
 import re
 import subprocess
@@ -10,7 +11,9 @@ import torch
 from fvcore.nn import FlopCountAnalysis
 
 from srnas.choice import Genotype, Supernet
+from srnas.cli import build_app
 from srnas.cost import count_macs, expected_macs_per_pixel, profile
+from srnas.errors import UserError
 from srnas.primitives.sr import SR_PRIMITIVES
 from srnas.spaces import derived_network, published_genotype, space_builder
 
@@ -75,6 +78,30 @@ def test_macs_of_dlsr_are_fvcores():
     theirs = FlopCountAnalysis(net, torch.rand(1, 3, 20, 24))
     theirs.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     assert count_macs(net, 24, 20) == theirs.total()
+
+
+@pytest.mark.parametrize(
+    "space", [{"name": "nasbench201"}, {"name": "darts", "num_feat": 8}], ids=str
+)
+def test_macs_of_classifiers_are_fvcores_and_profiled_at_32x32(space):
+    net = derived_network(space, published_genotype(space["name"])).eval()
+    theirs = FlopCountAnalysis(net, torch.rand(1, 3, 32, 32))
+    theirs.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    result = profile(net, None)
+    assert result["input"] == {"size": "32x32", "macs": theirs.total()}
+    assert result.keys() == {"params", "input"}
+
+
+def test_the_profile_command_asks_a_classifier_for_no_scale(tmp_path):
+    def profile_command(*arguments):
+        build_app()(["profile", "--space", "nasbench201", *arguments], standalone_mode=False)
+
+    profile_command("--json", str(tmp_path / "p.json"), "--input", "16x8")
+    result = json.loads((tmp_path / "p.json").read_text())
+    assert result["params"] == 1_288_506
+    assert result["input"]["size"] == "16x8"
+    with pytest.raises(UserError, match="unknown key 'scale'"):
+        profile_command("--scale", "2")
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")

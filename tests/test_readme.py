@@ -39,7 +39,8 @@ def test_every_file_and_command_that_the_readme_names_exists():
     from srnas.cli import build_app
 
     text = (ROOT / "README.md").read_text()
-    commands = {command.name for command in build_app().registered_commands}
+    app = build_app()
+    commands = {part.name for part in (*app.registered_commands, *app.registered_groups)}
     assert set(re.findall(r"^srnas (\w+)", text, re.MULTILINE)) <= commands
     for path in set(
         re.findall(r"\b(?:options|tools|datasets|srnas|tests)/[\w/]+\.(?:yml|sh|md|py)", text)

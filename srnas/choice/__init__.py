@@ -8,6 +8,7 @@ from srnas.choice.builder import (
     Primitive,
     Relaxed,
 )
+from srnas.choice.edges import EdgeGroup
 from srnas.choice.genotype import Genotype
 from srnas.choice.relaxations import RELAXATIONS
 from srnas.choice.supernet import Supernet
@@ -16,6 +17,7 @@ __all__ = [
     "RELAXATIONS",
     "Candidates",
     "Derived",
+    "EdgeGroup",
     "Genotype",
     "LinkPosition",
     "Position",

@@ -5,15 +5,17 @@ what is open to search:
 
     self.c1 = choose.op("c1", CANDIDATES, 64, 64)
 
-The same label means the same alpha row, however often it is asked for.
+`op` is one operation, `inputs` a choice among earlier outputs, `edges` a node of a cell. The same
+label means the same alpha row, however often it is asked for.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from srnas.choice.edges import ChosenEdges, EdgeGroup, WeightedEdges
 from srnas.choice.genotype import Genotype
 from srnas.choice.inputs import ChosenInputs, WeightedInputs
 from srnas.choice.mixed_op import MixedOp, Mixture, PartialMixedOp
@@ -26,10 +28,15 @@ class Primitive(Protocol):
     linear_size: if the operation is one linear convolution, the side of its dense kernel
         (counted over dilation), and `as_kernel` gives that kernel; else 0.
     dense: whether it is a dense convolution.
+    parameter_free: whether it has no weights (at stride 1).
+    searched_norm: whether a BatchNorm follows it in a mixture, and in mixtures only: DARTS'
+        pooling, whose scale would else not be that of the others.
     """
 
     linear_size: int
     dense: bool
+    parameter_free: bool
+    searched_norm: bool
 
     def build(
         self, in_channels: int, out_channels: int, stride: int = 1, affine: bool = True
@@ -48,7 +55,10 @@ Candidates = Mapping[str, Primitive]
 
 @dataclass(frozen=True)
 class Position:
-    """One open choice: an alpha row, shared by all places of the network with its label."""
+    """One open choice: an alpha row, shared by all places of the network with its label.
+
+    in_channels, out_channels: of the first such place; a cell's grow with its depth.
+    """
 
     label: str
     candidates: Candidates
@@ -70,17 +80,28 @@ class Relaxed:
 
     partial_channels: K; K > 1 sends only 1/K of the channels through the candidates
         (PC-DARTS, SAC).
-    affine: whether the candidates' BatchNorm has scale and shift. Off by default, as in all
-        of the DARTS family: a scale could undo what alpha says.
+    affine: whether the candidates' BatchNorm, and that of a network around them in its cells,
+        has scale and shift. Off by default, as in all of the DARTS family: a scale could undo
+        what alpha says.
     merge: see `MixedOp`.
+    edge_normalization: whether the edges of a node that keeps only some of them have weights
+        of their own (PC-DARTS).
     """
 
-    def __init__(self, partial_channels: int = 1, affine: bool = False, merge: bool = True) -> None:
+    def __init__(
+        self,
+        partial_channels: int = 1,
+        affine: bool = False,
+        merge: bool = True,
+        edge_normalization: bool = False,
+    ) -> None:
         self.partial_channels = partial_channels
         self.affine = affine
         self.merge = merge
+        self.edge_normalization = edge_normalization
         self.positions: dict[str, Position] = {}
         self.links: dict[str, LinkPosition] = {}
+        self.groups: dict[str, EdgeGroup] = {}
         self.mixture = Mixture()
 
     def op(
@@ -94,7 +115,7 @@ class Relaxed:
         """A mixture of the candidates. Channels must be divisible by K (UserError)."""
         position = Position(label, candidates, in_channels, out_channels)
         known = self.positions.setdefault(label, position)
-        assert known == position, f"label {label!r} is asked for with two different choices"
+        assert known.candidates == candidates, f"label {label!r} is asked for with two tables"
         shape = (candidates, in_channels, out_channels, stride, self.affine, self.merge)
         if self.partial_channels == 1:
             return MixedOp(self.mixture, label, *shape)
@@ -107,13 +128,40 @@ class Relaxed:
         assert known == link, f"label {label!r} is asked for with two different choices"
         return WeightedInputs(self.mixture, label, count)
 
+    def edges(
+        self,
+        label: str,
+        count: int,
+        keep: int | None,
+        candidates: Candidates | Sequence[Candidates],
+        channels: int,
+        strides: Sequence[int],
+    ) -> WeightedEdges:
+        """The sum over `count` inputs, each through a mixture with the stride of that input.
+
+        keep: see `EdgeGroup`. candidates: one table for all edges, or one for each.
+        """
+        group = EdgeGroup(label, count, keep)
+        known = self.groups.setdefault(label, group)
+        assert known == group, f"label {label!r} is asked for with two different choices"
+        edges = [
+            self.op(edge, table, channels, channels, stride)
+            for edge, table, stride in zip(
+                group.edges, _tables(candidates, count), strides, strict=True
+            )
+        ]
+        normalized = self.edge_normalization and keep is not None
+        return WeightedEdges(self.mixture, label, edges, normalized)
+
 
 class Derived:
-    """Answers with what a genotype chose.
+    """Answers with what a genotype chose; its choices by label (`Genotype.flat`).
 
     Asked for a label that the genotype lacks, or for an operation that is not among the
     candidates, it raises UserError; `check_all_used` does so for labels never asked for.
     """
+
+    affine = True  # BatchNorm has scale and shift: see `Relaxed`
 
     def __init__(self, genotype: Genotype) -> None:
         self.genotype = genotype
@@ -128,13 +176,8 @@ class Derived:
         stride: int = 1,
     ) -> nn.Module:
         """The chosen operation, with affine BatchNorm."""
-        name = self._chosen(label)
-        if name not in candidates:
-            raise UserError(
-                f"genotype: choices.{label}: no candidate is named {name!r}; "
-                f"{did_you_mean(name, candidates)}"
-            )
-        return candidates[name].build(in_channels, out_channels, stride)
+        primitive = _named(self._chosen(label), candidates, label)
+        return primitive.build(in_channels, out_channels, stride)
 
     def inputs(self, label: str, count: int, keep: int) -> ChosenInputs:
         """The chosen inputs, unweighted, in the genotype's order."""
@@ -147,6 +190,44 @@ class Derived:
                 f"to {count}"
             )
         return ChosenInputs([number - 1 for number in numbers])
+
+    def edges(
+        self,
+        label: str,
+        count: int,
+        keep: int | None,
+        candidates: Candidates | Sequence[Candidates],
+        channels: int,
+        strides: Sequence[int],
+    ) -> ChosenEdges:
+        """The sum over the chosen edges: at least one, at most `keep`; all if it is None.
+
+        The genotype has [candidate, input] pairs, inputs counted from 0.
+        """
+        chosen = self._chosen(label)
+        pairs = chosen if isinstance(chosen, list) else []
+        valid = all(
+            isinstance(pair, list | tuple)
+            and len(pair) == 2
+            and type(pair[1]) is int
+            and pair[1] in range(count)
+            for pair in pairs
+        )
+        indices = [pair[1] for pair in pairs] if valid else []
+        if keep is None and indices != list(range(count)):
+            wanted = f"a [candidate, input] pair for each input from 0 to {count - 1}, in order"
+            raise UserError(f"genotype: choices.{label}: {chosen!r} is not {wanted}")
+        if keep is not None and not 1 <= len(indices) == len(set(indices)) <= keep:
+            wanted = f"1 to {keep} [candidate, input] pairs with different inputs"
+            raise UserError(
+                f"genotype: choices.{label}: {chosen!r} is not {wanted} from 0 to {count - 1}"
+            )
+        tables = _tables(candidates, count)
+        edges = [
+            _named(name, tables[i], label).build(channels, channels, strides[i])
+            for name, i in pairs
+        ]
+        return ChosenEdges(edges, indices)
 
     def check_all_used(self) -> None:
         """UserError if the genotype chooses for a label that the network does not have."""
@@ -164,3 +245,16 @@ class Derived:
             )
         self.used.add(label)
         return self.genotype.choices[label]
+
+
+def _named(name: Any, candidates: Candidates, label: str) -> Primitive:
+    if not isinstance(name, str) or name not in candidates:
+        raise UserError(
+            f"genotype: choices.{label}: no candidate is named {name!r}; "
+            f"{did_you_mean(name, candidates)}"
+        )
+    return candidates[name]
+
+
+def _tables(candidates: Candidates | Sequence[Candidates], count: int) -> Sequence[Candidates]:
+    return [candidates] * count if isinstance(candidates, Mapping) else candidates

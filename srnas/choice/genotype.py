@@ -1,6 +1,6 @@
 """A genotype: which candidate each position of a space got, and where that came from."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,18 @@ class Genotype:
     """The discrete result of a search.
 
     space: name of the space. choices: label -> candidate name, or for a link the numbers
-        (from 1) of the chosen inputs in order.
+        (from 1) of the chosen inputs in order, or for a node [candidate, input] pairs (inputs
+        from 0); or whatever form the space's `write_choices` gives them.
     provenance: options, seed, versions and step of the search that made it.
     """
 
     space: str
     choices: dict[str, Any]
     provenance: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    def flat(self, space: Any) -> "Genotype":
+        """The same with its choices by label: as the space's `read_choices` reads them."""
+        return replace(self, choices=getattr(space, "read_choices", dict)(self.choices))
 
     def to_dict(self) -> dict[str, Any]:
         """The content of a genotype file."""
@@ -62,4 +67,8 @@ class Genotype:
 
 
 def _short(choice: Any) -> str:
-    return ",".join(map(str, choice)) if isinstance(choice, list) else str(choice)
+    if not isinstance(choice, list):
+        return str(choice)
+    if choice and isinstance(choice[0], str):  # a candidate on an input
+        return "~".join(map(str, choice))
+    return ",".join(map(_short, choice))

@@ -50,7 +50,7 @@ class MixedOp(nn.Module):
         self.merged, self.merged_size = _mergeable(candidates) if merge else ([], 0)
         self.candidates = nn.ModuleDict(
             {
-                name: primitive.build(in_channels, out_channels, stride, affine)
+                name: _searched(primitive, in_channels, out_channels, stride, affine)
                 for name, primitive in candidates.items()
             }
         )
@@ -76,6 +76,16 @@ class MixedOp(nn.Module):
             kernels.append(F.pad(weights[name] * kernel, (margin,) * 4))
             biases.append(weights[name] * bias)
         return sum(kernels), sum(biases)
+
+
+def _searched(
+    primitive: Any, in_channels: int, out_channels: int, stride: int, affine: bool
+) -> nn.Module:
+    """A candidate as a mixture holds it: with the BatchNorm that only searching needs."""
+    built = primitive.build(in_channels, out_channels, stride, affine)
+    if not primitive.searched_norm:
+        return built
+    return nn.Sequential(built, nn.BatchNorm2d(out_channels, affine=affine))
 
 
 def _mergeable(candidates: Mapping[str, Any]) -> tuple[list[str], int]:

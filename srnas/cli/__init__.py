@@ -18,6 +18,7 @@ def build_app() -> typer.Typer:
         demo,
         doctor,
         export,
+        nb201,
         profile,
         report,
         schema,
@@ -40,6 +41,7 @@ def build_app() -> typer.Typer:
         name = module.__name__.rpartition(".")[2]
         app.command(name)(module.command)
     app.add_typer(data.app, name="data")
+    app.add_typer(nb201.app, name="nb201")
     return app
 
 

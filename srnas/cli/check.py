@@ -21,7 +21,8 @@ def describe(file: Path) -> str:
         from srnas.export.model_file import load_model
 
         model = load_model(file)
-        return f"model of space {model.space['name']!r}, x{model.scale}: {model.genotype}"
+        scale = f", x{model.scale}" if "scale" in model.space else ""
+        return f"model of space {model.space['name']!r}{scale}: {model.genotype}"
     if file.suffix == ".json":
         from srnas.choice import Genotype
         from srnas.spaces import derived_network

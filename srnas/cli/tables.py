@@ -55,10 +55,12 @@ def cost_table(result: dict[str, Any]) -> None:
     rows = [f"{result['params']:,}"]
     names = {"lr_1280x720": "LR 1280x720", "hr_1280x720": "HR 1280x720"}
     for key, name in names.items():
+        if key not in result:  # a classifier
+            continue
         table.add_column(f"GMACs, {name}", justify="right")
         rows.append(f"{result[key]['macs'] / 1e9:,.3f}")
     if "input" in result:
-        table.add_column(f"GMACs, LR {result['input']['size']}", justify="right")
+        table.add_column(f"GMACs, input {result['input']['size']}", justify="right")
         rows.append(f"{result['input']['macs'] / 1e9:,.3f}")
     table.add_row(*rows)
     Console().print(table)

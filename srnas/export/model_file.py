@@ -32,7 +32,11 @@ class Model:
 
     @property
     def scale(self) -> int:
-        """The factor it enlarges by."""
+        """The factor it enlarges by; UserError for a classifier, which does not."""
+        if "scale" not in self.space:
+            raise UserError(
+                f"a network of space {self.space['name']!r} classifies images: no scale"
+            )
         return self.space["scale"]
 
 

@@ -5,6 +5,7 @@ twice. dil_conv_3x3, 5x5: ReLU, depthwise with dilation 2, pointwise. No bias, n
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -20,6 +21,8 @@ class DLSRConv:
     kernel_size: int
     repeats: int = 0
     dilation: int = 1
+    parameter_free: ClassVar[bool] = False
+    searched_norm: ClassVar[bool] = False
 
     def build(
         self, in_channels: int, out_channels: int, stride: int = 1, affine: bool = True

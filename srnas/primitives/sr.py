@@ -8,6 +8,7 @@ sizes exactly.
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -24,6 +25,8 @@ class SRConv:
     separable: bool = False
     dilation: int = 1
     norm: bool = False
+    parameter_free: ClassVar[bool] = False
+    searched_norm: ClassVar[bool] = False
 
     def build(
         self, in_channels: int, out_channels: int, stride: int = 1, affine: bool = True

@@ -25,7 +25,8 @@ class ExpectedCost:
     detach: True makes the term a constant without a gradient, as DLSR's released code does
         by accident; for faithful replication only.
 
-    BatchNorm and activations count nothing, so a candidate ties with its BN variant.
+    BatchNorm and activations count nothing, so a candidate ties with its BN variant; a
+    position whose candidates all cost nothing (pooling, skip connection) adds nothing.
     """
 
     def __init__(
@@ -62,9 +63,9 @@ class ExpectedCost:
             dtype=torch.float64,
         )
         if self.norm == "sum":
-            return macs / macs.sum()
+            return macs / macs.sum().clamp(min=1)
         if self.norm == "max":
-            return macs / macs.max()
+            return macs / macs.max().clamp(min=1)
         if self.baseline not in position.candidates:
             raise UserError(
                 f"expected_cost: baseline {self.baseline!r} is not a candidate; "

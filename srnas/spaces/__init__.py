@@ -13,7 +13,7 @@ from srnas.registry import Registry
 
 SPACES = Registry("space")
 
-from srnas.spaces import dlsr, imdn  # noqa: E402, F401  (fills the registry)
+from srnas.spaces import darts, dlsr, imdn, nasbench201  # noqa: E402, F401  (fills the registry)
 
 
 def space_builder(space: Mapping[str, Any]) -> Callable[[Any], nn.Module]:
@@ -31,7 +31,7 @@ def derived_network(space: Mapping[str, Any], genotype: Genotype) -> nn.Module:
         raise UserError(
             f"genotype: made for space {genotype.space!r}, but the options say {space['name']!r}"
         )
-    choose = Derived(genotype)
+    choose = Derived(genotype.flat(SPACES[space["name"]]))
     network = space_builder(space)(choose)
     choose.check_all_used()
     return network

@@ -37,6 +37,7 @@ class DLSR(nn.Module):
     default.
     """
 
+    task: ClassVar[str] = "super_resolution"
     published: ClassVar[dict[str, Any]] = {
         "r1": "conv_1x1",
         "r2": "sep_conv_7x7",

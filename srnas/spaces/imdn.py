@@ -30,6 +30,7 @@ class IMDN(nn.Module):
     candidates: names of the operations open at each position; all 12 by default.
     """
 
+    task: ClassVar[str] = "super_resolution"
     published: ClassVar[dict[str, str]] = dict.fromkeys(("c1", "c2", "c3", "c4"), "conv_3x3")
 
     def __init__(

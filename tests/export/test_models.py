@@ -10,7 +10,7 @@ from srnas.errors import UserError
 from srnas.export.model_file import Model, load_model, load_published, save_model
 from srnas.export.onnx import export_onnx, fold_batchnorm
 from srnas.primitives.sr import SR_PRIMITIVES
-from srnas.spaces import derived_network
+from srnas.spaces import derived_network, published_genotype
 from srnas.spaces.options import check_space
 
 LABELS = ("c1", "c2", "c3", "c4")
@@ -144,3 +144,18 @@ def test_the_width_is_the_files_and_another_scale_is_told_with_its_shapes(tmp_pa
     assert loaded.space["num_feat"] == 16
     with pytest.raises(UserError, match=r"this network needs \(.*check space, scale and genotype"):
         load_published(tmp_path / "w.pth", {**made.space, "scale": 4}, made.genotype)
+
+
+def test_a_classifiers_file_rebuilds_it_and_has_no_scale(tmp_path):
+    from srnas.cli.check import describe
+
+    space = check_space({"name": "nasbench201", "num_feat": 4, "num_cell": 1}, "t")
+    genotype = published_genotype("nasbench201")
+    made = Model(derived_network(space, genotype).eval(), space, genotype, {})
+    save_model(tmp_path / "m.safetensors", made)
+    loaded = load_model(tmp_path / "m.safetensors")
+    x = torch.rand(1, 3, 8, 8)
+    assert torch.equal(loaded.network(x), made.network(x))
+    with pytest.raises(UserError, match="'nasbench201' classifies images"):
+        _ = loaded.scale
+    assert describe(tmp_path / "m.safetensors").startswith("model of space 'nasbench201': cell=|")

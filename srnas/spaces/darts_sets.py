@@ -1,0 +1,55 @@
+"""Which operations are open at each edge of a DARTS cell, in the order of the logits.
+
+full: DARTS' eight. s1 to s4: the reduced sets of Zela et al., Understanding and Robustifying
+Differentiable Architecture Search, ICLR 2020 (RobustDARTS), after its released code. s5: the
+seven besides "none", as in the code of SmoothDARTS (Chen, Hsieh, ICML 2020).
+"""
+
+from srnas.choice import Candidates
+from srnas.primitives.darts import DARTS_PRIMITIVES
+
+NODES = (2, 3, 4, 5)  # 0 and 1 are the cell's inputs
+EDGES = [(node, source) for node in NODES for source in range(node)]
+
+_FULL = [name for name in DARTS_PRIMITIVES if name != "noise"]
+_SAME_EVERYWHERE = {
+    "full": _FULL,
+    "s2": ["skip_connect", "sep_conv_3x3"],
+    "s3": ["none", "skip_connect", "sep_conv_3x3"],
+    "s4": ["noise", "sep_conv_3x3"],
+    "s5": _FULL[1:],
+}
+_SHORT = {
+    "sk": "skip_connect",
+    "mp": "max_pool_3x3",
+    "ap": "avg_pool_3x3",
+    "s3": "sep_conv_3x3",
+    "d3": "dil_conv_3x3",
+    "d5": "dil_conv_5x5",
+}
+_S1 = {  # a line a node
+    "normal": """
+        sk,d3 sk,d5
+        sk,d5 sk,s3 sk,d3
+        mp,sk sk,s3 sk,s3 sk,d3
+        sk,s3 mp,sk sk,d3 d3,d5 d3,d5
+    """,
+    "reduce": """
+        mp,ap mp,d3
+        mp,ap mp,ap sk,d5
+        mp,ap mp,s3 sk,d3 sk,d5
+        mp,ap mp,ap sk,d5 sk,d5 sk,d5
+    """,
+}
+
+
+def edge_candidates(space_set: str, cell: str) -> dict[int, list[Candidates]]:
+    """node -> its edges' candidates, by input. cell: "normal" or "reduce"."""
+    if space_set == "s1":
+        names = [[_SHORT[short] for short in edge.split(",")] for edge in _S1[cell].split()]
+    else:
+        names = [_SAME_EVERYWHERE[space_set]] * len(EDGES)
+    tables: dict[int, list[Candidates]] = {node: [] for node in NODES}
+    for (node, _), edge in zip(EDGES, names, strict=True):
+        tables[node].append({name: DARTS_PRIMITIVES[name] for name in edge})
+    return tables
