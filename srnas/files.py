@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from srnas.errors import UserError
 
@@ -54,6 +55,20 @@ def read_text(path: Path) -> str:
         raise UserError(f"{path}: no such file") from None
     except (IsADirectoryError, PermissionError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as text ({error})") from error
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """A YAML file's mapping; UserError with the line if it is not one."""
+    try:
+        content = yaml.safe_load(read_text(file))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}:" if mark else ""
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise UserError(f"{file}:{line} {problem}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{file}: expected keys with values, found {type(content).__name__}")
+    return content
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:

@@ -17,10 +17,13 @@ from pydantic_core import PydanticCustomError
 
 from srnas.choice import RELAXATIONS
 from srnas.errors import UserError, did_you_mean
-from srnas.files import read_text
+from srnas.files import read_yaml
 from srnas.losses import LOSSES
+from srnas.methods import with_method
 from srnas.metrics import PROTOCOLS
+from srnas.optimizers import OPTIMIZERS
 from srnas.parts import Part, ScheduleOption, Strict, first_error
+from srnas.perturbations import PERTURBATIONS
 from srnas.regularizers import REGULARIZERS
 from srnas.spaces import SPACES
 from srnas.updates import UPDATES
@@ -70,15 +73,7 @@ class PatchOptions(Strict):
         return self
 
 
-class AdamOptions(Strict):
-    """torch.optim.Adam (weight decay coupled into the gradient); lr in steps of progress."""
-
-    lr: ScheduleOption
-    betas: tuple[Annotated[float, Interval(ge=0, lt=1)], Annotated[float, Interval(ge=0, lt=1)]] = (
-        0.9,
-        0.999,
-    )
-    weight_decay: Annotated[float, Ge(0)] = 0.0
+Optimizer = Annotated[dict[str, Any], Part(OPTIMIZERS, default="adam")]
 
 
 class RunOptions(Strict):
@@ -123,25 +118,53 @@ class RegularizerOptions(Strict):
     update: Literal["epoch", "step"] = "epoch"
 
 
-class SearchOptions(RunOptions):
-    """`srnas search`."""
+class ShrinkOptions(Strict):
+    """After a share of the epochs, keep the strongest candidates of each position.
 
+    at: that share. keep: how many stay. partial_channels: K from then on; another K than
+    before builds wider candidates, whose weights repeat the old ones. warmup: the share of the
+    epochs for which the alphas rest then.
+    """
+
+    at: Annotated[float, Interval(gt=0, lt=1)]
+    keep: PositiveInt
+    partial_channels: PositiveInt | None = None
+    warmup: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+
+
+class SearchOptions(RunOptions):
+    """`srnas search`.
+
+    method: a file of options/methods, by name or path; see `srnas.methods`. from_method: the
+    one that these options were made with. regularizer_scale: multiplies all regularizers'
+    weights, which are the papers': 1/255 where the papers' losses are on RGB in 0-255.
+    """
+
+    method: str | None = None
+    from_method: str | None = None
     space: Annotated[dict[str, Any], Part(SPACES)]
     relaxation: Annotated[dict[str, Any], Part(RELAXATIONS, default="softmax")] = Field({})
     partial_channels: PositiveInt = 1
+    edge_normalization: bool = False
+    auxiliary_skip: ScheduleOption | None = None
+    perturbation: Annotated[dict[str, Any], Part(PERTURBATIONS)] | None = None
     affine: bool = False
     alpha_std: Annotated[float, Ge(0)] = 1e-3
+    alpha_init: float | list[float] = 0.0
+    derive_threshold: Annotated[float, Interval(ge=0, le=1)] | None = None
     data: SearchData = SearchData()
     epochs: PositiveInt
     steps_per_epoch: PositiveInt
     warmup_epochs: Count = 0
+    shrink: list[ShrinkOptions] = Field([])
     stop_after_stable_epochs: PositiveInt | None = None
     update: Annotated[dict[str, Any], Part(UPDATES, default="alternate")] = Field({})
     loss: Annotated[dict[str, Any], Part(LOSSES, default="l1")] = Field({})
-    weight_optimizer: AdamOptions
-    alpha_optimizer: AdamOptions
+    weight_optimizer: Optimizer
+    alpha_optimizer: Optimizer
     clip_grad_norm: Annotated[float, Gt(0)] | None = None
-    regularizers: list[RegularizerOptions] = []
+    regularizers: list[RegularizerOptions] = Field([])
+    regularizer_scale: Annotated[float, Gt(0)] = 1.0
     val_every_epochs: Count = 1
 
     @property
@@ -172,7 +195,7 @@ class TrainOptions(RunOptions):
     data: TrainData = TrainData()
     steps: PositiveInt
     loss: Annotated[dict[str, Any], Part(LOSSES, default="l1")] = Field({})
-    optimizer: AdamOptions
+    optimizer: Optimizer
     clip_grad_norm: Annotated[float, Gt(0)] | None = None
     ema: Annotated[float, Interval(ge=0, lt=1)] = 0.999
     val_every: PositiveInt = 5000
@@ -188,7 +211,7 @@ class TestOptions(Strict):
     weights: Path | None = None
     space: Annotated[dict[str, Any], Part(SPACES)] | None = None
     genotype: Path | None = None
-    beside: list[Path] = []
+    beside: list[Path] = Field([])
     scale: Literal[2, 3, 4]
     data: Annotated[dict[str, Path], MinLen(1)]
     lr: Literal["files", "made"] = "files"
@@ -236,9 +259,16 @@ def load_options(
     """Read and check an options file of a kind (search, train, test).
 
     replaced: whole keys given otherwise (by flags); overrides: "key.path=value", the last
-    word. Raises UserError with the file, the key's path and what to write instead.
+    word, also over what a search's method says. Raises UserError with the file, the key's path
+    and what to write instead.
     """
     content = {**read_yaml(file), **(replaced or {})}
+    if kind == "search":
+        chosen = [o for o in overrides if o.startswith("method=")]
+        overrides = [o for o in overrides if o not in chosen]
+        for override in chosen:
+            _apply(content, override)
+        content = with_method(content, file, SearchOptions.model_fields)
     for override in overrides:
         _apply(content, override)
     return check_options(kind, content, str(file))
@@ -246,26 +276,14 @@ def load_options(
 
 def check_options(kind: str, content: Any, where: str) -> Any:
     """Check a mapping as options of a kind; `where` names it in errors."""
+    if kind == "search" and isinstance(content, dict):
+        content = with_method(content, Path(where), SearchOptions.model_fields)
     try:
         return OPTIONS[kind].model_validate(content)
     except ValidationError as error:
         path, message = first_error(error)
         place = ".".join(map(str, path))
         raise UserError(f"{where}: {place + ': ' if place else ''}{message}") from error
-
-
-def read_yaml(file: Path) -> dict[str, Any]:
-    """A YAML file's mapping; UserError with the line if it is not one."""
-    try:
-        content = yaml.safe_load(read_text(file))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}:" if mark else ""
-        problem = getattr(error, "problem", None) or "not YAML"
-        raise UserError(f"{file}:{line} {problem}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{file}: expected keys with values, found {type(content).__name__}")
-    return content
 
 
 def dump_options(options: Strict) -> str:

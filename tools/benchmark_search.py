@@ -13,11 +13,9 @@ from collections.abc import Callable
 
 import torch
 
-from srnas.choice import RELAXATIONS, Supernet
 from srnas.engine.distributed import start
-from srnas.engine.search import Search, open_data
+from srnas.engine.search_state import Search, build_supernet
 from srnas.options import SearchOptions, load_options
-from srnas.spaces import space_builder
 
 REPEATS = 15
 
@@ -38,15 +36,8 @@ def measure(options: SearchOptions, divisor: int, merge: bool) -> tuple[float, f
     """(weight step, alpha step) for K = divisor."""
     place = start(options.device, options.threads)
     torch.manual_seed(0)
-    supernet = Supernet(
-        space_builder(options.space),
-        options.space["name"],
-        RELAXATIONS.build(options.relaxation),
-        divisor,
-        merge=merge,
-    ).to(place.device, memory_format=torch.channels_last)
-    search = Search(supernet, *open_data(options, place), options)
-    search.set_progress(0.5, 0.5)
+    search = Search(options, place, build_supernet(options, divisor, merge))
+    search.begin(options.steps // 2)
     train, alpha = next(search.train), next(search.alpha)
     return (
         milliseconds(lambda: search.weight_step(train), place.device),

@@ -10,7 +10,7 @@ from srnas.choice.builder import (
 )
 from srnas.choice.edges import EdgeGroup
 from srnas.choice.genotype import Genotype
-from srnas.choice.relaxations import RELAXATIONS
+from srnas.choice.relaxations import RELAXATIONS, Relaxation
 from srnas.choice.supernet import Supernet
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "LinkPosition",
     "Position",
     "Primitive",
+    "Relaxation",
     "Relaxed",
     "Supernet",
 ]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from srnas.choice.edges import ChosenEdges, EdgeGroup, WeightedEdges
 from srnas.choice.genotype import Genotype
 from srnas.choice.inputs import ChosenInputs, WeightedInputs
-from srnas.choice.mixed_op import MixedOp, Mixture, PartialMixedOp
+from srnas.choice.mixed_op import MixedOp, Mixing, Mixture, PartialMixedOp
 from srnas.errors import UserError, did_you_mean
 
 
@@ -86,6 +86,7 @@ class Relaxed:
     merge: see `MixedOp`.
     edge_normalization: whether the edges of a node that keeps only some of them have weights
         of their own (PC-DARTS).
+    auxiliary_skip: whether each operation's input also passes it by (DARTS-).
     """
 
     def __init__(
@@ -94,10 +95,11 @@ class Relaxed:
         affine: bool = False,
         merge: bool = True,
         edge_normalization: bool = False,
+        auxiliary_skip: bool = False,
     ) -> None:
         self.partial_channels = partial_channels
         self.affine = affine
-        self.merge = merge
+        self.mixing = Mixing(affine, merge, auxiliary_skip)
         self.edge_normalization = edge_normalization
         self.positions: dict[str, Position] = {}
         self.links: dict[str, LinkPosition] = {}
@@ -116,7 +118,7 @@ class Relaxed:
         position = Position(label, candidates, in_channels, out_channels)
         known = self.positions.setdefault(label, position)
         assert known.candidates == candidates, f"label {label!r} is asked for with two tables"
-        shape = (candidates, in_channels, out_channels, stride, self.affine, self.merge)
+        shape = (candidates, in_channels, out_channels, stride, self.mixing)
         if self.partial_channels == 1:
             return MixedOp(self.mixture, label, *shape)
         return PartialMixedOp(self.mixture, label, *shape, divisor=self.partial_channels)

@@ -1,6 +1,9 @@
 """The command line: one file a command; a user's mistake is one line and exit code 2."""
 
+import runpy
 import sys
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -18,6 +21,7 @@ def build_app() -> typer.Typer:
         demo,
         doctor,
         export,
+        methods,
         nb201,
         profile,
         report,
@@ -35,14 +39,36 @@ def build_app() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+
+    @app.callback()
+    def plugins(
+        plugin: Annotated[
+            list[Path] | None,
+            typer.Option(
+                metavar="FILE.py",
+                envvar="SRNAS_PLUGINS",
+                help="Run this Python file first: it registers parts of your own; repeatable",
+            ),
+        ] = None,
+    ) -> None:
+        for file in plugin or ():
+            load_plugin(file)
+
     for module in (
-        demo, search, train, test, profile, export, upscale, report, check, schema, doctor
+        demo, search, train, test, profile, export, upscale, report, methods, check, schema, doctor
     ):  # fmt: skip
         name = module.__name__.rpartition(".")[2]
         app.command(name)(module.command)
     app.add_typer(data.app, name="data")
     app.add_typer(nb201.app, name="nb201")
     return app
+
+
+def load_plugin(file: Path) -> None:
+    """Run a Python file, whose decorators enter parts into srnas's registries."""
+    if not file.is_file():
+        raise UserError(f"--plugin {file}: no such file")
+    runpy.run_path(str(file))
 
 
 def main() -> None:

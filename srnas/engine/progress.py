@@ -55,6 +55,11 @@ class Progress:
             line = f"{self.step}/{self.total}  {message}  {self._left()}"
             print(line, file=self.console.file, flush=True)
 
+    def warn(self, message: str) -> None:
+        """A line of its own, in the terminal above the live one."""
+        if self.show:
+            self.console.print(f"warning: {message}", markup=False, highlight=False, soft_wrap=True)
+
     def _left(self) -> str:
         done = self.step - self.start
         if not done:

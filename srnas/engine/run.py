@@ -18,11 +18,12 @@ from srnas.errors import UserError
 from srnas.files import (
     load_tensors,
     read_json_lines,
+    read_yaml,
     save_tensors,
     write_atomic,
     write_json_lines,
 )
-from srnas.options import RunOptions, check_options, dump_options, read_yaml
+from srnas.options import RunOptions, check_options, dump_options
 
 # What may differ between a run and its resumption without changing the result.
 FREE_ON_RESUME = frozenset(
@@ -119,10 +120,10 @@ class Run:
                     self._writer.add_scalar(key, value, row["step"])
 
     @contextmanager
-    def steps(self, total: int, parts: dict[str, Any]) -> Iterator["Steps"]:
+    def steps(self, total: int) -> Iterator["Steps"]:
         """The loop over the remaining steps, with progress, checkpoints and Ctrl-C."""
         with Progress(total, self.start, show=self.place.primary) as progress, _signals() as asked:
-            yield Steps(self, total, parts, progress, asked)
+            yield Steps(self, total, progress, asked)
         if self._writer:
             self._writer.close()
 
@@ -150,11 +151,10 @@ class Steps:
         self,
         run: Run,
         total: int,
-        parts: dict[str, Any],
         progress: Progress,
         asked_to_stop: Callable[[], bool],
     ) -> None:
-        self.run, self.total, self.parts = run, total, parts
+        self.run, self.total = run, total
         self.progress, self.asked_to_stop = progress, asked_to_stop
         self._stopped = False
 
@@ -169,12 +169,18 @@ class Steps:
         """Show how it goes: in the live line of a terminal, else as a line of its own."""
         self.progress.say(message)
 
+    def warn(self, message: str) -> None:
+        """A line that stays."""
+        self.progress.warn(message)
+
     def stop(self) -> None:
         """Leave the loop after this step."""
         self._stopped = True
 
-    def done(self, done: int, checkpoint: bool = False) -> None:
+    def done(self, done: int, parts: dict[str, Any], checkpoint: bool = False) -> None:
         """Step number `done` (from 1) is finished: checkpoint if it is due, or if asked to stop.
+
+        parts: name -> what has a state_dict, for the checkpoint.
 
         Raises Interrupted once the state is safe.
         """
@@ -184,7 +190,7 @@ class Steps:
         interrupted = together and anywhere(self.asked_to_stop(), self.run.place.device)
         last = done == self.total or self._stopped
         if checkpoint or interrupted or last or done % options.checkpoint_every == 0:
-            self.run.save(done, self.parts)
+            self.run.save(done, parts)
         if interrupted and not last:
             raise Interrupted(
                 f"stopped at step {done} of {self.total}; everything is saved in "

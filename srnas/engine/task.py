@@ -5,7 +5,6 @@ Another task differs in these three; the engines stay as they are.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +16,9 @@ from srnas.data.patches import Batch, PatchSampler
 from srnas.engine.distributed import Place, primary_first
 from srnas.engine.evaluate import NetworkUpscale, evaluate
 from srnas.errors import UserError
-from srnas.losses import Loss
+from srnas.losses import LOSSES, Loss
 from srnas.metrics import PROTOCOLS
-from srnas.options import ImagesOptions
+from srnas.options import ImagesOptions, SearchOptions, TrainOptions
 
 Patches = PatchSampler | BasicSRStream
 
@@ -41,6 +40,16 @@ class SuperResolution:
         self.device = device
         self.precision = precision
 
+    @property
+    def val_count(self) -> int:
+        """How many images it validates on."""
+        return len(self.val)
+
+    @staticmethod
+    def describe(quality: dict[str, float]) -> str:
+        """A validation in a few words."""
+        return f"val PSNR {quality['psnr']:.2f} dB"
+
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """The mean loss of a batch (LR, HR)."""
         lr, hr = batch
@@ -58,19 +67,18 @@ class SuperResolution:
 
 
 def open_splits(
-    scale: int,
-    loss: Loss,
-    data: Any,
+    options: SearchOptions | TrainOptions,
     place: Place,
-    seed: int,
-    precision: str,
     streams: Sequence[str],
+    pooled: bool = False,
 ) -> tuple[SuperResolution, list[Patches]]:
-    """The task, and an endless iterator of batches for each of the `streams` (splits of `data`).
+    """The task, and an endless iterator of batches for each of the `streams` (splits of the
+    data).
 
-    data: a `SearchData` or `TrainData`. UserError for images that cannot be read, patches that do
-    not fit, and an image file in two splits.
+    pooled: the first stream has the images of all. UserError for images that cannot be read,
+    patches that do not fit, and an image file in two splits.
     """
+    data, scale = options.data, options.space["scale"]
     sources = {split: getattr(data, split) for split in (*streams, "val")}
     pairs = {
         split: open_images(f"data.{split}", scale, images)
@@ -80,13 +88,15 @@ def open_splits(
     if sources["val"] and sources["val"].basicsr:
         raise UserError("data.val: give hr: FOLDER; BasicSR's data sets serve training only")
     check_disjoint(pairs)
+    if pooled and streams[0] in pairs:
+        pairs[streams[0]] = [p for split in streams if split in pairs for p in pairs[split]]
     opened: list[Patches] = []
     for stream, split in enumerate(streams):
         common = {
             "scale": scale,
             "hr_patch": data.hr_patch,
             "batch_size": data.batch_size,
-            "seed": 2 * seed + stream,
+            "seed": 2 * options.seed + stream,
             "device": place.device,
             "rank": place.rank,
             "world": place.world,
@@ -98,7 +108,8 @@ def open_splits(
                 )
         else:
             opened.append(BasicSRStream(sources[split].basicsr, **common, workers=data.workers))
-    task = SuperResolution(scale, loss, pairs.get("val", []), place.device, precision)
+    loss = LOSSES.build(options.loss)
+    task = SuperResolution(scale, loss, pairs.get("val", []), place.device, options.precision)
     return task, opened
 
 

@@ -12,11 +12,12 @@ from srnas.cost import count_parameters
 from srnas.engine.distributed import Place, average_gradients
 from srnas.engine.distributed import start as start_processes
 from srnas.engine.run import Meter, Notes, Run
-from srnas.engine.search import adam, set_lr, versions
-from srnas.engine.task import Patches, SuperResolution, open_splits
+from srnas.engine.search import versions
+from srnas.engine.search_state import set_lr
+from srnas.engine.task import open_splits
 from srnas.errors import UserError
 from srnas.export.model_file import Model, save_model, warm_start
-from srnas.losses import LOSSES
+from srnas.optimizers import OPTIMIZERS
 from srnas.options import TrainOptions
 from srnas.schedules import build_schedule
 from srnas.spaces import derived_network, published_genotype
@@ -33,11 +34,11 @@ def train(options: TrainOptions, resume: bool = False) -> Path:
     torch.manual_seed(options.seed)
     genotype, network = _start(options)
     network.to(place.device, memory_format=torch.channels_last)
-    task, patches = open_data(options, place)
+    task, (patches,) = open_splits(options, place, ("train",))
     run = Run("train", options, place, resume)
     _keep_genotype(genotype, run)
-    optimizer = adam(list(network.parameters()), options.optimizer)
-    lr = build_schedule(options.optimizer.lr)
+    optimizer = OPTIMIZERS.build(options.optimizer, list(network.parameters()))
+    lr = build_schedule(options.optimizer["lr"])
     ema = AveragedModel(network)
     judged = ema.module if options.ema else network
     meter, notes = Meter(), Notes(best_psnr=float("-inf"), best_step=0)
@@ -51,7 +52,7 @@ def train(options: TrainOptions, resume: bool = False) -> Path:
     }
     run.restore(parts)
 
-    with run.steps(options.steps, parts) as steps:
+    with run.steps(options.steps) as steps:
         for step in steps:
             set_lr(optimizer, lr(step / options.steps))
             optimizer.zero_grad()
@@ -91,17 +92,17 @@ def train(options: TrainOptions, resume: bool = False) -> Path:
                         model = Model(judged, options.space, genotype, provenance)
                         save_model(run.folder / "model.safetensors", model)
                 steps.say(_summary(means["loss"], notes))
-            steps.done(done, checkpoint=validates)
+            steps.done(done, parts, checkpoint=validates)
     return run.folder / "model.safetensors"
 
 
 def dry_run(options: TrainOptions) -> str:
     """Open everything that a training needs, run nothing, and say what was found."""
     genotype, network = _start(options)
-    task, patches = open_data(options, Place(torch.device("cpu")))
+    task, (patches,) = open_splits(options, Place(torch.device("cpu")), ("train",))
     return (
         f"# network: {genotype}, {count_parameters(network):,} parameters; images: "
-        f"{patches.count} to train, {len(task.val)} to validate; {options.steps:,} steps"
+        f"{patches.count} to train, {task.val_count} to validate; {options.steps:,} steps"
     )
 
 
@@ -128,20 +129,6 @@ def _keep_genotype(genotype: Genotype, run: Run) -> None:
         )
     if run.place.primary:
         genotype.save(file)
-
-
-def open_data(options: TrainOptions, place: Place) -> tuple[SuperResolution, Patches]:
-    """The task and its batches."""
-    task, (patches,) = open_splits(
-        options.space["scale"],
-        LOSSES.build(options.loss),
-        options.data,
-        place,
-        options.seed,
-        options.precision,
-        ("train",),
-    )
-    return task, patches
 
 
 def _ema_decay(step: int, decay: float) -> float:

@@ -101,10 +101,12 @@ def test_the_genotype_is_the_argmax_and_the_first_of_equals(supernet):
 
 def test_the_unfair_start_of_nb201_gives_the_published_probabilities():
     # alpha [0, 0.1, 0, 0, 0] -> p = 0.1959 and 0.2165
-    from srnas.choice import RELAXATIONS
-
-    p = RELAXATIONS.build({"name": "softmax"})(torch.tensor([0, 0.1, 0, 0, 0]))
-    assert p.tolist() == pytest.approx([0.1959, 0.2165, 0.1959, 0.1959, 0.1959], abs=5e-5)
+    space = {"name": "nasbench201", "num_feat": 2, "num_cell": 1}
+    supernet = Supernet(
+        space_builder(space), "nasbench201", alpha_std=0, alpha_init=[0, 0.1, 0, 0, 0]
+    )
+    for p in supernet.probabilities().values():
+        assert p.tolist() == pytest.approx([0.1959, 0.2165, 0.1959, 0.1959, 0.1959], abs=5e-5)
 
 
 def test_partial_channels_have_no_weights_to_derive_with():

@@ -7,7 +7,8 @@ import torch
 
 from srnas.choice import Genotype
 from srnas.engine.distributed import Place
-from srnas.engine.search import Search, build_supernet, open_data, search
+from srnas.engine.search import search
+from srnas.engine.search_state import Search, build_supernet
 from srnas.engine.train import train
 from srnas.errors import UserError
 from srnas.files import load_tensors, read_json_lines
@@ -21,9 +22,8 @@ from tests.conftest import search_options, train_options
 def state(tmp_path, photo_folder):
     torch.manual_seed(0)
     options = check_options("search", search_options(tmp_path, photo_folder), "test")
-    supernet = build_supernet(options)
-    state = Search(supernet, *open_data(options, Place(torch.device("cpu"))), options)
-    state.set_progress(0.5, 0.5)
+    state = Search(options, Place(torch.device("cpu")))
+    state.begin(10)  # of 20
     return state
 
 

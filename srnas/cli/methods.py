@@ -1,0 +1,47 @@
+"""`srnas methods`: the published methods, each a file of options."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+
+from srnas.methods import BUNDLED, find_method, list_methods, load_method
+from srnas.options import SearchOptions
+
+
+def command(
+    name: Annotated[str | None, typer.Argument(help="Show this one's parts")] = None,
+    folder: Annotated[Path, typer.Option(help="Where the files lie")] = BUNDLED,
+) -> None:
+    """List the methods that a search takes as method=NAME: what each is, its paper, its parts."""
+    known = SearchOptions.model_fields
+    if name:
+        found = [load_method(find_method(name, folder / "x.yml"), known)]
+    else:
+        found = list_methods(folder, known)
+    width = max(len(method.name) for method in found)
+    for method in found:
+        print(f"{method.name:{width}}  {method.about['title']}")
+        for key in ("paper", "note"):
+            if key in method.about:
+                print(f"{'':{width}}  {method.about[key]}")
+        print(f"{'':{width}}  parts: {', '.join(_parts(method.options))}")
+        if name:
+            print(yaml.safe_dump(method.options, sort_keys=False), end="")
+
+
+def _parts(options: dict[str, object]) -> list[str]:
+    """The options in a few words."""
+    words = []
+    for key, value in options.items():
+        if key == "regularizers":
+            terms = [term["term"] for term in value]
+            words += [t["name"] if isinstance(t, dict) else t for t in terms]
+        elif isinstance(value, dict) and "name" in value:
+            words.append(f"{key} {value['name']}")
+        elif isinstance(value, str | int | float):
+            words.append(f"{key} {value}")
+        else:
+            words.append(key)
+    return words
