@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from srnas.choice import Supernet
+from srnas.choice import RELAXATIONS, Supernet
 from srnas.primitives.sr import SR_PRIMITIVES
 from srnas.regularizers import REGULARIZERS
 from srnas.regularizers.smooth_activation import smooth_maximum_unit
@@ -22,6 +22,12 @@ TERMS = [
     {"name": "expected_cost"},
     {"name": "expected_cost", "cost": "true_io", "norm": "max"},
     {"name": "expected_cost", "cost": "true_io", "norm": "baseline"},
+    {"name": "zero_one"},
+    {"name": "zero_one", "power": 1},
+    {"name": "dirichlet_kl"},
+    {"name": "proximity"},
+    {"name": "proximity", "norm": "l2sq"},
+    {"name": "admm", "norm": "l2sq"},
 ]
 
 
@@ -39,6 +45,14 @@ def gradients(supernet, term):
 @pytest.mark.parametrize("part", TERMS, ids=lambda p: "-".join(map(str, p.values())))
 def test_the_gradient_agrees_with_finite_differences(supernet, part):
     term, step = REGULARIZERS.build(part), 1e-6
+    if part["name"] == "admm":  # it starts where the alphas are, without a pull
+        term.load_state_dict(
+            {
+                name: {k: torch.rand(N, dtype=torch.double) for k in supernet.alphas}
+                for name in ("z", "u")
+            }
+            | {"count": 0}
+        )
     exact = gradients(supernet, term)
     numeric = torch.zeros_like(exact)
     with torch.no_grad():
@@ -176,3 +190,98 @@ def test_the_flops_penalty_has_a_gradient_unless_it_is_detached(supernet):
     assert attached.requires_grad
     assert not detached.requires_grad
     assert attached.item() == detached.item()
+
+
+def test_zero_one_is_its_closed_form(supernet):
+    s = torch.sigmoid(torch.stack(supernet.arch_parameters())) - 0.5
+    for power, expected in ((2, -(s**2).mean()), (1, -s.abs().mean())):
+        term = REGULARIZERS.build({"name": "zero_one", "power": power})
+        assert term(supernet).item() == pytest.approx(expected.item())
+
+
+def test_dirichlet_kl_is_its_closed_form(supernet):
+    from scipy.special import digamma, gammaln
+
+    total = 0.0
+    for alpha in supernet.arch_parameters():
+        c = nn.functional.elu(alpha.detach()).numpy() + 1
+        total += gammaln(c.sum()) - gammaln(N) - gammaln(c).sum()
+        total += ((c - 1) * (digamma(c) - digamma(c.sum()))).sum()
+    term = REGULARIZERS.build({"name": "dirichlet_kl"})
+    assert term(supernet).item() == pytest.approx(total)
+
+
+@pytest.mark.parametrize("norm", ["l2", "l2sq"])
+def test_proximity_is_half_the_distance_to_the_rows_largest(supernet, norm):
+    p = torch.softmax(torch.stack(supernet.arch_parameters()), dim=1).detach()
+    square = 0.0
+    for row in p:
+        target = torch.zeros(N, dtype=torch.double)
+        target[row.argmax()] = 1
+        square += (row - target).square().sum().item()
+    expected = math.sqrt(square) / 2 if norm == "l2" else square / 2
+    term = REGULARIZERS.build({"name": "proximity", "norm": norm})
+    assert term(supernet).item() == pytest.approx(expected)
+
+
+def test_proximity_of_a_genotype_to_itself_is_zero_with_a_finite_gradient():
+    crb = RELAXATIONS.build({"name": "crb"})
+    net = Supernet(space_builder({"name": "imdn", "num_feat": 8}), "imdn", crb)
+    with torch.no_grad():
+        for alpha in net.arch_parameters():
+            alpha.zero_()[3] = 1
+    value = REGULARIZERS.build({"name": "proximity"})(net)
+    assert value.item() == 0
+    assert all(torch.isfinite(g).all() for g in torch.autograd.grad(value, net.arch_parameters()))
+
+
+def test_admm_follows_its_equations_step_by_step(supernet):
+    term = REGULARIZERS.build({"name": "admm", "every": 2, "discount": 0.8, "norm": "l2sq"})
+    generator = torch.Generator().manual_seed(0)
+    z = u = None
+    for step in range(1, 7):
+        with torch.no_grad():
+            for alpha in supernet.arch_parameters():
+                alpha += torch.randn(N, generator=generator, dtype=torch.double)
+        p = torch.softmax(torch.stack(supernet.arch_parameters()), dim=1).detach()
+        z, u = (p, torch.zeros_like(p)) if z is None else (z, u)
+        assert term(supernet).item() == pytest.approx(((p - z + u) ** 2).sum().item() / 2)
+        term.alphas_moved(supernet)
+        if step % 2 == 0:
+            z = nn.functional.one_hot((p + u).argmax(1), N).double()
+            u = 0.8 * u + p - z
+    again = REGULARIZERS.build({"name": "admm", "every": 2, "norm": "l2sq"})
+    again.load_state_dict(term.state_dict())
+    assert again(supernet).item() == term(supernet).item()
+
+
+SPACES_AT_SMALL = [
+    {"name": "imdn", "num_feat": 8, "num_block": 1},
+    {"name": "dlsr", "num_feat": 8, "num_cell": 5},
+    {"name": "nasbench201", "num_feat": 2, "num_cell": 1},
+    {"name": "darts", "num_feat": 2, "num_cell": 3},
+]
+
+
+@pytest.mark.parametrize("space", SPACES_AT_SMALL, ids=lambda s: s["name"])
+def test_the_projection_is_idempotent_and_the_one_that_derivation_takes(space):
+    torch.manual_seed(0)
+    net = Supernet(space_builder(space), space["name"], alpha_std=1.0)
+    once = net.project(net.strengths())
+    twice = net.project(once)
+    assert all(torch.equal(once[k], twice[k]) for k in once)
+    ones = {k: list(net.positions[k].candidates)[int(once[k].argmax())] for k in net.positions
+            if once[k].any()}  # fmt: skip
+    assert ones == net.chosen_operations()
+    assert all(once[k].sum() in (0, 1) for k in net.positions)
+    if space["name"] == "darts":
+        chosen = [
+            pair for cell in net.genotype().choices.values() for node in cell for pair in node
+        ]
+        assert len(ones) == len(chosen) == 16
+        assert "none" not in ones.values()
+    if space["name"] == "dlsr":
+        for label in ("link4", "link5"):
+            picked = (once[label] == 0.5).nonzero().flatten() + 1
+            assert sorted(net.genotype().choices[label]) == picked.tolist()
+        torch.testing.assert_close(once["link3"], net.strengths()["link3"].detach())
