@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from srnas.choice import RELAXATIONS, Supernet
+from srnas.data.classification import DATASETS
 from srnas.losses import LOSSES, hfen
 from srnas.parts import Part
 from srnas.primitives.darts import DARTS_PRIMITIVES
@@ -18,7 +19,7 @@ from srnas.schedules import SCHEDULES
 from srnas.spaces import SPACES, derived_network, published_genotype, space_builder
 from srnas.updates import UPDATES
 
-REGISTRIES = [SPACES, RELAXATIONS, REGULARIZERS, LOSSES, SCHEDULES, UPDATES]
+REGISTRIES = [SPACES, RELAXATIONS, REGULARIZERS, LOSSES, SCHEDULES, UPDATES, DATASETS]
 EVERYTHING = [(registry, name) for registry in REGISTRIES for name in registry]
 TASKS = {  # shapes of a network's input and output
     "super_resolution": ((1, 3, 16, 20), (1, 3, 32, 40)),

@@ -9,30 +9,25 @@ that srnas does not read or make itself: LMDB, meta files, blind degradations.
 """
 
 import copy
-import random
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from srnas.basicsr_bridge import basicsr
+from srnas.data.draws import DrawStream, drawn, seeded
 from srnas.data.patches import Batch
 from srnas.errors import UserError, did_you_mean
 
-AHEAD = 64  # batches between two looks at where the stream is
 
-
-class BasicSRStream:
+class BasicSRStream(DrawStream):
     """An endless iterator over shuffled batches of a BasicSR data set.
 
-    BasicSR crops and flips with the global random generators; here each draw seeds them by
-    its number, so that the stream is the same for any number of workers and processes, and
-    goes on from a saved position.
+    BasicSR crops and flips with the global random generators; here each draw seeds them.
 
     options: the data set's, with `type`. hr_patch: side of the HR patch in pixels.
-    workers: processes that read ahead. rank, world: as in `PatchSampler`.
+    workers, rank, world: as in `DrawStream`.
 
     Yields (LR, HR): (B, 3, h, h) and (B, 3, hr_patch, hr_patch), float32 RGB in [0, 1], in
     channels-last memory. Raises UserError for a type that BasicSR does not have, options that
@@ -51,78 +46,25 @@ class BasicSRStream:
         world: int = 1,
         workers: int = 0,
     ) -> None:
-        if batch_size % world:
-            raise UserError(f"data.batch_size: {batch_size} is not a multiple of {world} processes")
-        self.draws = _Draws(_build(options, scale, hr_patch), scale, hr_patch, seed)
-        self.count = len(self.draws.dataset)
-        self.batch_size, self.device = batch_size, device
-        self.mine = slice(rank, None, world)
-        self.workers = workers
-        self.done = 0  # batches
-        self._loader: Any = None
-
-    def __iter__(self) -> "BasicSRStream":
-        return self
-
-    def __next__(self) -> Batch:
-        if self._loader is None:
-            self._loader = iter(self._batches())
-        try:
-            lr, hr = next(self._loader)
-        except UserError as error:  # from a worker it comes with the worker's traceback
-            raise UserError(str(error).rpartition("UserError: ")[2].strip()) from error
-        self.done += 1
-        if self.done % AHEAD == 0:
-            self._loader = None
-        layout = {"memory_format": torch.channels_last, "non_blocking": True}
-        return lr.to(self.device, **layout), hr.to(self.device, **layout)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The position in the stream."""
-        return {"done": self.done}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken."""
-        self.done, self._loader = state["done"], None
-
-    def _batches(self) -> DataLoader:
-        """The batches up to the next multiple of AHEAD."""
-        batches = range(self.done, self.done - self.done % AHEAD + AHEAD)
-        size = self.batch_size
-        return DataLoader(
-            self.draws,
-            batch_sampler=[list(range(b * size, (b + 1) * size))[self.mine] for b in batches],
-            num_workers=self.workers,
-            generator=torch.Generator(),  # else it draws from the global one
-            pin_memory=self.device.type == "cuda",
-        )
+        dataset = _build(options, scale, hr_patch)
+        draws = _Draws(dataset, scale, hr_patch, seed)
+        super().__init__(draws, len(dataset), batch_size, device, rank, world, workers)
 
 
 class _Draws(Dataset):
-    """Draw number -> (LR, HR): every pass over the data set in an order of its own."""
+    """Draw number -> (LR, HR)."""
 
     def __init__(self, dataset: Any, scale: int, hr_patch: int, seed: int) -> None:
         self.dataset, self.seed = dataset, seed
         self.shape = (3, hr_patch // scale, hr_patch // scale), (3, hr_patch, hr_patch)
 
     def __getitem__(self, draw: int) -> Batch:
-        turn, place = divmod(draw, len(self.dataset))
-        order = np.random.default_rng((self.seed, turn)).permutation(len(self.dataset))
-        seed = int(np.random.SeedSequence((self.seed, draw)).generate_state(1)[0])
-        kept = random.getstate(), np.random.get_state()
-        with torch.random.fork_rng(devices=[]):
-            random.seed(seed)
-            np.random.seed(seed)
-            torch.manual_seed(seed)
+        index = drawn(self.seed, draw, len(self.dataset))
+        with seeded(self.seed, draw):
             try:
-                item = self.dataset[int(order[place])]
+                item = self.dataset[index]
             except Exception as error:
-                raise UserError(
-                    f"data: BasicSR cannot read image {order[place]}: {error}"
-                ) from error
-            finally:
-                random.setstate(kept[0])
-                np.random.set_state(kept[1])
+                raise UserError(f"data: BasicSR cannot read image {index}: {error}") from error
         if "lq" not in item or "gt" not in item:
             raise UserError(
                 f"data: {type(self.dataset).__name__} gives {', '.join(item)}; a search needs "

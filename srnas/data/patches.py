@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from srnas.data.draws import share
 from srnas.data.images import ImagePair
 from srnas.data.pixels import Keep, Pixels, load_pixels
 from srnas.errors import UserError
@@ -22,8 +23,7 @@ class PatchSampler:
     patch, uniformly (images count equally, whatever their size).
 
     pairs: the images. hr_patch: side of the HR patch in pixels, a multiple of `scale`.
-    rank, world: this process takes every world-th patch of the common batch, so that a run
-        sees the same data on any number of processes; `batch_size` is a multiple of world.
+    rank, world: as in `share`; `batch_size` counts the patches of all processes.
     keep, cache: where the pixels live, and a folder that keeps them (`load_pixels`).
 
     Yields (LR, HR): (B, 3, h, h) and (B, 3, hr_patch, hr_patch), float32 RGB in [0, 1], in
@@ -45,10 +45,8 @@ class PatchSampler:
     ) -> None:
         if hr_patch % scale:
             raise UserError(f"data.hr_patch: {hr_patch} is not a multiple of the scale {scale}")
-        if batch_size % world:
-            raise UserError(f"data.batch_size: {batch_size} is not a multiple of {world} processes")
         self.batch_size = batch_size
-        self.mine = slice(rank, None, world)
+        self.mine = share(batch_size, rank, world)
         self.device = device
         self.generator = torch.Generator().manual_seed(seed)
         side = hr_patch // scale

@@ -42,7 +42,7 @@ def test_a_pass_gives_every_image_once_as_it_is(folders, tmp_path):
 
 def test_it_repeats_for_any_number_of_workers_and_goes_on_from_its_state(folders):
     one, two = stream(folders, batch_size=2), stream(folders, batch_size=2, workers=2)
-    seen = [next(one)[1] for _ in range(70)]  # beyond the look-ahead
+    seen = [next(one)[1] for _ in range(70)]
     assert all(torch.equal(hr, next(two)[1]) for hr in seen)
     fresh = stream(folders, batch_size=2)
     fresh.load_state_dict({"done": 66})
