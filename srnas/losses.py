@@ -1,14 +1,16 @@
 """Losses between SR and HR, both (B, 3, H, W) RGB in [0, 1]: scalars, means over all.
 
-Names that are not here are looked up among BasicSR's losses.
+Names that are not here are looked up among BasicSR's losses. Those of classification, between
+(B, classes) logits and (B,) labels, have a registry of their own.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Interval
 from torch import Tensor
 
 from srnas.basicsr_bridge import basicsr_loss
@@ -16,6 +18,7 @@ from srnas.registry import Registry
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 LOSSES = Registry("loss", elsewhere=basicsr_loss)
+CLASS_LOSSES = Registry("classification loss")
 
 
 @LOSSES.register("l1")
@@ -60,3 +63,9 @@ def _edges(image: Tensor) -> Tensor:
 def charbonnier(*, eps: Annotated[float, Gt(0)] = 1e-3) -> Loss:
     """mean of sqrt(d^2 + eps^2) (Lai et al., LapSRN, CVPR 2017; eps = 1e-3)."""
     return lambda sr, hr: torch.sqrt((sr - hr).square() + eps**2).mean()
+
+
+@CLASS_LOSSES.register("cross_entropy")
+def cross_entropy(*, label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0) -> Loss:
+    """torch's; label_smoothing: share of the target given to all classes (ImageNet: 0.1)."""
+    return functools.partial(F.cross_entropy, label_smoothing=label_smoothing)

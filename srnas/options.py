@@ -8,17 +8,18 @@ against the signature of what the name stands for.
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
 from annotated_types import Ge, Gt, Interval, MinLen
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from srnas.choice import RELAXATIONS
+from srnas.data.classification import DATASETS
 from srnas.errors import UserError, did_you_mean
 from srnas.files import read_yaml
-from srnas.losses import LOSSES
+from srnas.losses import CLASS_LOSSES, LOSSES
 from srnas.methods import with_method
 from srnas.metrics import PROTOCOLS
 from srnas.optimizers import OPTIMIZERS
@@ -110,6 +111,84 @@ class SearchData(PatchOptions):
     hr_patch: PositiveInt = 64
 
 
+Share = Annotated[float, Interval(ge=0, le=1)]
+
+
+class ClassOptions(Strict):
+    """Labelled images; `train`, `alpha`, `val` are shares of the training images, in file order.
+
+    cutout: side of the square that is cut out, 0 for none. workers: processes for folders.
+    """
+
+    dataset: Annotated[dict[str, Any], Part(DATASETS)]
+    batch_size: PositiveInt
+    cutout: Count = 0
+    workers: Count = 0
+
+
+class ClassSearchData(ClassOptions):
+    """Disjoint images for the weights and the alphas; `val` is only looked at, never the test
+    images."""
+
+    train: tuple[Share, Share] = (0.0, 0.5)
+    alpha: tuple[Share, Share] = (0.5, 1.0)
+    val: tuple[Share, Share] | None = (0.5, 1.0)
+    batch_size: PositiveInt = 64
+
+
+class ClassTrainData(ClassOptions):
+    """Images to train on; with `val` its best accuracy chooses the weights, without it they are
+    the last ones. The test images are looked at once, at the end."""
+
+    train: tuple[Share, Share] = (0.0, 1.0)
+    val: tuple[Share, Share] | None = None
+    batch_size: PositiveInt = 96
+
+
+def _of_task(info: ValidationInfo, choices: Mapping[str, Any]) -> Any:
+    """That of the choices which the space's task asks for."""
+    space = info.data.get("space")
+    return choices[SPACES[space["name"]].task if space else "super_resolution"]
+
+
+def _checked(model: type[Strict], value: Any) -> Strict:
+    """A nested model, whose fault is told with its path."""
+    if isinstance(value, model):
+        return value
+    try:
+        return model.model_validate({} if value is None else value)
+    except ValidationError as error:
+        path, message = first_error(error)
+        context = {"message": message, "path": path}
+        raise PydanticCustomError("part_option", "{message}", context) from error
+
+
+class TaskOptions(RunOptions):
+    """What a search and a training share; the space's task says which data and losses fit."""
+
+    space: Annotated[dict[str, Any], Part(SPACES)]
+    data: Any = None
+    loss: Any = None  # checked by _loss_of_the_task
+
+    data_of_task: ClassVar[dict[str, type[Strict]]]
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _data_of_the_task(cls, value: Any, info: ValidationInfo) -> Strict:
+        return _checked(_of_task(info, cls.data_of_task), value)
+
+    @field_validator("loss", mode="before")
+    @classmethod
+    def _loss_of_the_task(cls, value: Any, info: ValidationInfo) -> dict[str, Any]:
+        return _of_task(info, LOSS_OF_TASK).check({} if value is None else value)
+
+
+LOSS_OF_TASK = {
+    "super_resolution": Part(LOSSES, default="l1"),
+    "classification": Part(CLASS_LOSSES, default="cross_entropy"),
+}
+
+
 class RegularizerOptions(Strict):
     """A term of the alphas' loss, with its weight over the run."""
 
@@ -132,17 +211,23 @@ class ShrinkOptions(Strict):
     warmup: Annotated[float, Interval(ge=0, lt=1)] = 0.0
 
 
-class SearchOptions(RunOptions):
+class SearchOptions(TaskOptions):
     """`srnas search`.
 
     method: a file of options/methods, by name or path; see `srnas.methods`. from_method: the
     one that these options were made with. regularizer_scale: multiplies all regularizers'
     weights, which are the papers': 1/255 where the papers' losses are on RGB in 0-255.
+    nb201_table: for the space nasbench201, the table in which each epoch's cell is looked up.
     """
 
+    data_of_task: ClassVar[dict[str, type[Strict]]] = {
+        "super_resolution": SearchData,
+        "classification": ClassSearchData,
+    }
+
+    data: SearchData | ClassSearchData = Field(None)
     method: str | None = None
     from_method: str | None = None
-    space: Annotated[dict[str, Any], Part(SPACES)]
     relaxation: Annotated[dict[str, Any], Part(RELAXATIONS, default="softmax")] = Field({})
     partial_channels: PositiveInt = 1
     edge_normalization: bool = False
@@ -152,20 +237,19 @@ class SearchOptions(RunOptions):
     alpha_std: Annotated[float, Ge(0)] = 1e-3
     alpha_init: float | list[float] = 0.0
     derive_threshold: Annotated[float, Interval(ge=0, le=1)] | None = None
-    data: SearchData = SearchData()
     epochs: PositiveInt
     steps_per_epoch: PositiveInt
     warmup_epochs: Count = 0
     shrink: list[ShrinkOptions] = Field([])
     stop_after_stable_epochs: PositiveInt | None = None
     update: Annotated[dict[str, Any], Part(UPDATES, default="alternate")] = Field({})
-    loss: Annotated[dict[str, Any], Part(LOSSES, default="l1")] = Field({})
     weight_optimizer: Optimizer
     alpha_optimizer: Optimizer
     clip_grad_norm: Annotated[float, Gt(0)] | None = None
     regularizers: list[RegularizerOptions] = Field([])
     regularizer_scale: Annotated[float, Gt(0)] = 1.0
     val_every_epochs: Count = 1
+    nb201_table: Path | None = None
 
     @property
     def steps(self) -> int:
@@ -182,22 +266,28 @@ class TrainData(PatchOptions):
     hr_patch: PositiveInt = 192
 
 
-class TrainOptions(RunOptions):
+class TrainOptions(TaskOptions):
     """`srnas train`.
 
     init: a model or weight file of the same genotype to start from; of another scale, all but
-    the upsampler is taken (as DLSR's x4 starts from x2).
+    the upsampler is taken (as DLSR's x4 starts from x2). drop_path: probability that an edge of
+    a cell is left out; auxiliary_weight: of the second classifier's loss (both: space darts).
     """
 
-    space: Annotated[dict[str, Any], Part(SPACES)]
+    data_of_task: ClassVar[dict[str, type[Strict]]] = {
+        "super_resolution": TrainData,
+        "classification": ClassTrainData,
+    }
+
+    data: TrainData | ClassTrainData = Field(None)
     genotype: Path | None = None
     init: Path | None = None
-    data: TrainData = TrainData()
     steps: PositiveInt
-    loss: Annotated[dict[str, Any], Part(LOSSES, default="l1")] = Field({})
     optimizer: Optimizer
     clip_grad_norm: Annotated[float, Gt(0)] | None = None
     ema: Annotated[float, Interval(ge=0, lt=1)] = 0.999
+    drop_path: ScheduleOption | None = None
+    auxiliary_weight: Annotated[float, Ge(0)] = 0.4
     val_every: PositiveInt = 5000
 
 

@@ -35,9 +35,12 @@ def constant(*, value: float) -> Schedule:
 
 
 @SCHEDULES.register("linear")
-def linear(*, start: float, end: float) -> Schedule:
-    """start -> end in a straight line."""
-    return lambda progress: start + (end - start) * progress
+def linear(*, start: float, end: float, warmup: WarmupFraction = 0.0) -> Schedule:
+    """start -> end in a straight line; before that, optionally, a linear rise from 0.
+
+    `warmup` is the share of the run that the rise takes.
+    """
+    return _after_warmup(lambda falling: start + (end - start) * falling, start, warmup)
 
 
 @SCHEDULES.register("cosine")
@@ -47,13 +50,18 @@ def cosine(*, start: float, end: float = 0.0, warmup: WarmupFraction = 0.0) -> S
     `warmup` is the share of the run that the rise takes.
     """
 
-    def value(progress: float) -> float:
-        if progress < warmup:
-            return start * progress / warmup
-        falling = (progress - warmup) / (1 - warmup)
+    def value(falling: float) -> float:
         return end + (start - end) * (1 + math.cos(math.pi * falling)) / 2
 
-    return value
+    return _after_warmup(value, start, warmup)
+
+
+def _after_warmup(value: Schedule, start: float, warmup: float) -> Schedule:
+    return lambda progress: (
+        start * progress / warmup
+        if progress < warmup
+        else value((progress - warmup) / (1 - warmup))
+    )
 
 
 @SCHEDULES.register("multistep")

@@ -65,8 +65,7 @@ class Supernet(nn.Module):
         for label in self.positions:
             self.alive_masks.register_buffer(label, torch.ones(sizes[label], dtype=torch.bool))
         self.register_load_state_dict_post_hook(_read_alive)
-        self.alive: dict[str, list[int]] = {}
-        _read_alive(self)
+        self.alive = {label: list(range(sizes[label])) for label in self.positions}
         self.alphas = nn.ParameterDict()
         for label, size in sizes.items():
             start = alpha_std * torch.randn(size)

@@ -5,11 +5,13 @@
 
 import platform
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
 
 import srnas
+from srnas.analysis.nasbench201 import load_table
 from srnas.analysis.trajectory import convergence, parameter_free_candidates, summarize
 from srnas.choice import Supernet
 from srnas.cost import expected_macs_per_pixel
@@ -19,8 +21,6 @@ from srnas.engine.run import Notes, Run
 from srnas.engine.search_state import Search
 from srnas.files import read_json_lines
 from srnas.options import SearchOptions
-
-COLLAPSED = 0.5  # share of parameter-free candidates above which a search has collapsed
 
 
 def search(options: SearchOptions, resume: bool = False) -> Path:
@@ -33,6 +33,7 @@ def search(options: SearchOptions, resume: bool = False) -> Path:
     place = start_processes(options.device, options.threads)
     torch.manual_seed(options.seed)
     state = Search(options, place)
+    table = load_table(options.nb201_table) if options.nb201_table else {}
     run = Run("search", options, place, resume)
     notes = Notes(genotype=None, stable_epochs=0, val=None, collapsed=False)
     state.shrink_as_before(run.start)
@@ -55,8 +56,8 @@ def search(options: SearchOptions, resume: bool = False) -> Path:
             if done == options.steps:
                 state.rule.finish(state)
             if epoch_ends:
-                figures = _close_epoch(run, state, done, notes)
-                _warn_of_collapse(steps, figures, notes)
+                figures = _close_epoch(run, state, done, notes, table)
+                _warn_of_collapse(steps, figures, state, notes)
                 if _settled(notes, options):
                     steps.say(f"genotype unchanged for {notes.stable_epochs} epochs: stopping")
                     steps.stop()
@@ -85,7 +86,9 @@ def versions() -> dict[str, str]:
     }
 
 
-def _close_epoch(run: Run, state: Search, done: int, notes: Notes) -> dict[str, float]:
+def _close_epoch(
+    run: Run, state: Search, done: int, notes: Notes, table: dict[str, dict[str, float]]
+) -> dict[str, float]:
     """Validate, look at the alphas, write the genotype; the figures of `summarize`."""
     options, supernet, epoch = state.options, state.supernet, state.epoch
     every = options.val_every_epochs
@@ -126,6 +129,8 @@ def _close_epoch(run: Run, state: Search, done: int, notes: Notes) -> dict[str, 
         parameter_free_candidates(supernet.positions),
         candidates,
     )
+    found = table.get(genotype.choices.get("cell"), {})
+    figures |= {f"nb201_{dataset}": accuracy for dataset, accuracy in found.items()}
     run.log("metrics.jsonl", {"step": done, "epoch": epoch, **figures})
     if run.place.primary:
         genotype.save(run.folder / "genotype.json")
@@ -138,14 +143,16 @@ def _settled(notes: Notes, options: SearchOptions) -> bool:
     return patience is not None and notes.stable_epochs >= patience
 
 
-def _warn_of_collapse(steps: Any, figures: dict[str, float], notes: Notes) -> None:
-    """Say once, when it happens, that parameter-free candidates have taken over."""
-    collapsed = figures["parameter_free_share"] > COLLAPSED
+def _warn_of_collapse(steps: Any, figures: dict[str, float], state: Search, notes: Notes) -> None:
+    """Say once, when it happens, that parameter-free candidates have taken over: more than
+    halfway from their share of the candidates, which chance gives, to all that is chosen."""
+    positions = state.supernet.positions
+    free = parameter_free_candidates(positions)
+    by_chance = fmean(len(free[k]) / len(p.candidates) for k, p in positions.items())
+    share = figures["parameter_free_share"]
+    collapsed = state.alpha_moves and share > (1 + by_chance) / 2
     if collapsed and not notes.collapsed:
-        steps.warn(
-            f"{figures['parameter_free_share']:.0%} of the chosen operations have no parameters: "
-            "the search is collapsing"
-        )
+        steps.warn(f"{share:.0%} of the chosen operations have no parameters: it is collapsing")
     notes.collapsed = collapsed
 
 

@@ -9,10 +9,9 @@ from torch import Tensor, nn
 
 from srnas.choice import RELAXATIONS, Supernet
 from srnas.choice.widen import widen
-from srnas.data.patches import Batch
 from srnas.engine.distributed import Place, average_gradients
 from srnas.engine.run import Meter
-from srnas.engine.task import open_splits
+from srnas.engine.task import open_task
 from srnas.optimizers import OPTIMIZERS
 from srnas.options import SearchOptions, ShrinkOptions
 from srnas.perturbations import PERTURBATIONS
@@ -63,7 +62,7 @@ class Search:
         self.rule = UPDATES.build(options.update)
         self.partial_channels = options.partial_channels
         self.supernet = self._placed(supernet or build_supernet(options))
-        self.task, (self.train, self.alpha) = open_splits(
+        self.task, (self.train, self.alpha) = open_task(
             options, place, ("train", "alpha"), pooled=self.rule.pools_images
         )
         self.terms = [
@@ -137,11 +136,11 @@ class Search:
             **weights,
         }
 
-    def loss(self, batch: Batch) -> Tensor:
+    def loss(self, batch: Any) -> Tensor:
         """The supernet's loss on a batch."""
         return self.task.loss(self.supernet, batch)
 
-    def weight_step(self, batch: Batch, measure: bool = False) -> float | None:
+    def weight_step(self, batch: Any, measure: bool = False) -> float | None:
         """Descend on the loss of a batch with respect to the weights.
 
         measure: return the squared norm of the gradient, before it is clipped.
@@ -152,7 +151,7 @@ class Search:
         loss.backward(inputs=self.supernet.weight_parameters())
         return self._move_weights(loss, measure)
 
-    def alpha_step(self, *batches: Batch) -> None:
+    def alpha_step(self, *batches: Any) -> None:
         """Descend on the batches' losses plus the weighted terms with respect to the alphas.
 
         First order: the weights count as constants. Each batch is differentiated by itself,
@@ -172,7 +171,7 @@ class Search:
             alpha.grad = gradient.clone()
         self._move_alphas()
 
-    def joint_step(self, weight_batch: Batch, alpha_batch: Batch | None = None) -> None:
+    def joint_step(self, weight_batch: Any, alpha_batch: Any | None = None) -> None:
         """Move weights and alphas by gradients taken at one point.
 
         Without a batch of their own the alphas' gradient comes from the weights' pass.
@@ -224,7 +223,7 @@ class Search:
             if hasattr(term.value, "alphas_moved"):
                 term.value.alphas_moved(self.supernet)
 
-    def _perturbed(self, batch: Batch) -> AbstractContextManager[None]:
+    def _perturbed(self, batch: Any) -> AbstractContextManager[None]:
         if self.perturb is None:
             return nullcontext()
         deltas = self.perturb(self.supernet, lambda: self.loss(batch), self.progress)

@@ -1,130 +1,67 @@
-"""What super-resolution is to an engine: batches, a loss and a validation.
+"""What an engine knows of its task: batches, a loss and a validation; the rest is the task's."""
 
-Another task differs in these three; the engines stay as they are.
-"""
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
-from collections.abc import Sequence
-from pathlib import Path
-
-import torch
 from torch import Tensor, nn
 
-from srnas.data.basicsr_stream import BasicSRStream
-from srnas.data.images import ImagePair, decode, pair_folders, select
-from srnas.data.packaged import packaged_pairs
-from srnas.data.patches import Batch, PatchSampler
-from srnas.engine.distributed import Place, primary_first
-from srnas.engine.evaluate import NetworkUpscale, evaluate
-from srnas.errors import UserError
-from srnas.losses import LOSSES, Loss
-from srnas.metrics import PROTOCOLS
-from srnas.options import ImagesOptions, SearchOptions, TrainOptions
-
-Patches = PatchSampler | BasicSRStream
+from srnas.engine.distributed import Place
+from srnas.options import SearchOptions, TrainOptions
+from srnas.spaces import SPACES
 
 
-class SuperResolution:
-    """loss: (SR, HR) -> scalar. val: pairs to validate on, decoded here, so that a broken one
-    is told before anything runs. precision: of the network's pass."""
+class Task(Protocol):
+    """A loss and a judgement of networks.
 
-    def __init__(
-        self,
-        scale: int,
-        loss: Loss,
-        val: Sequence[ImagePair],
-        device: torch.device,
-        precision: str = "float32",
-    ) -> None:
-        self.scale, self.criterion = scale, loss
-        self.val = decode(val, scale)
-        self.device = device
-        self.precision = precision
+    val_count: how many images it validates on. score: which of a validation's figures, the
+    larger the better, chooses the best weights.
+    """
 
-    @property
-    def val_count(self) -> int:
-        """How many images it validates on."""
-        return len(self.val)
+    val_count: int
+    score: str
 
-    @staticmethod
-    def describe(quality: dict[str, float]) -> str:
-        """A validation in a few words."""
-        return f"val PSNR {quality['psnr']:.2f} dB"
-
-    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        """The mean loss of a batch (LR, HR)."""
-        lr, hr = batch
-        half = self.precision == "bfloat16"
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half):
-            sr = network(lr)
-        return self.criterion(sr.float(), hr)
+    def loss(self, network: nn.Module, batch: Any) -> Tensor:
+        """The mean loss of a batch."""
 
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """{"psnr", "ssim"}: means over the validation images, protocol `basicsr`."""
-        result = evaluate(
-            NetworkUpscale(network, self.device), self.val, self.scale, PROTOCOLS["basicsr"]
-        )
-        return {"psnr": result["psnr"], "ssim": result["ssim"]}
+        """Figures of merit on the validation images."""
+
+    def describe(self, quality: dict[str, float]) -> str:
+        """A validation in a few words."""
+
+    def test(self, network: nn.Module) -> dict[str, float]:
+        """Figures of merit of the finished network on a test split, if the data has one."""
 
 
-def open_splits(
+class Batches(Protocol):
+    """An endless iterator of batches that goes on from its state; `count` images are in it."""
+
+    count: int
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def __next__(self) -> Any: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+def open_task(
     options: SearchOptions | TrainOptions,
     place: Place,
     streams: Sequence[str],
     pooled: bool = False,
-) -> tuple[SuperResolution, list[Patches]]:
-    """The task, and an endless iterator of batches for each of the `streams` (splits of the
-    data).
+) -> tuple[Task, list[Batches]]:
+    """The task of the options' space, and batches for each of the `streams` (splits of the data).
 
-    pooled: the first stream has the images of all. UserError for images that cannot be read,
-    patches that do not fit, and an image file in two splits.
+    pooled: the first stream has the images of all. UserError for data that cannot be read, do
+    not fit, or serve two purposes.
     """
-    data, scale = options.data, options.space["scale"]
-    sources = {split: getattr(data, split) for split in (*streams, "val")}
-    pairs = {
-        split: open_images(f"data.{split}", scale, images)
-        for split, images in sources.items()
-        if images and not images.basicsr
-    }
-    if sources["val"] and sources["val"].basicsr:
-        raise UserError("data.val: give hr: FOLDER; BasicSR's data sets serve training only")
-    check_disjoint(pairs)
-    if pooled and streams[0] in pairs:
-        pairs[streams[0]] = [p for split in streams if split in pairs for p in pairs[split]]
-    opened: list[Patches] = []
-    for stream, split in enumerate(streams):
-        common = {
-            "scale": scale,
-            "hr_patch": data.hr_patch,
-            "batch_size": data.batch_size,
-            "seed": 2 * options.seed + stream,
-            "device": place.device,
-            "rank": place.rank,
-            "world": place.world,
-        }
-        if split in pairs:
-            with primary_first(place):
-                opened.append(
-                    PatchSampler(pairs[split], **common, keep=data.keep, cache=data.cache)
-                )
-        else:
-            opened.append(BasicSRStream(sources[split].basicsr, **common, workers=data.workers))
-    loss = LOSSES.build(options.loss)
-    task = SuperResolution(scale, loss, pairs.get("val", []), place.device, options.precision)
-    return task, opened
+    if SPACES[options.space["name"]].task == "classification":
+        from srnas.engine.classification import open_classification
 
+        return open_classification(options, place, streams, pooled)
+    from srnas.engine.super_resolution import open_super_resolution
 
-def open_images(where: str, scale: int, images: ImagesOptions) -> list[ImagePair]:
-    """The pairs that the options describe; `where` names them in errors."""
-    if images.packaged is not None:
-        return packaged_pairs(images.packaged)
-    return select(pair_folders(images.hr, images.lr, scale), images.images, where)
-
-
-def check_disjoint(splits: dict[str, Sequence[ImagePair]]) -> None:
-    """UserError if one image file serves two purposes."""
-    owner: dict[Path, str] = {}
-    for split, pairs in splits.items():
-        for pair in pairs:
-            path = pair.hr.resolve()
-            if owner.setdefault(path, split) != split:
-                raise UserError(f"data: {pair.hr} is in both {owner[path]} and {split}")
+    return open_super_resolution(options, place, streams, pooled)

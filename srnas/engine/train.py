@@ -14,9 +14,9 @@ from srnas.engine.distributed import start as start_processes
 from srnas.engine.run import Meter, Notes, Run
 from srnas.engine.search import versions
 from srnas.engine.search_state import set_lr
-from srnas.engine.task import open_splits
+from srnas.engine.task import Task, open_task
 from srnas.errors import UserError
-from srnas.export.model_file import Model, save_model, warm_start
+from srnas.export.model_file import Model, load_model, save_model, warm_start
 from srnas.optimizers import OPTIMIZERS
 from srnas.options import TrainOptions
 from srnas.schedules import build_schedule
@@ -27,26 +27,29 @@ def train(options: TrainOptions, resume: bool = False) -> Path:
     """Train the genotype of the options (default: the space's published network).
 
     Returns the path of model.safetensors: the weights (their moving average, if `ema` is on)
-    with the best validation PSNR. Raises UserError for the user's mistakes, Interrupted when
-    asked to stop; `resume` continues to the same result.
+    with the best validation, the last ones without validation images. Raises UserError for the
+    user's mistakes, Interrupted when asked to stop; `resume` continues to the same result.
     """
     place = start_processes(options.device, options.threads)
     torch.manual_seed(options.seed)
     genotype, network = _start(options)
     network.to(place.device, memory_format=torch.channels_last)
-    task, (patches,) = open_splits(options, place, ("train",))
+    task, (batches,) = open_task(options, place, ("train",))
+    if options.drop_path and not hasattr(network, "drop_path_prob"):
+        raise UserError(f"drop_path: space {options.space['name']!r} has no paths to drop")
     run = Run("train", options, place, resume)
     _keep_genotype(genotype, run)
     optimizer = OPTIMIZERS.build(options.optimizer, list(network.parameters()))
     lr = build_schedule(options.optimizer["lr"])
+    drop_path = build_schedule(options.drop_path) if options.drop_path else None
     ema = AveragedModel(network)
     judged = ema.module if options.ema else network
-    meter, notes = Meter(), Notes(best_psnr=float("-inf"), best_step=0)
+    meter, notes = Meter(), Notes(best=float("-inf"), best_step=0, told="")
     parts = {
         "network": network,
         "ema": ema,
         "optimizer": optimizer,
-        "data": patches,
+        "data": batches,
         "meter": meter,
         "notes": notes,
     }
@@ -55,8 +58,10 @@ def train(options: TrainOptions, resume: bool = False) -> Path:
     with run.steps(options.steps) as steps:
         for step in steps:
             set_lr(optimizer, lr(step / options.steps))
+            if drop_path:
+                network.drop_path_prob = drop_path(step / options.steps)
             optimizer.zero_grad()
-            loss = task.loss(network, next(patches))
+            loss = task.loss(network, next(batches))
             loss.backward()
             parameters = list(network.parameters())
             average_gradients(parameters)
@@ -73,25 +78,18 @@ def train(options: TrainOptions, resume: bool = False) -> Path:
                 means = meter.means()
                 rate = optimizer.param_groups[0]["lr"]
                 run.log("metrics.jsonl", {"step": done, **means, "lr": rate})
-                steps.say(_summary(means["loss"], notes))
+                steps.say(f"loss {means['loss']:.5f}  {notes.told}")
             if validates:
                 _copy_buffers(network, ema)
-                quality = task.validate(judged)
-                run.log("metrics.jsonl", {"step": done, **_prefix(quality)})
-                if quality["psnr"] > notes.best_psnr:
-                    notes.best_psnr, notes.best_step = quality["psnr"], done
-                    if place.primary:
-                        provenance = {
-                            "options": options.model_dump(
-                                mode="json", exclude={"device", "threads", "experiments"}
-                            ),
-                            "step": done,
-                            "val": quality,
-                            "versions": versions(),
-                        }
-                        model = Model(judged, options.space, genotype, provenance)
-                        save_model(run.folder / "model.safetensors", model)
-                steps.say(_summary(means["loss"], notes))
+                quality = task.validate(judged) if task.val_count else {}
+                if quality:
+                    run.log("metrics.jsonl", {"step": done, **_prefix("val", quality)})
+                if _keeps(quality, task, notes, done):
+                    model = Model(judged, options.space, genotype, _provenance(options, notes))
+                    _save(run, model)
+                steps.say(f"loss {means['loss']:.5f}  {notes.told}")
+            if done == options.steps:
+                _test(run, task, done)
             steps.done(done, parts, checkpoint=validates)
     return run.folder / "model.safetensors"
 
@@ -99,10 +97,10 @@ def train(options: TrainOptions, resume: bool = False) -> Path:
 def dry_run(options: TrainOptions) -> str:
     """Open everything that a training needs, run nothing, and say what was found."""
     genotype, network = _start(options)
-    task, (patches,) = open_splits(options, Place(torch.device("cpu")), ("train",))
+    task, (batches,) = open_task(options, Place(torch.device("cpu")), ("train",))
     return (
         f"# network: {genotype}, {count_parameters(network):,} parameters; images: "
-        f"{patches.count} to train, {task.val_count} to validate; {options.steps:,} steps"
+        f"{batches.count} to train, {task.val_count} to validate; {options.steps:,} steps"
     )
 
 
@@ -142,12 +140,39 @@ def _copy_buffers(network: nn.Module, ema: AveragedModel) -> None:
         mine.copy_(theirs)
 
 
-def _prefix(quality: dict[str, float]) -> dict[str, float]:
-    return {f"val_{name}": value for name, value in quality.items()}
+def _keeps(quality: dict[str, float], task: Task, notes: Any, done: int) -> bool:
+    """Whether these weights are the ones to keep, which the notes then tell of."""
+    score = quality.get(task.score, float("inf"))
+    if quality and score <= notes.best:
+        return False
+    notes.best, notes.best_step = score, done
+    notes.told = f"{task.describe(quality)} (step {done})" if quality else ""
+    notes.quality = quality
+    return True
 
 
-def _summary(loss: float, notes: Any) -> str:
-    best = (
-        f"  val PSNR {notes.best_psnr:.3f} dB (step {notes.best_step})" if notes.best_step else ""
-    )
-    return f"loss {loss:.5f}{best}"
+def _provenance(options: TrainOptions, notes: Any) -> dict[str, Any]:
+    return {
+        "options": options.model_dump(mode="json", exclude={"device", "threads", "experiments"}),
+        "step": notes.best_step,
+        "val": notes.quality,
+        "versions": versions(),
+    }
+
+
+def _save(run: Run, model: Model) -> None:
+    if run.place.primary:
+        save_model(run.folder / "model.safetensors", model)
+
+
+def _test(run: Run, task: Task, done: int) -> None:
+    """The kept weights on the data's test split, if it has one."""
+    if run.place.primary:
+        network = load_model(run.folder / "model.safetensors").network
+        figures = task.test(network.to(run.place.device))
+        if figures:
+            run.log("metrics.jsonl", {"step": done, **_prefix("test", figures)})
+
+
+def _prefix(kind: str, quality: dict[str, float]) -> dict[str, float]:
+    return {f"{kind}_{name}": value for name, value in quality.items()}

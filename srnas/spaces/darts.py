@@ -71,10 +71,11 @@ class DARTS(nn.Module):
         num_cell: Annotated[int, Ge(3)] = 8,
         stem: Literal["cifar", "imagenet"] = "cifar",
         auxiliary: bool = False,
-        space_set: Literal["full", "s1", "s2", "s3", "s4", "s5"] = "full",
+        space_set: Literal["full", "s1", "s2", "s3", "s4", "s5", "three"] = "full",
     ) -> None:
         super().__init__()
         imagenet = stem == "imagenet"
+        self.multiple = 32 if imagenet else 4
         self.stem0, self.stem1 = _imagenet_stem(num_feat) if imagenet else _cifar_stem(num_feat)
         tables = {cell: edge_candidates(space_set, cell) for cell in ("normal", "reduce")}
         reductions = (num_cell // 3, 2 * num_cell // 3)
@@ -106,6 +107,11 @@ class DARTS(nn.Module):
                 module.drop_path_prob = prob
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        if any(side % self.multiple for side in x.shape[2:]):
+            raise UserError(
+                f"images of {x.shape[3]}x{x.shape[2]}: space darts needs sides that are multiples "
+                f"of {self.multiple} with this stem"
+            )
         before = self.stem0(x)
         last = self.stem1(before)
         second = None

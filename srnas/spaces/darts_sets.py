@@ -2,7 +2,8 @@
 
 full: DARTS' eight. s1 to s4: the reduced sets of Zela et al., Understanding and Robustifying
 Differentiable Architecture Search, ICLR 2020 (RobustDARTS), after its released code. s5: the
-seven besides "none", as in the code of SmoothDARTS (Chen, Hsieh, ICML 2020).
+seven besides "none", as in the code of SmoothDARTS (Chen, Hsieh, ICML 2020). three: the space of
+the loss landscapes of DARTS- (Chu et al., ICLR 2021).
 """
 
 from srnas.choice import Candidates
@@ -18,6 +19,7 @@ _SAME_EVERYWHERE = {
     "s3": ["none", "skip_connect", "sep_conv_3x3"],
     "s4": ["noise", "sep_conv_3x3"],
     "s5": _FULL[1:],
+    "three": ["skip_connect", "avg_pool_3x3", "sep_conv_3x3"],
 }
 _SHORT = {
     "sk": "skip_connect",
