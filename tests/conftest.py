@@ -97,6 +97,68 @@ def train_options(tmp_path: Path, photos: Path, **changes: object) -> dict:
     }
 
 
+CLASS_SPACES = {
+    "nasbench201": {"name": "nasbench201", "num_classes": 4, "num_feat": 4, "num_cell": 1},
+    "darts": {
+        "name": "darts",
+        "num_classes": 4,
+        "num_feat": 4,
+        "num_cell": 3,
+        "space_set": "s3",
+    },
+}
+
+
+def class_options(tmp_path: Path, space: str = "nasbench201", **changes: object) -> dict:
+    """Options of a classification search that takes seconds, on generated images."""
+    return {
+        "name": "search",
+        "experiments": str(tmp_path / "experiments"),
+        "space": CLASS_SPACES[space],
+        "threads": 1,
+        "data": {
+            "dataset": {"name": "generated", "num_classes": 4, "train": 64, "test": 32, "side": 8},
+            "batch_size": 8,
+        },
+        "epochs": 4,
+        "steps_per_epoch": 5,
+        "warmup_epochs": 1,
+        "log_every": 2,
+        "checkpoint_every": 3,
+        "weight_optimizer": {"name": "sgd", "lr": 0.025, "weight_decay": 3e-4},
+        "alpha_optimizer": {"lr": 1e-2, "betas": [0.5, 0.999], "weight_decay": 1e-3},
+        "clip_grad_norm": 5,
+        **changes,
+    }
+
+
+def class_train_options(tmp_path: Path, space: str = "nasbench201", **changes: object) -> dict:
+    """Options of a classification training that takes seconds, of any candidates."""
+    full = {key: value for key, value in CLASS_SPACES[space].items() if key != "space_set"}
+    return {
+        "name": "train",
+        "experiments": str(tmp_path / "experiments"),
+        "space": full,
+        "threads": 1,
+        "data": {
+            "dataset": {
+                "name": "generated",
+                "num_classes": 4,
+                "train": 128,
+                "test": 64,
+                "side": 16,
+            },
+            "batch_size": 16,
+        },
+        "steps": 40,
+        "log_every": 10,
+        "val_every": 20,
+        "ema": 0,
+        "optimizer": {"name": "sgd", "lr": {"name": "cosine", "start": 0.1}, "nesterov": True},
+        **changes,
+    }
+
+
 def write_options(path: Path, options: dict) -> Path:
     """Write options as YAML."""
     path.write_text(yaml.safe_dump(options))

@@ -12,7 +12,16 @@ from srnas.errors import UserError
 from srnas.files import read_json_lines
 from srnas.methods import BUNDLED, list_methods, with_method
 from srnas.options import SearchOptions, check_options, load_options
-from tests.conftest import ROOT, search_options, srnas, train_options, write_options
+from tests.conftest import (
+    CLASS_SPACES,
+    ROOT,
+    class_options,
+    class_train_options,
+    search_options,
+    srnas,
+    train_options,
+    write_options,
+)
 
 METHODS = [file.stem for file in sorted(BUNDLED.glob("*.yml"))]
 SPACES = {
@@ -27,23 +36,29 @@ SHORTER = {
 STILL = {"random", "random_sharing"}  # their alphas do not learn
 
 
-@pytest.mark.parametrize("space", SPACES)
+def options_on(space, tmp_path, photo_folder):
+    """Of a search and of a training of what it found."""
+    steps = {
+        "epochs": 2,
+        "steps_per_epoch": 10,
+        "warmup_epochs": 0,
+        "alpha_optimizer": {"lr": 1e-2},
+        "checkpoint_every": 100,
+        "val_every_epochs": 2,
+    }
+    if space in CLASS_SPACES:
+        given = class_options(tmp_path, space, **steps)
+        return given, class_train_options(tmp_path, space, steps=2)
+    given = search_options(tmp_path, photo_folder, space=SPACES[space], regularizers=[], **steps)
+    return given, train_options(tmp_path, photo_folder, space=SPACES[space], steps=2)
+
+
+@pytest.mark.parametrize("space", [*SPACES, *CLASS_SPACES])
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_searches_derives_and_trains_on_every_space(
     tmp_path, photo_folder, space, method
 ):
-    given = search_options(
-        tmp_path,
-        photo_folder,
-        space=SPACES[space],
-        regularizers=[],
-        epochs=2,
-        steps_per_epoch=10,
-        warmup_epochs=0,
-        alpha_optimizer={"lr": 1e-2},
-        checkpoint_every=100,
-        val_every_epochs=2,
-    )
+    given, trained = options_on(space, tmp_path, photo_folder)
     file = write_options(tmp_path / "o.yml", given)
     options = load_options("search", file, [f"method={method}", *SHORTER.get(method, ())])
     run = search(options).parent
@@ -55,9 +70,7 @@ def test_every_method_searches_derives_and_trains_on_every_space(
         assert max(moved) > 1e-3
     genotype = Genotype.load(run / "genotype.json")
     assert genotype.provenance["options"]["from_method"] == method
-    trained = train_options(
-        tmp_path, photo_folder, space=SPACES[space], steps=2, genotype=str(run / "genotype.json")
-    )
+    trained["genotype"] = str(run / "genotype.json")
     assert train(check_options("train", trained, "t")).is_file()
 
 

@@ -20,9 +20,8 @@ WATCHED = ("skip_connect", "nor_conv_3x3")
 def accuracies(out: Path, table: dict[str, dict[str, float]]) -> None:
     """Print test accuracies after 200 epochs, in percent, of what each method found."""
     cells = list(table.values())
-    print(
-        "| method | CIFAR-10 | CIFAR-100 | ImageNet16-120 | seeds |\n| --- | --- | --- | --- | --- |"
-    )
+    print("| method | CIFAR-10 | CIFAR-100 | ImageNet16-120 | CIFAR-10, each seed |")
+    print("| --- | --- | --- | --- | --- |")
     for method in METHODS:
         found = [
             table[read_json(out / f"{method}_{seed}" / "genotype.json")["choices"]["cell"]]

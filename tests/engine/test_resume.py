@@ -11,7 +11,14 @@ import pytest
 import torch
 
 from srnas.files import load_tensors
-from tests.conftest import search_options, srnas, train_options, write_options
+from tests.conftest import (
+    class_options,
+    class_train_options,
+    search_options,
+    srnas,
+    train_options,
+    write_options,
+)
 
 LOGS = ("metrics.jsonl", "alphas.jsonl", "genotype.json", "model.safetensors")
 
@@ -63,14 +70,34 @@ def wait_for_step(run, process, step):
     pytest.fail(f"the run ended or hung before step {step}: {process.communicate()}")
 
 
+ADMM_AND_FIMT = [
+    "update={name: fimt, threshold: 100}",
+    "regularizers=[{term: admm, weight: 0.1}]",
+    "perturbation=random",
+]
+DROP_PATH = [
+    "steps=60",
+    "space.auxiliary=true",
+    "data.dataset.side=32",
+    "data.cutout=4",
+    "drop_path={name: linear, start: 0, end: 0.2}",
+    "checkpoint_every=3",
+    "log_every=2",
+]
+
+
 @pytest.mark.parametrize(
     ("command", "make", "more"),
     [
         ("search", search_options, ["epochs=12"]),
         ("search", search_options, ["epochs=12", "partial_channels=2", "clip_grad_norm=1.0"]),
+        ("search", search_options, ["epochs=12", "method=drnas_progressive", "space.num_feat=16"]),
+        ("search", search_options, ["epochs=12", "method=snas", *ADMM_AND_FIMT]),
+        ("search", lambda t, _: class_options(t), ["epochs=12", "method=single_darts"]),
         ("train", train_options, ["steps=60", "space.num_block=2"]),
+        ("train", lambda t, _: class_train_options(t, "darts"), [*DROP_PATH]),
     ],
-    ids=["search", "search-partial", "train"],
+    ids=["search", "partial", "progressive", "stateful", "classes", "train", "train-classes"],
 )
 def test_a_killed_run_resumes_to_the_same_bits(tmp_path, photo_folder, command, make, more):
     file = write_options(tmp_path / "o.yml", make(tmp_path, photo_folder))
