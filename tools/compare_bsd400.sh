@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The searches of a space (imdn or dlsr) on BSD400 photographs at a size for two cores, each
 # derived, trained for the same number of steps, tested on Set5 x2 and exported, beside the
-# space's published network at the same width.
+# space's published network at the same width and a random genotype.
 # About an hour on two cores; run it again to go on where it stopped.
 #   bash tools/compare_bsd400.sh DATA [OUT] [SPACE]     DATA holds BSD400/ and Set5/
 set -euo pipefail
@@ -11,8 +11,8 @@ out=${2:-experiments/bsd400}
 kind=${3:-imdn}
 srnas=${SRNAS:-.venv/bin/srnas}
 case $kind in
-  imdn) methods="sa sac beta sac_flops" space=(space.num_feat=32 space.num_block=6) ;;
-  dlsr) methods="sa sac" space=(space.num_feat=24 space.num_cell=6) ;;
+  imdn) methods="sa sac beta sac_flops random" space=(space.num_feat=32 space.num_block=6) ;;
+  dlsr) methods="sa sac random" space=(space.num_feat=24 space.num_cell=6) ;;
   *) echo "error: no space $kind here: imdn or dlsr" >&2 && exit 2 ;;
 esac
 # Without 302003, which is the photograph that Set5 calls woman (srnas data check finds it).
@@ -27,13 +27,17 @@ for method in $methods; do
   resume=(); [ -e "$run/options.yml" ] && resume=(--resume)
   # 280 images for the weights, 109 for the alphas, 10 to look at; the alphas' learning rate
   # is ten times the paper's, as the run is thousands of times shorter.
-  $srnas search -opt "options/search/${kind}_${method}_x2.yml" "${resume[@]}" \
+  options=(-opt "options/search/${kind}_${method}_x2.yml")
+  steps=(epochs=12 steps_per_epoch=20 warmup_epochs=2 stop_after_stable_epochs=null)
+  if [ "$method" = random ]; then # the baseline: a genotype drawn by the seed
+    options=(-opt "options/search/${kind}_x2.yml" method=random) steps=()
+  fi
+  $srnas search "${options[@]}" "${resume[@]}" \
     name="search_$method" experiments="$out" "${space[@]}" \
     data.train.hr="$hr" data.train.lr=null data.train.images=1-280 \
     data.alpha.hr="$hr" data.alpha.lr=null data.alpha.images=281-389 \
     data.val.hr="$hr" data.val.lr=null data.val.images=390-399 \
-    data.batch_size=16 data.hr_patch=48 epochs=12 steps_per_epoch=20 warmup_epochs=2 \
-    stop_after_stable_epochs=null alpha_optimizer.lr=3e-3 \
+    data.batch_size=16 data.hr_patch=48 data.cache=null "${steps[@]}" alpha_optimizer.lr=3e-3 \
     log_every=20 checkpoint_every=100 val_every_epochs=12
 done
 for method in plain $methods; do
@@ -44,7 +48,7 @@ for method in plain $methods; do
     name="train_$method" experiments="$out" "${space[@]}" \
     data.train.hr="$hr" data.train.lr=null data.train.images=1-389 \
     data.val.hr="$hr" data.val.lr=null data.val.images=390-399 \
-    data.batch_size=16 data.hr_patch=48 steps=4000 clip_grad_norm=null \
+    data.batch_size=16 data.hr_patch=48 data.cache=null steps=4000 clip_grad_norm=null \
     optimizer.lr='{name: one_cycle, peak: 2e-3}' ema=0.99 \
     log_every=200 val_every=1000 checkpoint_every=1000
   $srnas test --model "$run/model.safetensors" --scale 2 --data Set5="$data/Set5" \

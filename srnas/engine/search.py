@@ -158,10 +158,12 @@ def _warn_of_collapse(steps: Any, figures: dict[str, float], state: Search, note
 
 def _warn_of_no_convergence(steps: Any, run: Run) -> None:
     rows = read_json_lines(run.folder / "alphas.jsonl") if run.place.primary else []
-    if rows and not convergence(rows).converged:
+    settled = convergence(rows) if rows else None
+    if settled and not settled.converged:
+        same = rows[-1]["epoch"] - settled.epoch
         steps.warn(
-            f"the genotype last changed in epoch {convergence(rows).epoch + 1} of "
-            f"{rows[-1]['epoch'] + 1}: the search has not converged; give it more epochs"
+            f"the genotype has stayed for the last {same} of {rows[-1]['epoch'] + 1} epochs only: "
+            "the search has not converged"
         )
 
 
