@@ -1,6 +1,5 @@
 """Apply a network, or bicubic, to data sets and measure PSNR and SSIM."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -33,7 +32,10 @@ class NetworkUpscale:
 
     @torch.inference_mode()
     def __call__(self, lr: np.ndarray) -> np.ndarray:
-        """SR clipped to [0, 1], times 255, rounded. The network's mode is kept."""
+        """SR clipped to [0, 1], times 255, rounded. The network's mode is kept.
+
+        UserError for an image that is too small, and for an output that is not finite.
+        """
         smallest = getattr(self.network, "min_size", 1)
         if min(lr.shape[:2]) < smallest:
             raise UserError(
@@ -47,6 +49,8 @@ class NetworkUpscale:
         results = [_turn_back(self.network(_turn(x, t)).float(), t) for t in self.turns]
         sr = sum(results)[0] / len(results)
         self.network.train(training)
+        if not torch.isfinite(sr).all():
+            raise UserError("the network's output is not finite: its weights are broken")
         return (sr.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
 
 
@@ -80,7 +84,7 @@ class Measurement:
     def add(self, name: str, sr: np.ndarray, hr: np.ndarray) -> float:
         """Measure one image, both (H, W, 3) uint8 RGB; returns its PSNR in dB.
 
-        UserError if it is too small for the protocol, or the network's output was not finite.
+        UserError if it is too small for the protocol.
         """
         try:
             quality, similarity = self.protocol(sr, hr, self.scale)
@@ -88,8 +92,6 @@ class Measurement:
                 values.append(other(sr, hr, self.scale))
         except ValueError as error:
             raise UserError(f"{name}: too small to evaluate ({error})") from error
-        if math.isnan(quality):
-            raise UserError(f"{name}: the network's output is not finite")
         self.images.append({"name": name, "psnr": quality, "ssim": similarity})
         return quality
 

@@ -158,7 +158,7 @@ def _warn_of_collapse(steps: Any, figures: dict[str, float], state: Search, note
 
 def _warn_of_no_convergence(steps: Any, run: Run) -> None:
     rows = read_json_lines(run.folder / "alphas.jsonl") if run.place.primary else []
-    settled = convergence(rows) if rows else None
+    settled = convergence(rows) if len(rows) > 1 else None  # one epoch is no search
     if settled and not settled.converged:
         same = rows[-1]["epoch"] - settled.epoch
         steps.warn(

@@ -149,3 +149,13 @@ def test_tiles_cover_every_pixel(side):
     constant = np.full((side, side + 3, 3), 77, np.uint8)
     tiled = Tiled(lambda lr: lr.repeat(2, 0).repeat(2, 1), 2, 64, 16)(constant)
     assert np.array_equal(tiled, np.full((2 * side, 2 * side + 6, 3), 77, np.uint8))
+
+
+def test_an_output_that_is_not_finite_is_told():
+    class Broken(torch.nn.Module):
+        def forward(self, x):
+            return torch.full((1, 3, 2 * x.shape[2], 2 * x.shape[3]), float("nan"))
+
+    upscale = NetworkUpscale(Broken(), torch.device("cpu"))
+    with pytest.raises(UserError, match="not finite"):
+        upscale(np.zeros((8, 8, 3), np.uint8))
