@@ -376,6 +376,20 @@ def check_options(kind: str, content: Any, where: str) -> Any:
         raise UserError(f"{where}: {place + ': ' if place else ''}{message}") from error
 
 
+def check_method(file: Path) -> None:
+    """Check a method's file, on the smallest search; UserError as `check_options` raises it."""
+    search = {
+        "name": "check",
+        "method": str(file),
+        "space": "imdn",
+        "epochs": 1,
+        "steps_per_epoch": 1,
+        "weight_optimizer": {"lr": 1e-3},
+        "alpha_optimizer": {"lr": 1e-3},
+    }
+    check_options("search", search, str(file))
+
+
 def dump_options(options: Strict) -> str:
     """The resolved options as YAML that reads back to the same options."""
     return yaml.safe_dump(options.model_dump(mode="json"), sort_keys=False)

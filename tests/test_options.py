@@ -9,8 +9,7 @@ import pytest
 import yaml
 
 from srnas.errors import UserError
-from srnas.methods import load_method
-from srnas.options import OPTIONS, SearchOptions, check_options, dump_options, load_options
+from srnas.options import OPTIONS, check_method, check_options, dump_options, load_options
 from tests.conftest import ROOT, search_options, write_options
 
 FILES = sorted((ROOT / "options").rglob("*.yml"))
@@ -91,7 +90,7 @@ def test_resolved_options_read_back_the_same(tmp_path, options):
 def test_every_shipped_options_file_is_valid(file):
     folder = file.parent.name
     if folder == "methods":
-        load_method(file, SearchOptions.model_fields)
+        check_method(file)
     else:
         kind = "search" if folder == "study" else folder
         assert kind in OPTIONS

@@ -35,9 +35,13 @@ def describe(file: Path) -> str:
 
 
 def _options_kind(file: Path) -> str:
-    from srnas.options import OPTIONS, check_options, read_yaml
+    from srnas.files import read_yaml
+    from srnas.options import OPTIONS, check_method, check_options
 
     content = read_yaml(file)
+    if "about" in content:
+        check_method(file)
+        return "search, as a method"
     if "epochs" in content or "alpha_optimizer" in content:
         kind = "search"
     elif "steps" in content or "optimizer" in content:
