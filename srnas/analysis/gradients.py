@@ -80,7 +80,7 @@ def _output_gradients(supernet: Supernet, loss: Loss) -> dict[str, Tensor]:
     mixed = _mixed_ops(supernet)
     with _removed([op.register_forward_hook(keep(name)) for name, op in mixed.items()]):
         value = loss()
-    return dict(zip(outputs, torch.autograd.grad(value, list(outputs.values())), strict=True))
+    return _gradients(value, outputs)
 
 
 def _weight_gradients(supernet: Supernet, loss: Loss) -> dict[str, Tensor]:
@@ -95,7 +95,7 @@ def _weight_gradients(supernet: Supernet, loss: Loss) -> dict[str, Tensor]:
 
         def before(module: nn.Module, inputs: Any) -> None:
             shared.append(op.mixture.weights[op.label])
-            copies[name] = op.mixture.weights[op.label] = shared[-1].clone()
+            copies[name] = op.mixture.weights[op.label] = shared[-1].clone().requires_grad_()
 
         def after(module: nn.Module, inputs: Any, output: Tensor) -> None:
             op.mixture.weights[op.label] = shared.pop()
@@ -105,7 +105,16 @@ def _weight_gradients(supernet: Supernet, loss: Loss) -> dict[str, Tensor]:
     mixed = _mixed_ops(supernet)
     with _removed([handle for name, op in mixed.items() for handle in lend(name, op)]):
         value = loss()
-    return dict(zip(copies, torch.autograd.grad(value, list(copies.values())), strict=True))
+    return _gradients(value, copies)
+
+
+def _gradients(value: Tensor, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """name -> dL/d the tensor; 0 where L does not depend on it: behind edges that sampled "none",
+    and at such edges if the sample has no gradient of its own."""
+    used = {name: tensor for name, tensor in tensors.items() if tensor.requires_grad}
+    gradients = torch.autograd.grad(value, list(used.values()), materialize_grads=True)
+    zeros = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
+    return zeros | dict(zip(used, gradients, strict=True))
 
 
 def _mixed_ops(supernet: Supernet) -> dict[str, MixedOp]:

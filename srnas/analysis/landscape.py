@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from srnas.errors import UserError
+
 Direction = list[Tensor]
 
 
@@ -37,11 +39,11 @@ def landscape(
     parameters: those to move, on which the two `random_directions` are drawn; afterwards they
         are what they were, bit for bit, after an exception too.
     normalize: see `random_directions`. An odd number of points has the parameters themselves
-        in the middle.
+        in the middle; there are two at least.
     """
     d1, d2 = random_directions(parameters, generator, normalize)
     start = [p.detach().clone() for p in parameters]
-    positions = np.linspace(-span, span, points)
+    positions = span * (np.arange(1 - points, points, 2) / (points - 1))  # 0 is just that
     values: dict[str, np.ndarray] = {}
     with torch.no_grad():
         try:
@@ -73,7 +75,8 @@ def random_directions(
         taken from it.
 
     generator: on the CPU, so that a seed means the same directions on every device.
-    Raises ValueError if nothing would move: alphas have one dimension, they need "tensor".
+    Raises ValueError if nothing would move: alphas have one dimension, they need "tensor",
+    and where all are 0 (UserError) no direction is like them.
     """
     if normalize == "filter" and all(p.dim() <= 1 for p in parameters):
         raise ValueError("parameters of one dimension have no filters; normalize='tensor' fits")
@@ -82,6 +85,8 @@ def random_directions(
         [rescale(torch.randn(p.shape, generator=generator).to(p), p.detach()) for p in parameters]
         for _ in range(2)
     )
+    if not _inner(d1, d1):
+        raise UserError("landscape: all parameters are 0, and so would be directions of their norm")
     share = _inner(d1, d2) / _inner(d1, d1)
     return d1, [v - share * u for u, v in zip(d1, d2, strict=True)]
 

@@ -7,6 +7,7 @@ code; they are not read.
 
 import csv
 import gzip
+from collections.abc import Mapping
 from pathlib import Path
 
 from srnas.errors import UserError
@@ -43,3 +44,10 @@ def load_table(path: Path) -> dict[str, dict[str, float]]:
     if not table:
         raise UserError(f"{path}: holds no cells")
     return table
+
+
+def look_up(table: Mapping[str, dict[str, float]], arch: str, path: Path) -> dict[str, float]:
+    """A cell's accuracies in the table that `path` held; UserError if it is not in there."""
+    if arch not in table:
+        raise UserError(f"{path}: holds {len(table):,} cells, but not {arch}")
+    return table[arch]

@@ -16,6 +16,7 @@ EXIT_INTERRUPTED = 130
 def build_app() -> typer.Typer:
     """All commands."""
     from srnas.cli import (
+        analyze,
         check,
         data,
         demo,
@@ -55,7 +56,8 @@ def build_app() -> typer.Typer:
             load_plugin(file)
 
     for module in (
-        demo, search, train, test, profile, export, upscale, report, methods, check, schema, doctor
+        demo, search, train, test, profile, export, upscale, report, analyze, methods, check,
+        schema, doctor,
     ):  # fmt: skip
         name = module.__name__.rpartition(".")[2]
         app.command(name)(module.command)

@@ -28,14 +28,11 @@ def query(
     json_file: JsonFile = None,
 ) -> None:
     """Test accuracy of a cell after 200 epochs, and its network's parameters."""
-    from srnas.analysis.nasbench201 import load_table
+    from srnas.analysis.nasbench201 import load_table, look_up
     from srnas.spaces.nasbench201 import read_arch
 
     read_arch(arch)
-    accuracies = load_table(table)
-    if arch not in accuracies:
-        raise UserError(f"{table}: holds {len(accuracies):,} cells, but not {arch}")
-    _tell(arch, accuracies[arch], json_file)
+    _tell(arch, look_up(load_table(table), arch, table), json_file)
 
 
 @app.command("best")

@@ -1,6 +1,7 @@
 """Tables on the terminal."""
 
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Any
 
 from rich.console import Console
@@ -64,3 +65,67 @@ def cost_table(result: dict[str, Any]) -> None:
         rows.append(f"{result['input']['macs'] / 1e9:,.3f}")
     table.add_row(*rows)
     Console().print(table)
+
+
+def analysis_tables(result: dict[str, Any]) -> None:
+    """Print what `engine.analyze.analyze` returned."""
+    console = Console()
+    _trajectory_table(console, result["trajectory"])
+    if "substitution" in result:
+        _substitution_table(console, result["substitution"])
+    if "gradients" in result:
+        _gradient_tables(console, result["gradients"])
+    for name, one in result.items():
+        if name.startswith("landscape_"):
+            console.print(
+                f"{name}: loss {one['loss']:.4g} at the checkpoint, {one['min']:.4g} to "
+                f"{one['max']:.4g} within {one['span']:g} of it",
+                soft_wrap=True,
+            )
+
+
+def _trajectory_table(console: Console, found: dict[str, Any]) -> None:
+    verdict = "converged" if found["converged"] else "not converged"
+    table = Table(
+        title=f"epoch {found['epochs']} of {found['epochs_planned']}; genotype since epoch "
+        f"{found['convergence_epoch'] + 1} ({found['converge_share']:.0%}): {verdict}"
+    )
+    table.add_column("figure")
+    for column in ("first", "last", "min", "max"):
+        table.add_column(column, justify="right")
+    for name, values in found["figures"].items():
+        table.add_row(name, *(f"{value:.4g}" for value in values.values()))
+    console.print(table)
+
+
+def _substitution_table(console: Console, found: dict[str, Any]) -> None:
+    table = Table(title=f"{escape(found['label'])}: test accuracy with each candidate, %")
+    table.add_column("candidate")
+    table.add_column("alpha", justify="right")
+    for dataset in found["accuracy"]:
+        table.add_column(dataset, justify="right")
+    for name, alpha, *scores in zip(
+        found["candidates"], found["alphas"], *found["accuracy"].values(), strict=True
+    ):
+        table.add_row(name, f"{alpha:.4g}", *(f"{score:.2f}" for score in scores))
+    taus = ("-" if tau is None else f"{tau:.2f}" for tau in found["tau"].values())
+    table.add_row("Kendall's tau", "", *taus)
+    console.print(table)
+
+
+def _gradient_tables(console: Console, found: dict[str, Any]) -> None:
+    cosines = [edge["cosine"] for edge in found["edges"].values()]
+    console.print(
+        f"cosine of gradients, training against alphas' batches: weights "
+        f"{found['weights']['cosine']:.3f}; mixed operations' outputs {fmean(cosines):.3f} on "
+        f"average ({min(cosines):.3f} to {max(cosines):.3f})",
+        soft_wrap=True,
+    )
+    table = Table(title="dL/dp of the candidates: the lower, the more they are asked for")
+    table.add_column("candidate")
+    for place in found["operators"]:
+        table.add_column(escape(place), justify="right")
+    for name in found["operators"]["all"]:
+        values = (row.get(name) for row in found["operators"].values())
+        table.add_row(name, *("" if value is None else f"{value:.3g}" for value in values))
+    console.print(table)

@@ -31,6 +31,7 @@ FREE_ON_RESUME = frozenset(
 )
 FREE_IN_DATA = frozenset({"keep", "cache", "workers"})
 LOGS = ("metrics.jsonl", "alphas.jsonl")
+CHECKPOINT = Path("checkpoints") / "last.pt"
 
 
 class Interrupted(Exception):  # noqa: N818  (not an error)
@@ -49,7 +50,7 @@ class Run:
         self.options = options
         self.place = place
         self.folder = Path(options.experiments) / options.name
-        self.checkpoint = self.folder / "checkpoints" / "last.pt"
+        self.checkpoint = self.folder / CHECKPOINT
         self.state: dict[str, Any] | None = None
         options_file = self.folder / "options.yml"
         text = f"# srnas {kind}, resolved options\n" + dump_options(options)
@@ -77,17 +78,8 @@ class Run:
 
     def restore(self, parts: dict[str, Any]) -> None:
         """Load the checkpoint, if there is one, into `parts` and the random generators."""
-        if self.state is None:
-            return
-        try:
-            for name, part in parts.items():
-                part.load_state_dict(self.state["parts"][name])
-        except (KeyError, RuntimeError, ValueError, TypeError) as error:
-            told = " ".join(line.strip() for line in str(error).splitlines()[:2])
-            raise UserError(
-                f"{self.checkpoint}: does not fit this run's network ({told[:200]})"
-            ) from error
-        _restore_rng(self.state["rng"])
+        if self.state is not None:
+            load_parts(self.state, parts, self.checkpoint)
 
     def save(self, step: int, parts: dict[str, Any]) -> None:
         """Write the checkpoint: the parts' states, random generators, step.
@@ -239,6 +231,20 @@ class Notes:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take the values back."""
         self.__dict__.update(state)
+
+
+def load_parts(state: dict[str, Any], parts: dict[str, Any], checkpoint: Path) -> None:
+    """Load a checkpoint's content into `parts` and the random generators.
+
+    UserError, which names the file, if it does not fit them.
+    """
+    try:
+        for name, part in parts.items():
+            part.load_state_dict(state["parts"][name])
+    except (KeyError, RuntimeError, ValueError, TypeError) as error:
+        told = " ".join(line.strip() for line in str(error).splitlines()[:2])
+        raise UserError(f"{checkpoint}: does not fit this run's network ({told[:200]})") from error
+    _restore_rng(state["rng"])
 
 
 def _same_options(kind: str, began: dict[str, Any], options: RunOptions, file: Path) -> None:

@@ -107,14 +107,18 @@ class Search:
             for shrink in options.shrink:
                 if round(shrink.at * options.epochs) == self.epoch:
                     self._shrink(shrink)
-        self.progress = by_epoch
-        self.supernet.set_progress(by_epoch, self.auxiliary(by_epoch) if self.auxiliary else 0.0)
+        self.set_progress(by_epoch)
         set_lr(self.weight_optimizer, self.weight_lr(by_step))
         set_lr(self.alpha_optimizer, self.alpha_lr(by_step))
         self.term_weights = [
             options.regularizer_scale * term.weight(by_epoch if term.update == "epoch" else by_step)
             for term in self.terms
         ]
+
+    def set_progress(self, progress: float) -> None:
+        """How far the search is, in [0, 1]: temperatures and the auxiliary skip go by it."""
+        self.progress = progress
+        self.supernet.set_progress(progress, self.auxiliary(progress) if self.auxiliary else 0.0)
 
     @property
     def alpha_moves(self) -> bool:

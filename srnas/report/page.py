@@ -4,11 +4,14 @@ import base64
 import html
 import io
 from collections.abc import Sequence
+from itertools import chain, zip_longest
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
+from srnas.analysis.trajectory import convergence
 from srnas.errors import UserError
 from srnas.files import read_json, read_json_lines, read_text, write_atomic
 
@@ -17,6 +20,16 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto
 table { border-collapse: collapse } td, th { padding: .2rem .8rem; border-bottom: 1px solid #ccc }
 img { max-width: 100% } pre { background: #f5f5f5; padding: 1rem; overflow-x: auto }
 """
+FIGURES = {  # of each epoch: title -> key in metrics.jsonl -> what it is called in the legend
+    "Top-2 gap": {
+        "top2_gap_min": "least",
+        "top2_gap_mean": "mean",
+        "top2_gap_min_without_none": "least, without none",
+        "top2_gap_mean_without_none": "mean, without none",
+    },
+    "Entropy of a choice, nats": {"entropy": ""},
+    "Share of parameter-free operations": {"parameter_free_share": ""},
+}
 
 
 def write_report(run_dir: Path) -> Path:
@@ -30,7 +43,8 @@ def write_report(run_dir: Path) -> Path:
     for key, title in (("loss", "Loss"), ("val_psnr", "PSNR on the validation images, dB")):
         sections.append(_curve(metrics, key, title))
     if alphas:
-        sections += [_alphas(alphas), _curve(alphas, "expected_macs_per_pixel", "Expected MACs")]
+        sections += [_trajectory(metrics, alphas), _alphas(alphas)]
+        sections.append(_curve(alphas, "expected_macs_per_pixel", "Expected MACs"))
     sections.append(f"<h2>Options</h2><pre>{_escape(read_text(run_dir / 'options.yml'))}</pre>")
     title = _escape(run_dir.name)
     page = (
@@ -71,22 +85,76 @@ def _curve(rows: list[dict[str, Any]], key: str, title: str) -> str:
     return f"<h2>{title}</h2>{_image(figure, title)}"
 
 
-def _alphas(rows: list[dict[str, Any]]) -> str:
-    labels = list(rows[-1]["alphas"])
-    names = rows[-1].get("candidates", {})
-    figure = Figure(figsize=(8, 2.6 * len(labels)), layout="constrained")
-    for axes, label in zip(figure.subplots(len(labels), squeeze=False)[:, 0], labels, strict=True):
-        curves = zip(*(row["alphas"][label] for row in rows), strict=True)
-        steps = [row["step"] for row in rows]
-        for index, curve in enumerate(curves):
-            name = names[label][index] if label in names else str(index)
-            axes.plot(
-                steps, curve, label=name, color=f"C{index % 10}", ls="-" if index < 10 else "--"
-            )
-        axes.set_title(label, loc="left", fontsize=10)
+def _trajectory(metrics: list[dict[str, Any]], alphas: list[dict[str, Any]]) -> str:
+    """Whether the genotype settled, and the figures of every epoch's alphas."""
+    settled, converged = convergence(alphas)
+    verdict = "" if converged else " The search has not converged."
+    told = f"The genotype is the same since epoch {settled + 1} of {alphas[-1]['epoch'] + 1}."
+    told = f"<h2>Convergence</h2><p>{told}{verdict}</p>"
+    rows = [row for row in metrics if "entropy" in row]
+    if not rows:
+        return told
+    epochs = [row["epoch"] + 1 for row in rows]
+    figure = Figure(figsize=(8.8, 2.4), layout="constrained")
+    for axes, (title, names) in zip(figure.subplots(1, len(FIGURES)), FIGURES.items(), strict=True):
+        for key, name in names.items():
+            if key in rows[0]:
+                axes.plot(epochs, [row[key] for row in rows], label=name)
+        axes.axvline(settled + 1, color="0.6", lw=1, ls=":")
+        axes.set_xlabel("epoch")
+        axes.set_title(title, fontsize=10)
+        axes.axhline(0, color="0.6", lw=1)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=6, ncols=2, loc="center left", bbox_to_anchor=(1, 0.5))
-    return f"<h2>Alphas (logits)</h2>{_image(figure, 'alphas')}"
+        if len(names) > 1:
+            axes.legend(fontsize=7)
+    return told + _image(figure, "Convergence")
+
+
+def _alphas(rows: list[dict[str, Any]]) -> str:
+    """A small panel for each position; the same candidate looks the same in all of them."""
+    last = rows[-1]["alphas"]
+    names = {
+        label: rows[-1].get("candidates", {}).get(label)
+        or [f"input number {i}" for i in range(1, len(alpha) + 1)]
+        for label, alpha in last.items()
+    }
+    operations = [label for label in names if label in rows[-1].get("candidates", {})]
+    inputs = [label for label in names if label not in operations]
+    sections = []
+    for title, labels in (("Alphas", operations), ("Alphas of inputs", inputs)):
+        if labels:
+            figure = alpha_panels(rows, {label: names[label] for label in labels})
+            sections.append(f"<h2>{title} (logits)</h2>{_image(figure, title)}")
+    return "".join(sections)
+
+
+def alpha_panels(rows: list[dict[str, Any]], names: dict[str, list[str]]) -> Figure:
+    """names: label -> candidates. One legend for all panels."""
+    columns = min(4, ceil(len(names) ** 0.5))
+    lines = ceil(len(names) / columns)
+    legend: dict[str, Any] = {}
+    styles = {name: i for i, name in enumerate(dict.fromkeys(chain(*names.values())))}
+    figure = Figure(figsize=(8.8, 0.7 + (0.7 + 3 / columns) * lines), layout="constrained")
+    grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+    for index, (axes, label) in enumerate(zip_longest(grid.flat, names)):
+        if label is None:
+            axes.set_axis_off()
+            continue
+        epochs = [row["epoch"] + 1 for row in rows]
+        for name, *curve in zip(names[label], *(row["alphas"][label] for row in rows), strict=True):
+            style = {
+                "color": f"C{styles[name] % 10}",
+                "ls": ("-", "--", ":")[styles[name] // 10 % 3],
+            }
+            (legend[name],) = axes.plot(epochs, curve, lw=1, **style)
+        axes.set_title(label, loc="left", fontsize=8)
+        axes.tick_params(labelsize=7, labelbottom=index >= len(names) - columns)
+        axes.grid(alpha=0.3)
+    figure.legend(
+        legend.values(), legend, loc="outside upper center", ncols=5, fontsize=7, frameon=False
+    )
+    figure.supxlabel("epoch", fontsize=8)
+    return figure
 
 
 def _image(figure: Figure, title: str) -> str:

@@ -11,15 +11,16 @@ from srnas.analysis import (
     operator_gradients,
     weight_gradient_correlation,
 )
-from srnas.choice import Supernet
+from srnas.choice import RELAXATIONS, Supernet
 from srnas.choice.mixed_op import MixedOp
+from srnas.primitives.nasbench201 import NB201_PRIMITIVES
 from srnas.spaces import space_builder
 
 
 class Times(nn.Module):
     """A candidate that multiplies by a number; its own primitive."""
 
-    linear_size, dense = 0, False
+    linear_size, dense, searched_norm = 0, False, False
 
     def __init__(self, factor):
         super().__init__()
@@ -147,6 +148,25 @@ def test_partial_channels_have_edges_too():
     result = edge_gradient_correlations(net, lambda: net(x).sum(), lambda: net(x).mean())
     assert list(result) == [f"blocks.0.c{i}.mixed" for i in (1, 2, 3, 4)]
     assert all(c.cosine == pytest.approx(1, abs=1e-5) for c in result.values())
+
+
+@pytest.mark.parametrize("relaxation", ["softmax", "straight_through", "uniform_sample"])
+def test_an_edge_that_nothing_is_fed_by_has_no_gradient(relaxation):
+    # node 1 of NAS-Bench-201's cell feeds nodes 2 and 3; both edges are "none" alone
+    torch.manual_seed(0)
+    space = {"name": "nasbench201", "num_feat": 4, "num_cell": 1}
+    net = Supernet(space_builder(space), "nasbench201", RELAXATIONS.build({"name": relaxation}))
+    with torch.no_grad():
+        for label, name in {"2<-1": "none", "3<-1": "none", "3<-0": "nor_conv_3x3"}.items():
+            net._keep(f"cell/{label}", [list(NB201_PRIMITIVES).index(name)])
+    x = torch.rand(2, 3, 8, 8)
+    result = edge_gradient_correlations(
+        net, lambda: net(x).square().sum(), lambda: net(x).square().sum()
+    )
+    assert all(result[f"body.{cell}.nodes.0.edges.0"] == (0, 0) for cell in (0, 2, 4))
+    assert result["body.4.nodes.2.edges.0"].inner != 0
+    at_node_1 = operator_gradients(net, lambda: net(x).square().sum(), "body.4.nodes.0")
+    assert at_node_1 == dict.fromkeys(NB201_PRIMITIVES, 0)
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -8,6 +8,7 @@ from torch import nn
 from srnas.analysis import landscape
 from srnas.analysis.landscape import random_directions
 from srnas.choice import Supernet
+from srnas.errors import UserError
 from srnas.spaces import space_builder
 
 
@@ -72,6 +73,19 @@ def test_the_directions_are_orthogonal_and_follow_the_seed(normalize):
     assert np.linalg.norm(d2) > 0.5 * np.linalg.norm(d1)
     assert (flat(0)[1] == d2).all()
     assert (flat(1)[0] != d1).any()
+
+
+def test_the_middle_of_any_odd_grid_is_no_step_at_all():
+    for points in (3, 21, 49):
+        for span in (0.3, 0.7, 1.0):
+            grid = landscape(lambda: 0.0, [torch.ones(2, 2)], seeded(), span=span, points=points)
+            assert grid.positions[points // 2] == 0
+            assert (grid.positions[0], grid.positions[-1]) == (-span, span)
+
+
+def test_alphas_that_are_all_0_have_no_landscape():
+    with pytest.raises(UserError, match="all parameters are 0"):
+        random_directions([torch.zeros(3), torch.zeros(2)], seeded(), "tensor")
 
 
 def test_the_parameters_are_restored_to_the_bit_after_an_error_too():

@@ -130,6 +130,8 @@ MEASURE = ["test", "--model", "m", "--scale", "2", "--data", "A=b"]
         (["profile", "--space", "imdn", "--scale", "2", "--input", "big"], "WIDTHxHEIGHT"),
         (["check", "x.txt"], "expected .yml, .json or .safetensors"),
         (["report", "."], "not a run folder"),
+        (["analyze", "."], "not a search's folder"),
+        (["analyze", ".", "--landscape", "alpha"], "--landscape alpha: did you mean 'alphas'?\n"),
         (["schema", "serach"], "did you mean 'search'"),
     ],
 )
@@ -178,6 +180,26 @@ def test_the_whole_line_through_the_command_line(tmp_path, photo_folder):
         assert (
             "valid options" in srnas("check", file).stdout or "imdn" in srnas("check", file).stdout
         )
+
+
+def test_a_search_is_analyzed_and_told_what_is_wrong(tmp_path, photo_folder):
+    options = write_options(tmp_path / "s.yml", search_options(tmp_path, photo_folder, epochs=1))
+    assert srnas("search", "-opt", options).returncode == 0
+    run = tmp_path / "experiments/search"
+    done = srnas(
+        "analyze", run, "--gradients", "--landscape", "alphas", "--points", 3, "--batches", 1,
+        "--json", tmp_path / "a.json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for told in ("epoch 1 of 1", "not converged", "entropy", "cosine", "dil_ds_conv_5x5_bn"):
+        assert told in done.stdout, told
+    assert "9/9" in done.stderr
+    assert "left)" in done.stderr, "progress is shown, with the time left"
+    result = json.loads((tmp_path / "a.json").read_text())
+    assert result == json.loads((run / "analysis/analysis.json").read_text())
+    assert result.keys() == {"trajectory", "gradients", "landscape_alphas"}
+    assert f"loss {result['landscape_alphas']['loss']:.4g} at the checkpoint" in done.stdout
+    assert refused(srnas("analyze", run, "--substitution", "c1"), "space 'imdn'", "trained")
 
 
 def test_profile_of_a_genotype_uses_the_width_it_was_searched_at(tmp_path, photo_folder):

@@ -1,0 +1,53 @@
+"""`srnas analyze`: measurements on a search."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from srnas.cli.arguments import Device
+from srnas.cli.nb201 import TABLE, JsonFile, TableFile
+
+
+def command(
+    run_dir: Annotated[Path, typer.Argument(help="A search's folder, experiments/NAME")],
+    gradients: Annotated[
+        bool,
+        typer.Option("--gradients", help="Do batches agree, and which candidates are asked for"),
+    ] = False,
+    landscape: Annotated[
+        str | None, typer.Option(metavar="weights|alphas", help="The loss around the checkpoint")
+    ] = None,
+    points: Annotated[int, typer.Option(metavar="N", help="The landscape is N x N")] = 21,
+    span: Annotated[float, typer.Option(metavar="S", help="It goes from -S to S")] = 1.0,
+    batches: Annotated[
+        int, typer.Option(metavar="N", help="Batches for gradients and landscape")
+    ] = 4,
+    substitution: Annotated[
+        str | None,
+        typer.Option(metavar="LABEL", help="NAS-Bench-201: every candidate at this edge"),
+    ] = None,
+    table: TableFile = TABLE,
+    json_file: JsonFile = None,
+    device: Device = None,
+) -> None:
+    """Look into a search, running or finished; writes RUN_DIR/analysis/ and nothing else."""
+    from srnas.cli.tables import analysis_tables
+    from srnas.engine.analyze import analyze
+    from srnas.files import write_json
+
+    result = analyze(
+        run_dir,
+        gradients=gradients,
+        landscape_of=landscape,
+        points=points,
+        span=span,
+        batches=batches,
+        substitution=substitution,
+        table=table,
+        device=device or "auto",
+    )
+    analysis_tables(result)
+    print(run_dir / "analysis")
+    if json_file:
+        write_json(json_file, result)
