@@ -231,6 +231,7 @@ class SearchOptions(TaskOptions):
     relaxation: Annotated[dict[str, Any], Part(RELAXATIONS, default="softmax")] = Field({})
     partial_channels: PositiveInt = 1
     edge_normalization: bool = False
+    node_norm: bool = False
     auxiliary_skip: ScheduleOption | None = None
     perturbation: Annotated[dict[str, Any], Part(PERTURBATIONS)] | None = None
     affine: bool = False

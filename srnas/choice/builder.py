@@ -87,6 +87,8 @@ class Relaxed:
     edge_normalization: whether the edges of a node that keeps only some of them have weights
         of their own (PC-DARTS).
     auxiliary_skip: whether each operation's input also passes it by (DARTS-).
+    node_norm: whether a node's sum goes through a BatchNorm without scale and shift, where its
+        edges' weights do not sum to 1 (DARTS-PRIME's CRB); nodes that keep all edges have none.
     """
 
     def __init__(
@@ -96,7 +98,9 @@ class Relaxed:
         merge: bool = True,
         edge_normalization: bool = False,
         auxiliary_skip: bool = False,
+        node_norm: bool = False,
     ) -> None:
+        self.node_norm = node_norm
         self.partial_channels = partial_channels
         self.affine = affine
         self.mixing = Mixing(affine, merge, auxiliary_skip)
@@ -153,7 +157,9 @@ class Relaxed:
             )
         ]
         normalized = self.edge_normalization and keep is not None
-        return WeightedEdges(self.mixture, label, edges, normalized)
+        normed = self.node_norm and keep is not None
+        norm = nn.BatchNorm2d(channels, affine=False) if normed else None
+        return WeightedEdges(self.mixture, label, edges, normalized, norm)
 
 
 class Derived:

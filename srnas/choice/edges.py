@@ -32,12 +32,19 @@ class WeightedEdges(nn.Module):
     """While searching: the sum over all edges' mixtures.
 
     normalized: each is multiplied by the node's edge weight (PC-DARTS, Eq. 2).
+    norm: of the sum's channels, or None.
     """
 
     def __init__(
-        self, mixture: Mixture, label: str, edges: Sequence[nn.Module], normalized: bool
+        self,
+        mixture: Mixture,
+        label: str,
+        edges: Sequence[nn.Module],
+        normalized: bool,
+        norm: nn.Module | None = None,
     ) -> None:
         super().__init__()
+        self.norm = norm
         self.mixture, self.label, self.normalized = mixture, label, normalized
         self.edges = nn.ModuleList(edges)
 
@@ -47,7 +54,7 @@ class WeightedEdges(nn.Module):
         if self.normalized:
             weights = self.mixture.weights[self.label].unbind()
             outputs = [w * y for w, y in zip(weights, outputs, strict=True)]
-        return sum(outputs)
+        return sum(outputs) if self.norm is None else self.norm(sum(outputs))
 
 
 class ChosenEdges(nn.Module):

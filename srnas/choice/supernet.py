@@ -20,7 +20,7 @@ class Supernet(nn.Module):
 
     build: `build(choose) -> nn.Module`, the space's constructor with its options bound.
     space: the space's name, for genotypes.
-    partial_channels, affine, merge, edge_normalization, auxiliary_skip: see `Relaxed`.
+    partial_channels, affine, merge, edge_normalization, auxiliary_skip, node_norm: see `Relaxed`.
     alpha_std: alphas start at alpha_std * N(0, 1) (DARTS: 1e-3), where the relaxation has its
         start, plus alpha_init: a number, or one for each candidate.
 
@@ -45,9 +45,12 @@ class Supernet(nn.Module):
         edge_normalization: bool = False,
         auxiliary_skip: bool = False,
         alpha_init: float | Sequence[float] = 0.0,
+        node_norm: bool = False,
     ) -> None:
         super().__init__()
-        choose = Relaxed(partial_channels, affine, merge, edge_normalization, auxiliary_skip)
+        choose = Relaxed(
+            partial_channels, affine, merge, edge_normalization, auxiliary_skip, node_norm
+        )
         self.space = space
         self.network = build(choose)
         self.positions: dict[str, Position] = choose.positions

@@ -45,6 +45,7 @@ def build_supernet(
         options.edge_normalization,
         options.auxiliary_skip is not None,
         options.alpha_init,
+        options.node_norm,
     )
 
 

@@ -55,6 +55,17 @@ def test_edge_normalization_multiplies_each_edge_by_its_softmaxed_weight():
     torch.testing.assert_close(net(INPUTS), torch.full((1, 1, 4, 4), expected))
 
 
+def test_a_normed_node_has_mean_0_and_variance_1_while_searching_and_no_norm_derived():
+    torch.manual_seed(0)
+    net = Supernet(Node, "node", node_norm=True).train()
+    y = net([torch.randn(8, 1, 16, 16) for _ in range(3)])
+    assert y.mean().item() == pytest.approx(0, abs=1e-5)
+    assert y.var(correction=0).item() == pytest.approx(1, abs=1e-3)
+    assert not list(net.network.parameters()), "no scale and shift"
+    kept = derived([["skip_connect", 0], ["skip_connect", 2]])
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in kept.modules())
+
+
 def test_a_node_that_keeps_all_edges_has_no_edge_weights():
     assert "n/3" in supernet(SKIPS, [0.2, 0.3, 0.5]).alphas
     net = Supernet(lambda choose: Node(choose, None), "node", edge_normalization=True)

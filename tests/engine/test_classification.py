@@ -115,6 +115,22 @@ def test_what_does_not_fit_is_one_line_and_exit_code_2(tmp_path, change, told):
     assert not (tmp_path / "experiments").exists()
 
 
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "options/study").glob("*_small.yml")), ids=lambda file: file.stem
+)
+def test_every_small_study_runs(tmp_path, file):
+    overrides = [
+        f"experiments={tmp_path}",
+        "data.dataset={name: generated, side: 8, train: 32, test: 8}",
+        "data.batch_size=4",
+        "epochs=2",
+        "steps_per_epoch=1",
+        "warmup_epochs=1",
+    ]
+    run = search(load_options("search", file, overrides)).parent
+    assert math.isfinite(read_json_lines(run / "alphas.jsonl")[-1]["expected_macs_per_pixel"])
+
+
 def test_methods_that_pool_need_halves_that_meet(tmp_path):
     given = class_options(tmp_path, update="single_level")
     given["data"] |= {"train": [0, 0.4]}
