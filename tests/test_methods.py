@@ -30,6 +30,7 @@ SPACES = {
 }
 SHORTER = {
     "random_sharing": ["update.samples=5", "update.batches=1"],
+    "crb": ["alpha_optimizer.lr=1e-2"],  # its own falls from 3e-4 to 0
     "fimt": ["update.threshold=100"],  # small networks have large gradients
     "darts_prime": ["update.threshold=100"],
 }
