@@ -70,8 +70,11 @@ def load_method(file: Path, known: Collection[str]) -> Method:
 
 
 def list_methods(folder: Path, known: Collection[str]) -> list[Method]:
-    """The methods of a folder, by name."""
-    return [load_method(file, known) for file in sorted(Path(folder).glob("*.yml"))]
+    """The methods of a folder, by name; UserError if there are none."""
+    files = sorted(Path(folder).glob("*.yml"))
+    if not files:
+        raise UserError(f"{folder}: no methods (*.yml) there; name srnas's options/methods")
+    return [load_method(file, known) for file in files]
 
 
 def _join(base: Any, over: Any) -> Any:

@@ -117,6 +117,11 @@ def test_a_misspelt_method_is_answered_with_the_nearest():
         with_method({"method": "sa_dart"}, ROOT / "options/search/x.yml", ())
 
 
+def test_a_folder_without_methods_is_told(tmp_path):
+    with pytest.raises(UserError, match="no methods"):
+        list_methods(tmp_path, ())
+
+
 def test_every_method_says_what_it_is_and_the_list_shows_them_all():
     methods = list_methods(BUNDLED, SearchOptions.model_fields)
     assert all(m.about["title"] and m.about["paper"] for m in methods)
