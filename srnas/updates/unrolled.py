@@ -22,7 +22,8 @@ class Unrolled(UpdateRule):
         differentiating through the step, for twice the memory.
 
     Momentum is that of an SGD weight optimizer; for Adam the step taken in thought is SGD's
-    with its learning rate. The weights and running statistics are restored bit for bit.
+    with its learning rate. The weights and running statistics are restored bit for bit. Of several
+    processes each goes through the step on its own part of the batch; the results are averaged.
     """
 
     def __init__(
