@@ -31,6 +31,13 @@ FIGURES = {  # of each epoch: title -> key in metrics.jsonl -> what it is called
     "Share of parameter-free operations": {"parameter_free_share": ""},
 }
 
+CURVES = {
+    "loss": "Loss",
+    "val_psnr": "PSNR on the validation images, dB",
+    "val_accuracy": "Accuracy on the validation images, %",
+    "nb201_cifar10": "CIFAR-10 accuracy of the epoch's cell in NAS-Bench-201, %",
+}
+
 
 def write_report(run_dir: Path) -> Path:
     """Write report.html into a run folder; returns its path. UserError if it is no run."""
@@ -40,7 +47,7 @@ def write_report(run_dir: Path) -> Path:
     metrics = read_json_lines(run_dir / "metrics.jsonl")
     alphas = read_json_lines(run_dir / "alphas.jsonl")
     sections = [_genotype(run_dir), _last_values(metrics)]
-    for key, title in (("loss", "Loss"), ("val_psnr", "PSNR on the validation images, dB")):
+    for key, title in CURVES.items():
         sections.append(_curve(metrics, key, title))
     if alphas:
         sections += [_trajectory(metrics, alphas), _alphas(alphas)]

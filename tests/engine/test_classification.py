@@ -15,6 +15,7 @@ from srnas.errors import UserError
 from srnas.export.model_file import load_model
 from srnas.files import read_json_lines
 from srnas.options import check_options, load_options
+from srnas.report.page import write_report
 from srnas.spaces.nasbench201 import read_arch
 from tests.conftest import ROOT, class_options, class_train_options, srnas, write_options
 
@@ -34,6 +35,9 @@ def test_a_nb201_search_writes_a_cell_and_its_accuracies_from_the_table(tmp_path
     assert f"{last['nb201_cifar10']:.4f}" in shown
     assert 0 <= last["val_accuracy"] <= 100
     assert math.isfinite(last["val_loss"])
+    page = write_report(run).read_text()
+    assert "Accuracy on the validation images" in page
+    assert "in NAS-Bench-201, %" in page
 
 
 @pytest.mark.parametrize("space", ["nasbench201", "darts"])
