@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from srnas.data.basicsr_stream import BasicSRStream
 from srnas.data.images import ImagePair, decode, pair_folders, select
+from srnas.data.options import ImagesOptions
 from srnas.data.packaged import packaged_pairs
 from srnas.data.patches import Batch, PatchSampler
 from srnas.engine.distributed import Place, primary_first
@@ -15,7 +16,7 @@ from srnas.engine.evaluate import NetworkUpscale, evaluate
 from srnas.errors import UserError
 from srnas.losses import LOSSES, Loss
 from srnas.metrics import PROTOCOLS
-from srnas.options import ImagesOptions, SearchOptions, TrainOptions
+from srnas.options import SearchOptions, TrainOptions
 
 Patches = PatchSampler | BasicSRStream
 
