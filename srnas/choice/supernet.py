@@ -84,8 +84,12 @@ class Supernet(nn.Module):
             chosen = torch.stack([weights[label].argmax() for label in self.positions]).tolist()
             active = {label: [one] for label, one in zip(self.positions, chosen, strict=True)}
         for label, delta in self._deltas.items():
-            moved = (weights[label] + delta).clamp(0, 1)
-            weights[label] = moved / moved.sum()
+            alive = self.alive_masks.get_buffer(label)
+            moved = (weights[label] + delta).clamp(0, 1) * alive
+            total = moved.sum()
+            # Where all were clipped to 0 there is nothing to divide: these stay as they are.
+            kept = torch.where(total > 0, moved, weights[label])
+            weights[label] = kept / torch.where(total > 0, total, torch.ones_like(total))
         self._mixture.weights, self._mixture.active = weights, active
         try:
             return self.network(x)

@@ -264,6 +264,26 @@ def test_a_perturbation_stays_in_its_range_and_is_gone_after_the_step(name):
     assert torch.equal(net(x), plain)
 
 
+def test_a_perturbation_that_clips_every_weight_to_zero_leaves_them_as_they_are():
+    net = Supernet(space_builder(SMALL), "imdn", alpha_std=1.0).eval()
+    x = torch.rand(1, 3, 8, 8)
+    plain = net(x)
+    with net.perturbed({label: torch.full((3,), -1.0) for label in net.positions}):
+        torch.testing.assert_close(net(x), plain)
+
+
+def test_a_perturbation_does_not_revive_dropped_candidates():
+    net = Supernet(space_builder(SMALL), "imdn", alpha_std=1.0)
+    net.shrink(2)
+    seen = {}
+    net.network.blocks[0].c1.register_forward_pre_hook(lambda m, _: seen.update(m.mixture.weights))
+    with net.perturbed({label: torch.full((3,), 0.3) for label in net.positions}):
+        net(torch.rand(1, 3, 8, 8))
+    for label, weights in seen.items():
+        assert weights.nonzero().flatten().tolist() == net.alive[label]
+        assert weights.sum().item() == pytest.approx(1)
+
+
 def test_the_adversary_raises_the_loss_more_than_noise_does():
     torch.manual_seed(0)
     net = Supernet(space_builder(SMALL), "imdn", alpha_std=1.0).eval()
