@@ -15,6 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from srnas.primitives.separable import relu_separable
 from srnas.registry import Registry
 
 DARTS_PRIMITIVES = Registry("candidate")
@@ -109,25 +110,12 @@ class SeparableConv:
         self, in_channels: int, out_channels: int, stride: int = 1, affine: bool = True
     ) -> nn.Module:
         """(B, C_in, H, W) -> (B, C_out, H/stride, W/stride)."""
-        padding = self.dilation * (self.kernel_size // 2)
         layers: list[nn.Module] = []
         for repeat in range(self.repeats):
             out = out_channels if repeat == self.repeats - 1 else in_channels
-            layers += [
-                nn.ReLU(),
-                nn.Conv2d(
-                    in_channels,
-                    in_channels,
-                    self.kernel_size,
-                    stride if repeat == 0 else 1,
-                    padding,
-                    self.dilation,
-                    groups=in_channels,
-                    bias=False,
-                ),
-                nn.Conv2d(in_channels, out, 1, bias=False),
-                nn.BatchNorm2d(out, affine=affine),
-            ]
+            step = stride if repeat == 0 else 1
+            layers += relu_separable(in_channels, out, self.kernel_size, step, self.dilation)
+            layers.append(nn.BatchNorm2d(out, affine=affine))
         return nn.Sequential(*layers)
 
     def macs_per_pixel(self, in_channels: int, out_channels: int) -> int:

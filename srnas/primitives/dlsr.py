@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from srnas.primitives.separable import relu_separable
 from srnas.registry import Registry
 
 DLSR_PRIMITIVES = Registry("candidate")
@@ -28,28 +29,16 @@ class DLSRConv:
         self, in_channels: int, out_channels: int, stride: int = 1, affine: bool = True
     ) -> nn.Module:
         """(B, C_in, H, W) -> (B, C_out, H/stride, W/stride); `affine` is without effect."""
-        padding = self.dilation * (self.kernel_size // 2)
         if not self.repeats:
+            padding = self.kernel_size // 2
             return nn.Conv2d(
                 in_channels, out_channels, self.kernel_size, stride, padding, bias=False
             )
         layers: list[nn.Module] = []
         for repeat in range(self.repeats):
-            last = repeat == self.repeats - 1
-            layers += [
-                nn.ReLU(),
-                nn.Conv2d(
-                    in_channels,
-                    in_channels,
-                    self.kernel_size,
-                    stride if repeat == 0 else 1,
-                    padding,
-                    self.dilation,
-                    groups=in_channels,
-                    bias=False,
-                ),
-                nn.Conv2d(in_channels, out_channels if last else in_channels, 1, bias=False),
-            ]
+            out = out_channels if repeat == self.repeats - 1 else in_channels
+            step = stride if repeat == 0 else 1
+            layers += relu_separable(in_channels, out, self.kernel_size, step, self.dilation)
         return nn.Sequential(*layers)
 
     @property
