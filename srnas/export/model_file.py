@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from srnas.choice import Genotype
 from srnas.errors import UserError
 from srnas.files import load_tensors, write_atomic
-from srnas.spaces import SPACES, derived_network, published_genotype
+from srnas.spaces import derived_network, published_genotype, read_published
 from srnas.spaces.options import check_space
 
 FORMAT = "srnas-model"
@@ -89,10 +89,10 @@ def load_published(path: Path, space: dict[str, Any], genotype: Genotype | None 
     """
     genotype = genotype or published_genotype(space["name"])
     state = _read_weights(path)
-    family = SPACES[space["name"]]
-    space = check_space({**space, **family.published_options(state)}, str(path))
+    settled, tensors = read_published(space["name"], state)
+    space = check_space({**space, **settled}, str(path))
     network = derived_network(space, genotype)
-    _load(network, family.from_published(state), path)
+    _load(network, tensors, path)
     return Model(network.eval(), space, genotype, {"weights": Path(path).name})
 
 
@@ -103,7 +103,7 @@ def warm_start(network: nn.Module, path: Path, space: dict[str, Any]) -> list[st
     UserError if the file's other weights are not those of this network.
     """
     tensors = _read_weights(path)
-    state = SPACES[space["name"]].from_published(tensors)
+    _, state = read_published(space["name"], tensors)
     ours = network.state_dict()
     fresh = [
         key

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from srnas.choice import Derived, Genotype
 from srnas.errors import UserError
@@ -40,6 +40,20 @@ def derived_network(space: Mapping[str, Any], genotype: Genotype) -> nn.Module:
 def published_genotype(name: str) -> Genotype:
     """The space's published, hand-made network (IMDN itself for `imdn`)."""
     return Genotype(name, copy.deepcopy(SPACES[name].published), {"source": "published network"})
+
+
+def read_published(
+    name: str, state: Mapping[str, Tensor]
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """(space options that a weight file settles, its tensors under our names).
+
+    By the space's `published_options` and `from_published`; a space without them takes weight
+    files with our names only.
+    """
+    space = SPACES[name]
+    options = space.published_options(state) if hasattr(space, "published_options") else {}
+    tensors = space.from_published(state) if hasattr(space, "from_published") else dict(state)
+    return options, tensors
 
 
 def _construct(space: Any, arguments: dict[str, Any], choose: Any) -> nn.Module:

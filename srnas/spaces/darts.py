@@ -140,16 +140,6 @@ class DARTS(nn.Module):
         """What `read_choices` reads."""
         return {cell: [flat[f"{cell}/{node}"] for node in NODES] for cell in ("normal", "reduce")}
 
-    @staticmethod
-    def published_options(state: Mapping[str, Tensor]) -> dict[str, int]:
-        """None are read off others' weight files."""
-        return {}
-
-    @staticmethod
-    def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Key names stay as they are."""
-        return dict(state)
-
 
 class Cell(nn.Module):
     """Four nodes, each the sum over searched edges from the two inputs and the nodes before it;

@@ -81,16 +81,6 @@ class NASBench201(nn.Module):
         """What `read_choices` reads."""
         return {"cell": write_arch([flat[f"cell/{node}"] for node in NODES])}
 
-    @staticmethod
-    def published_options(state: Mapping[str, Tensor]) -> dict[str, int]:
-        """None: there are no weight files that settle any."""
-        return {}
-
-    @staticmethod
-    def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Key names stay as they are."""
-        return dict(state)
-
 
 class Cell(nn.Module):
     """Node 3 of the searched graph; its input is node 0. It keeps the shape."""
