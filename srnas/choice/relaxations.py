@@ -6,6 +6,7 @@ is most likely or expected.
 """
 
 import math
+from abc import ABC, abstractmethod
 from typing import Annotated, Literal
 
 import torch
@@ -18,7 +19,7 @@ from srnas.registry import Registry
 RELAXATIONS = Registry("relaxation")
 
 
-class Relaxation:
+class Relaxation(ABC):
     """What all have.
 
     single: whether only one candidate has a weight other than 0, so that the others need not
@@ -33,14 +34,14 @@ class Relaxation:
         """Where the logits of `count` candidates start, noise apart."""
         return 0.0
 
+    @abstractmethod
     def __call__(self, alpha: Tensor, training: bool) -> Tensor:
         """alpha: (N,) logits -> (N,) weights; the mixture uses them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def probabilities(self, alpha: Tensor) -> Tensor:
         """alpha: (N,) logits -> (N,) values that sum to 1, without sampling: for costs,
         reports and the genotype."""
-        raise NotImplementedError
 
     def strengths(self, alpha: Tensor) -> Tensor:
         """alpha: (N,) logits -> (N,) deterministic weights before they are made to sum to 1."""

@@ -1,5 +1,6 @@
 """What an update rule is, and what a search offers it."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -34,7 +35,7 @@ class Steps(Protocol):
         batch."""
 
 
-class UpdateRule:
+class UpdateRule(ABC):
     """Called once a step; `state_dict` goes into the checkpoint.
 
     pools_images: whether the alphas see the weights' images, so that their own join the pool.
@@ -42,11 +43,11 @@ class UpdateRule:
 
     pools_images = False
 
+    @abstractmethod
     def __call__(self, search: Steps, alpha_moves: bool) -> None:
         """One step; during warm-up (`alpha_moves` False) only the weights move."""
-        raise NotImplementedError
 
-    def finish(self, search: Steps) -> None:
+    def finish(self, search: Steps) -> None:  # noqa: B027  (most have nothing to finish)
         """After the last step, before the genotype is read off."""
 
     def state_dict(self) -> dict[str, Any]:
