@@ -1,3 +1,69 @@
-"""srnas: differentiable architecture search for small super-resolution networks."""
+"""srnas: differentiable architecture search for small super-resolution networks.
 
-__version__ = "0.1.0"
+The functions and classes below are the Python API. Importing the package costs nothing; torch is
+imported when one of them is first used.
+
+>>> import srnas
+>>> "sa_darts" in srnas.list_methods()
+True
+>>> network = srnas.derive({"c1": "conv_3x3", "c2": "ds_conv_3x3", "c3": "conv_3x3",
+...                         "c4": "conv_3x3"}, {"name": "imdn", "num_feat": 16})
+>>> sum(p.numel() for p in network.parameters())
+36772
+"""
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.2.0"
+
+if TYPE_CHECKING:
+    from srnas.api import (
+        SearchResult,
+        TrainResult,
+        derive,
+        evaluate,
+        list_methods,
+        list_spaces,
+        load,
+        search,
+        train,
+        upscale,
+    )
+    from srnas.choice import Genotype
+    from srnas.errors import Interrupted, UserError
+    from srnas.export.model_file import Model
+
+__all__ = [
+    "Genotype",
+    "Interrupted",
+    "Model",
+    "SearchResult",
+    "TrainResult",
+    "UserError",
+    "derive",
+    "evaluate",
+    "list_methods",
+    "list_spaces",
+    "load",
+    "search",
+    "train",
+    "upscale",
+]
+_ELSEWHERE = {
+    "Genotype": "srnas.choice",
+    "Interrupted": "srnas.errors",
+    "Model": "srnas.export.model_file",
+    "UserError": "srnas.errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'srnas' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_ELSEWHERE.get(name, "srnas.api")), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

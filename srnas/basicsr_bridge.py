@@ -1,15 +1,15 @@
-"""The one door to BasicSR 1.4.2.
+"""The only module that imports BasicSR (1.4.2).
 
-It is imported only here and only when asked for: it takes seconds, and it expects a module
-that torchvision no longer has.
+BasicSR is imported only when something asks for it: the import takes seconds, and it expects a
+module that torchvision no longer has.
 
-- `basicsr("metrics.psnr_ssim")` imports a module of it.
-- A loss that srnas does not know is looked up in BasicSR's registry (`basicsr_loss`).
-- `register_archs` makes srnas's networks available to BasicSR as `type: SRNAS`; with
+- `basicsr("metrics.psnr_ssim")` imports one of its modules.
+- `basicsr_loss` looks up losses that srnas does not know in BasicSR's registry.
+- `register_archs` makes the networks of srnas available to BasicSR as `type: SRNAS`. With
 
       python -m srnas.basicsr_bridge -opt options.yml
 
-  BasicSR's own training runs, unmodified, with them (its folders go below the current one).
+  BasicSR's own training runs with them, unmodified. It writes below the current directory.
 """
 
 import contextlib
@@ -29,10 +29,17 @@ from srnas.errors import UserError
 
 
 def basicsr(module: str = "") -> ModuleType:
-    """Import `basicsr`, or `basicsr.MODULE`; UserError if it is not installed.
+    """Import `basicsr`, or its submodule `basicsr.MODULE`.
 
     BasicSR imports `rgb_to_grayscale` from `torchvision.transforms.functional_tensor`, which
-    torchvision 0.17 removed; the function lives on in `torchvision.transforms.functional`.
+    torchvision 0.17 removed. A stand-in module provides the function, which still exists in
+    `torchvision.transforms.functional`.
+
+    Args:
+        module: Dotted name below `basicsr`; empty for the package itself.
+
+    Raises:
+        UserError: BasicSR is not installed.
     """
     gone = "torchvision.transforms.functional_tensor"
     if gone not in sys.modules:
@@ -42,7 +49,7 @@ def basicsr(module: str = "") -> ModuleType:
             from torchvision.transforms.functional import rgb_to_grayscale
 
             stand_in = ModuleType(gone)
-            stand_in.rgb_to_grayscale = rgb_to_grayscale
+            stand_in.rgb_to_grayscale = rgb_to_grayscale  # type: ignore[attr-defined]
             sys.modules[gone] = stand_in
     try:
         return importlib.import_module(f"basicsr.{module}" if module else "basicsr")
@@ -55,9 +62,11 @@ def basicsr(module: str = "") -> ModuleType:
 
 
 def basicsr_loss(name: str) -> Callable[..., nn.Module] | None:
-    """The builder of a loss in BasicSR's registry, its options keyword-only; None without one.
+    """Find a loss in BasicSR's registry.
 
-    None too where BasicSR is not installed.
+    Returns:
+        A builder that takes the loss's options as keyword-only arguments; None if BasicSR has no
+        such loss or is not installed.
     """
     try:
         basicsr("losses")
@@ -66,13 +75,13 @@ def basicsr_loss(name: str) -> Callable[..., nn.Module] | None:
         return None
     if name not in registry:
         return None
-    loss = registry.get(name)
+    loss: Callable[..., nn.Module] = registry.get(name)
 
     def build(**options: Any) -> nn.Module:
         return loss(**options)
 
     parameters = list(inspect.signature(loss).parameters.values())
-    build.__signature__ = inspect.Signature(
+    build.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [
             p.replace(kind=p.KEYWORD_ONLY, annotation=Any)
             for p in parameters
@@ -84,26 +93,39 @@ def basicsr_loss(name: str) -> Callable[..., nn.Module] | None:
 
 
 def make_lmdb(files: Sequence[Path], target: Path, key: Callable[[Path], str]) -> None:
-    """Write images into an LMDB as BasicSR's loaders read it, whole or not at all.
+    """Write images into an LMDB in the form that BasicSR's loaders read, completely or not at all.
 
-    target: the folder, ending in .lmdb. key: file -> the name that LR and HR share.
+    Args:
+        files: The images.
+        target: Folder of the LMDB; its name ends in ".lmdb".
+        key: Maps a file to its key in the LMDB, the name that LR and HR share.
+
+    Raises:
+        UserError: BasicSR is not installed.
     """
     make = basicsr("utils.lmdb_util").make_lmdb_from_imgs
     partial = target.with_name(f".{target.stem}.part.lmdb")
     shutil.rmtree(partial, ignore_errors=True)
-    # BasicSR guesses the database's bound from its first image; recompressed PNGs hardly grow.
+    # By default BasicSR guesses the map size from the first image. The images are compressed
+    # again as PNG, which hardly makes them larger.
     bound = 4 * sum(file.stat().st_size for file in files) + (64 << 20)
     names = [str(file) for file in files]
-    with contextlib.redirect_stdout(sys.stderr):  # it tells what it does
+    with contextlib.redirect_stdout(sys.stderr):  # BasicSR prints its progress
         make("", str(partial), names, [key(file) for file in files], map_size=bound)
     os.replace(partial, target)
 
 
 def register_archs() -> None:
-    """Enter srnas's derived networks into BasicSR's ARCH_REGISTRY as SRNAS.
+    """Register derived networks of srnas in BasicSR's ARCH_REGISTRY as "SRNAS".
 
-    network_g: {type: SRNAS, genotype: genotype.json, scale: 2}; other keys are the space's
-    options, by default those of the genotype's search.
+    In BasicSR's options they are written as
+
+        network_g: {type: SRNAS, genotype: genotype.json, scale: 2}
+
+    Further keys are options of the space; by default they are those of the genotype's search.
+
+    Raises:
+        UserError: BasicSR is not installed.
     """
     basicsr("archs")
     registry = basicsr("utils.registry").ARCH_REGISTRY
@@ -112,18 +134,23 @@ def register_archs() -> None:
 
     def build(genotype: str, scale: int, **space: Any) -> nn.Module:
         from srnas.choice import Genotype
-        from srnas.spaces import derived_network
-        from srnas.spaces.options import genotype_space
+        from srnas.spaces import derived_network, genotype_space
 
-        chosen = Genotype.load(genotype)
+        chosen = Genotype.load(Path(genotype))
         return derived_network(genotype_space(chosen, scale=scale, **space), chosen)
 
-    build.__name__ = "SRNAS"  # BasicSR's registry goes by it
+    build.__name__ = "SRNAS"  # the name under which BasicSR's registry enters it
     registry.register(build)
 
 
 def train() -> None:
-    """BasicSR's training entry, its networks and srnas's at hand; reads sys.argv."""
+    """Run BasicSR's training with the networks of both BasicSR and srnas.
+
+    The options are read from `sys.argv`.
+
+    Raises:
+        UserError: BasicSR is not installed.
+    """
     register_archs()
     basicsr("train").train_pipeline(os.getcwd())
 

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and read without executing anything."""
+"""Write files atomically, and read them without executing anything that they contain."""
 
 import io
 import json
@@ -16,7 +16,14 @@ from srnas.errors import UserError
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write `content` to `path` whole: a temporary file beside it, fsync, rename."""
+    """Write a file completely or not at all, and make its folder if it is missing.
+
+    The content goes to a temporary file in the same folder, which is synced to disk and renamed.
+
+    Args:
+        path: The file; an existing one is replaced.
+        content: The bytes, or text to be encoded as UTF-8.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode() if isinstance(content, str) else content
@@ -26,7 +33,7 @@ def write_atomic(path: Path, content: bytes | str) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's 0600 is not what users expect
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's mode 0600 is not what users expect
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -39,7 +46,11 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; UserError if it is missing or not JSON."""
+    """Read a JSON file.
+
+    Raises:
+        UserError: The file is missing or not JSON.
+    """
     text = read_text(path)
     try:
         return json.loads(text)
@@ -48,7 +59,11 @@ def read_json(path: Path) -> Any:
 
 
 def read_text(path: Path) -> str:
-    """Read a text file; UserError if it is missing or not UTF-8 text."""
+    """Read a text file.
+
+    Raises:
+        UserError: The file is missing, cannot be read, or is not UTF-8.
+    """
     try:
         return Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -58,7 +73,11 @@ def read_text(path: Path) -> str:
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
-    """A YAML file's mapping; UserError with the line if it is not one."""
+    """Read a YAML file that contains a mapping.
+
+    Raises:
+        UserError: The file is missing, not YAML (the message names the line), or not a mapping.
+    """
     try:
         content = yaml.safe_load(read_text(file))
     except yaml.YAMLError as error:
@@ -72,7 +91,14 @@ def read_yaml(file: Path) -> dict[str, Any]:
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSON Lines file; a last line cut short by a crash is left out."""
+    """Read the rows of a JSON Lines file.
+
+    Reading stops at the first line that is not JSON, which drops a last line cut short by a
+    crash.
+
+    Returns:
+        The rows; an empty list if the file does not exist.
+    """
     rows = []
     if Path(path).exists():
         for line in read_text(path).splitlines():
@@ -96,9 +122,12 @@ def save_tensors(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_tensors(path: Path) -> Any:
-    """Load what `torch.save` wrote, onto the CPU, with `weights_only=True`.
+    """Load onto the CPU what `torch.save` wrote, with `weights_only=True`.
 
-    No code in the file is ever executed: a pickle that asks for it is a UserError.
+    No code in the file is ever executed.
+
+    Raises:
+        UserError: The file is missing, broken, or a pickle that would execute code.
     """
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file")

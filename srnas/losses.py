@@ -1,54 +1,57 @@
-"""Losses between SR and HR, both (B, 3, H, W) RGB in [0, 1]: scalars, means over all.
+"""Losses between two images, both (B, 3, H, W) RGB in [0, 1]: scalars, means over all values.
 
-Names that are not here are looked up among BasicSR's losses. Those of classification, between
-(B, classes) logits and (B,) labels, have a registry of their own.
+Names that are not registered here are looked up among BasicSR's losses.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from annotated_types import Ge, Gt, Interval
+from annotated_types import Ge, Gt
 from torch import Tensor
 
 from srnas.basicsr_bridge import basicsr_loss
 from srnas.registry import Registry
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-LOSSES = Registry("loss", elsewhere=basicsr_loss)
-CLASS_LOSSES = Registry("classification loss")
+LOSSES: Registry[Loss] = Registry("loss", elsewhere=basicsr_loss)
 
 
 @LOSSES.register("l1")
 def l1() -> Loss:
-    """Mean absolute difference."""
+    """The mean absolute difference."""
     return F.l1_loss
 
 
 @LOSSES.register("l1_hfen")
 def l1_hfen(*, weight: Annotated[float, Ge(0)] = 0.2 / 255) -> Loss:
-    """L1 + weight * HFEN, DLSR's loss.
+    """L1 + weight * HFEN, the loss of DLSR.
 
-    DLSR weighs HFEN with 0.2 beside an L1 on RGB in 0-255; HFEN does not depend on the range,
-    so on 0-1 the same loss has 0.2 / 255.
+    Args:
+        weight: DLSR weighs HFEN with 0.2 beside an L1 on RGB in 0-255. HFEN does not depend on
+            the range, so the same loss on 0-1 has 0.2 / 255.
     """
     return lambda sr, hr: F.l1_loss(sr, hr) + weight * hfen(sr, hr)
 
 
 def hfen(sr: Tensor, hr: Tensor) -> Tensor:
-    """High-frequency error norm as in DLSR's released code: L1 between edge maps.
+    """Compute the high-frequency error norm of DLSR's released code: L1 between edge maps.
 
     An edge map is the Laplacian, summed over RGB, of the image smoothed by a 5x5 Gaussian
     (sigma 1.5), divided by its own largest value over the batch (signed; not if that is 0).
-    sr, hr: (B, 3, H, W), sides of at least 5 -> scalar.
+
+    Args:
+        sr, hr: (B, 3, H, W), sides of at least 5.
+
+    Returns:
+        A scalar.
     """
     return F.l1_loss(_edges(sr), _edges(hr))
 
 
 def _edges(image: Tensor) -> Tensor:
-    """(B, 3, H, W) -> (B, 1, H-4, W-4)."""
+    """Map (B, 3, H, W) to edge maps, (B, 1, H-4, W-4)."""
     at = torch.arange(-2.0, 3.0, dtype=image.dtype, device=image.device)
     profile = torch.exp(-at.square() / (2 * 1.5**2))
     profile = profile / profile.sum()
@@ -61,11 +64,5 @@ def _edges(image: Tensor) -> Tensor:
 
 @LOSSES.register("charbonnier")
 def charbonnier(*, eps: Annotated[float, Gt(0)] = 1e-3) -> Loss:
-    """mean of sqrt(d^2 + eps^2) (Lai et al., LapSRN, CVPR 2017; eps = 1e-3)."""
+    """The mean of sqrt(d^2 + eps^2) over differences d (Lai et al., LapSRN, CVPR 2017)."""
     return lambda sr, hr: torch.sqrt((sr - hr).square() + eps**2).mean()
-
-
-@CLASS_LOSSES.register("cross_entropy")
-def cross_entropy(*, label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0) -> Loss:
-    """torch's; label_smoothing: share of the target given to all classes (ImageNet: 0.1)."""
-    return functools.partial(F.cross_entropy, label_smoothing=label_smoothing)

@@ -5,7 +5,7 @@ over the search file's own; mappings are joined, `regularizers` are added to the
 given on the command line goes over both.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ from typing import Any
 from srnas.errors import UserError, did_you_mean
 from srnas.files import read_yaml
 
-BUNDLED = Path(__file__).parents[1] / "options" / "methods"
+_PACKAGED = Path(__file__).parent / "recipes"  # in a checkout a link to options/
+RECIPES = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[1] / "options"
+BUNDLED = RECIPES / "methods"
 ABOUT = ("title", "paper", "note")
 
 
@@ -26,30 +28,60 @@ class Method:
     options: dict[str, Any]
 
 
-def with_method(content: Mapping[str, Any], file: Path, known: Collection[str]) -> dict[str, Any]:
-    """A search file's content with the options of the method that it names, if it names one.
+def find_recipe(file: Path | str) -> Path:
+    """Return an options file: the path itself, or the file of that name among srnas's own.
 
-    known: the options that there are. Raises UserError for a method that is not there, and for
-    an option of it that is not known.
+    Args:
+        file: A path; if there is no such file, "search/imdn_x2.yml" or "options/search/imdn_x2.yml"
+            names one of srnas's.
+    """
+    path = Path(file)
+    if path.exists() or path.is_absolute():
+        return path
+    inner = Path(*path.parts[1:]) if path.parts[:1] == ("options",) else path
+    return RECIPES / inner if (RECIPES / inner).is_file() else path
+
+
+def method_folders(file: Path | None = None) -> list[Path]:
+    """Return where methods are looked up, the first folder first.
+
+    Args:
+        file: An options file: `methods` beside its folder comes first.
+    """
+    beside = [file.absolute().parent.parent / "methods"] if file else []
+    return [*beside, Path("options/methods"), BUNDLED]
+
+
+def apply_method(
+    content: Mapping[str, Any], folders: Sequence[Path], known: Collection[str]
+) -> dict[str, Any]:
+    """Return a search's options with those of the method that it names.
+
+    Args:
+        content: The options, with "method".
+        folders: Where the method's file is looked up.
+        known: The names of all options.
+
+    Raises:
+        UserError: There is no such method, or it has an option that is not known.
     """
     content = dict(content)
-    name = content.pop("method", None)
-    if name is None:
-        return content
-    method = load_method(find_method(str(name), file), known)
+    method = load_method(find_method(str(content.pop("method")), folders), known)
     content["from_method"] = method.name
-    added = method.options.get("regularizers", [])
-    merged = _join(content, method.options)
-    merged["regularizers"] = [*(content.get("regularizers") or []), *added]
+    merged = dict(_join(content, method.options))
+    own, added = content.get("regularizers") or [], method.options.get("regularizers", [])
+    merged["regularizers"] = [*own, *added]
     return merged
 
 
-def find_method(name: str, near: Path) -> Path:
-    """The file of a method: a path ending in .yml, or a name in `methods` beside the folder of
-    the options file `near`, below the current folder, or in srnas's own."""
+def find_method(name: str, folders: Sequence[Path]) -> Path:
+    """Return the file of a method: a path ending in .yml, or a name in one of the folders.
+
+    Raises:
+        UserError: No folder has it.
+    """
     if name.endswith((".yml", ".yaml")):
         return Path(name)
-    folders = [Path(near).absolute().parents[1] / "methods", Path("options/methods"), BUNDLED]
     for folder in folders:
         if (folder / f"{name}.yml").is_file():
             return folder / f"{name}.yml"
@@ -58,7 +90,7 @@ def find_method(name: str, near: Path) -> Path:
 
 
 def load_method(file: Path, known: Collection[str]) -> Method:
-    """Read a method's file; UserError if a key of it is not known."""
+    """Read a method's file; UserError if one of its keys is not known."""
     options = read_yaml(file)
     about = options.pop("about", None)
     if not isinstance(about, dict) or not set(about) <= set(ABOUT) or "title" not in about:
@@ -70,7 +102,7 @@ def load_method(file: Path, known: Collection[str]) -> Method:
 
 
 def list_methods(folder: Path, known: Collection[str]) -> list[Method]:
-    """The methods of a folder, by name; UserError if there are none."""
+    """Return the methods of a folder, by name; UserError if there are none."""
     files = sorted(Path(folder).glob("*.yml"))
     if not files:
         raise UserError(f"{folder}: no methods (*.yml) there; name srnas's options/methods")
@@ -78,7 +110,7 @@ def list_methods(folder: Path, known: Collection[str]) -> list[Method]:
 
 
 def _join(base: Any, over: Any) -> Any:
-    """`over` on top of `base`; mappings are joined, unless they name two different parts."""
+    """Lay `over` on top of `base`; mappings are joined, unless they name two different parts."""
     if not (isinstance(base, Mapping) and isinstance(over, Mapping)):
         return over
     if "name" in over and over["name"] != base.get("name"):

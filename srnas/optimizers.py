@@ -1,19 +1,66 @@
-"""Optimizers, with their learning rate as a schedule over the run."""
+"""Optimizers that own the schedule of their learning rate."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge, Interval
 from torch import nn
 
-from srnas.parts import ScheduleOption
+from srnas.parts import Part, ScheduleOption
 from srnas.registry import Registry
+from srnas.schedules import Schedule
 
-OPTIMIZERS = Registry("optimizer")
 Beta = Annotated[float, Interval(ge=0, lt=1)]
 NonNegative = Annotated[float, Ge(0)]
 Parameters = Sequence[nn.Parameter]
+
+
+class ScheduledOptimizer:
+    """A torch optimizer whose learning rate follows a schedule over the run."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, lr: Schedule) -> None:
+        self.optimizer = optimizer
+        self.schedule = lr
+
+    @property
+    def lr(self) -> float:
+        """The current learning rate."""
+        return float(self.param_groups[0]["lr"])
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Those of the torch optimizer."""
+        return self.optimizer.param_groups
+
+    @property
+    def state(self) -> Any:
+        """The torch optimizer's state of each parameter (momentum, moments)."""
+        return self.optimizer.state
+
+    def set_progress(self, progress: float) -> None:
+        """Set the learning rate for the progress of the run, in [0, 1]."""
+        for group in self.param_groups:
+            group["lr"] = self.schedule(progress)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        self.optimizer.zero_grad()
+
+    def step(self) -> None:
+        """Move the parameters along their gradients."""
+        self.optimizer.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the torch optimizer."""
+        return self.optimizer.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from what `state_dict` returned."""
+        self.optimizer.load_state_dict(state)
+
+
+OPTIMIZERS: Registry[ScheduledOptimizer] = Registry("optimizer")
 
 
 @OPTIMIZERS.register("adam")
@@ -23,9 +70,10 @@ def adam(
     lr: ScheduleOption,
     betas: tuple[Beta, Beta] = (0.9, 0.999),
     weight_decay: NonNegative = 0.0,
-) -> torch.optim.Optimizer:
-    """torch's Adam; weight decay is coupled into the gradient. lr is set before every step."""
-    return torch.optim.Adam(parameters, betas=tuple(betas), weight_decay=weight_decay)
+) -> ScheduledOptimizer:
+    """Build torch's Adam; weight decay is coupled into the gradient."""
+    optimizer = torch.optim.Adam(parameters, betas=tuple(betas), weight_decay=weight_decay)
+    return _scheduled(optimizer, lr)
 
 
 @OPTIMIZERS.register("sgd")
@@ -36,8 +84,13 @@ def sgd(
     momentum: Beta = 0.9,
     nesterov: bool = False,
     weight_decay: NonNegative = 0.0,
-) -> torch.optim.Optimizer:
-    """torch's SGD with momentum. lr is set before every step."""
-    return torch.optim.SGD(
+) -> ScheduledOptimizer:
+    """Build torch's SGD with momentum."""
+    optimizer = torch.optim.SGD(
         parameters, lr=0.0, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay
     )
+    return _scheduled(optimizer, lr)
+
+
+def _scheduled(optimizer: torch.optim.Optimizer, lr: Part[Schedule]) -> ScheduledOptimizer:
+    return ScheduledOptimizer(optimizer, lr.build())

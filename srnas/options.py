@@ -1,42 +1,37 @@
-"""Typed options: YAML in, checked values out; an unknown key or wrong type never passes.
+"""Typed options: YAML in, checked values out; an unknown key or a wrong type never passes.
 
 An options file is YAML; `key.path=value` arguments override it. Parts (a space, a loss, a
-regularizer, a schedule, ...) are written as a name, or a name with its options, and checked
-against the signature of what the name stands for.
+regularizer, a schedule, ...) are written as a name, or a name with its options (`srnas.parts`).
+Here is what all searches and trainings share; each task adds its data and loss.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from annotated_types import Ge, Gt, Interval, MinLen
-from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
+from pydantic.json_schema import models_json_schema
 from pydantic_core import PydanticCustomError
 
-from srnas.choice import RELAXATIONS
-from srnas.data.options import (
-    ClassSearchData,
-    ClassTrainData,
-    Count,
-    PositiveInt,
-    SearchData,
-    TrainData,
-)
+from srnas.choice import RELAXATIONS, Relaxation, Space
 from srnas.errors import UserError, did_you_mean
 from srnas.files import read_yaml
-from srnas.losses import CLASS_LOSSES, LOSSES
-from srnas.methods import with_method
-from srnas.metrics import PROTOCOLS
-from srnas.optimizers import OPTIMIZERS
-from srnas.parts import Part, ScheduleOption, Strict, first_error
-from srnas.perturbations import PERTURBATIONS
-from srnas.regularizers import REGULARIZERS
+from srnas.methods import apply_method, find_recipe, method_folders
+from srnas.optimizers import OPTIMIZERS, ScheduledOptimizer
+from srnas.parts import Part, PartOf, ScheduleOption, Strict, first_error
+from srnas.perturbations import PERTURBATIONS, Perturbation
+from srnas.regularizers import REGULARIZERS, Regularizer
 from srnas.spaces import SPACES
-from srnas.updates import UPDATES
+from srnas.tasks import TASKS, Task, task_class, task_of_space
+from srnas.updates import UPDATES, UpdateRule
 
-Optimizer = Annotated[dict[str, Any], Part(OPTIMIZERS, default="adam")]
+PositiveInt = Annotated[int, Ge(1)]
+Count = Annotated[int, Ge(0)]
+Optimizer = Annotated[Part[ScheduledOptimizer], PartOf(OPTIMIZERS, default="adam")]
+SpaceOption = Annotated[Part[Space], PartOf(SPACES)]
 
 
 class RunOptions(Strict):
@@ -51,6 +46,9 @@ class RunOptions(Strict):
     log_every: PositiveInt = 100
     checkpoint_every: PositiveInt = 1000
     tensorboard: bool = False
+    space: SpaceOption
+    data: Any = None
+    loss: Any = None
 
     @model_validator(mode="after")
     def _plain_name(self) -> "RunOptions":
@@ -62,55 +60,21 @@ class RunOptions(Strict):
             )
         return self
 
+    @property
+    def task(self) -> type[Task]:
+        """The task of the space."""
+        return task_of_space(self.space.name)
 
-def _of_task(info: ValidationInfo, choices: Mapping[str, Any]) -> Any:
-    """That of the choices which the space's task asks for."""
-    space = info.data.get("space")
-    return choices[SPACES[space["name"]].task if space else "super_resolution"]
-
-
-def _checked(model: type[Strict], value: Any) -> Strict:
-    """A nested model, whose fault is told with its path."""
-    if isinstance(value, model):
-        return value
-    try:
-        return model.model_validate({} if value is None else value)
-    except ValidationError as error:
-        path, message = first_error(error)
-        context = {"message": message, "path": path}
-        raise PydanticCustomError("part_option", "{message}", context) from error
-
-
-class TaskOptions(RunOptions):
-    """What a search and a training share; the space's task says which data and losses fit."""
-
-    space: Annotated[dict[str, Any], Part(SPACES)]
-    data: Any = None
-    loss: Any = None  # checked by _loss_of_the_task
-
-    data_of_task: ClassVar[dict[str, type[Strict]]]
-
-    @field_validator("data", mode="before")
-    @classmethod
-    def _data_of_the_task(cls, value: Any, info: ValidationInfo) -> Strict:
-        return _checked(_of_task(info, cls.data_of_task), value)
-
-    @field_validator("loss", mode="before")
-    @classmethod
-    def _loss_of_the_task(cls, value: Any, info: ValidationInfo) -> dict[str, Any]:
-        return _of_task(info, LOSS_OF_TASK).check({} if value is None else value)
-
-
-LOSS_OF_TASK = {
-    "super_resolution": Part(LOSSES, default="l1"),
-    "classification": Part(CLASS_LOSSES, default="cross_entropy"),
-}
+    @property
+    def folder(self) -> Path:
+        """Where the run writes."""
+        return self.experiments / self.name
 
 
 class RegularizerOptions(Strict):
     """A term of the alphas' loss, with its weight over the run."""
 
-    term: Annotated[dict[str, Any], Part(REGULARIZERS)]
+    term: Annotated[Part[Regularizer], PartOf(REGULARIZERS)]
     weight: ScheduleOption = Field({"name": "constant", "value": 1.0})
     update: Literal["epoch", "step"] = "epoch"
 
@@ -118,9 +82,12 @@ class RegularizerOptions(Strict):
 class ShrinkOptions(Strict):
     """After a share of the epochs, keep the strongest candidates of each position.
 
-    at: that share. keep: how many stay. partial_channels: K from then on; another K than
-    before builds wider candidates, whose weights repeat the old ones. warmup: the share of the
-    epochs for which the alphas rest then.
+    Attributes:
+        at: That share.
+        keep: The number of candidates that stay.
+        partial_channels: K from then on; another K than before builds wider candidates, whose
+            weights repeat the old ones.
+        warmup: The share of the epochs for which the alphas rest then.
     """
 
     at: Annotated[float, Interval(gt=0, lt=1)]
@@ -129,29 +96,24 @@ class ShrinkOptions(Strict):
     warmup: Annotated[float, Interval(ge=0, lt=1)] = 0.0
 
 
-class SearchOptions(TaskOptions):
-    """`srnas search`.
+class SearchOptions(RunOptions):
+    """Options of `srnas search`; a task extends them by `data` and `loss`.
 
-    method: a file of options/methods, by name or path; see `srnas.methods`. from_method: the
-    one that these options were made with. regularizer_scale: multiplies all regularizers'
-    weights, which are the papers': 1/255 where the papers' losses are on RGB in 0-255.
-    nb201_table: for the space nasbench201, the table in which each epoch's cell is looked up.
+    Attributes:
+        method: A file of options/methods, by name or path; see `srnas.methods`.
+        from_method: The method that these options were made with.
+        regularizer_scale: Multiplies the weights of all regularizers, which are the papers':
+            1/255 where the papers' losses are on RGB in 0-255.
     """
 
-    data_of_task: ClassVar[dict[str, type[Strict]]] = {
-        "super_resolution": SearchData,
-        "classification": ClassSearchData,
-    }
-
-    data: SearchData | ClassSearchData = Field(None)
     method: str | None = None
     from_method: str | None = None
-    relaxation: Annotated[dict[str, Any], Part(RELAXATIONS, default="softmax")] = Field({})
+    relaxation: Annotated[Part[Relaxation], PartOf(RELAXATIONS, default="softmax")] = Field({})
     partial_channels: PositiveInt = 1
     edge_normalization: bool = False
     node_norm: bool = False
     auxiliary_skip: ScheduleOption | None = None
-    perturbation: Annotated[dict[str, Any], Part(PERTURBATIONS)] | None = None
+    perturbation: Annotated[Part[Perturbation], PartOf(PERTURBATIONS)] | None = None
     affine: bool = False
     alpha_std: Annotated[float, Ge(0)] = 1e-3
     alpha_init: float | list[float] = 0.0
@@ -161,125 +123,114 @@ class SearchOptions(TaskOptions):
     warmup_epochs: Count = 0
     shrink: list[ShrinkOptions] = Field([])
     stop_after_stable_epochs: PositiveInt | None = None
-    update: Annotated[dict[str, Any], Part(UPDATES, default="alternate")] = Field({})
+    update: Annotated[Part[UpdateRule], PartOf(UPDATES, default="alternate")] = Field({})
     weight_optimizer: Optimizer
     alpha_optimizer: Optimizer
     clip_grad_norm: Annotated[float, Gt(0)] | None = None
     regularizers: list[RegularizerOptions] = Field([])
     regularizer_scale: Annotated[float, Gt(0)] = 1.0
     val_every_epochs: Count = 1
-    nb201_table: Path | None = None
 
     @property
     def steps(self) -> int:
-        """Steps of the whole run."""
+        """The number of steps of the whole run."""
         return self.epochs * self.steps_per_epoch
 
 
-class TrainOptions(TaskOptions):
-    """`srnas train`.
+class TrainOptions(RunOptions):
+    """Options of `srnas train`; a task extends them by `data` and `loss`.
 
-    init: a model or weight file of the same genotype to start from; of another scale, all but
-    the upsampler is taken (as DLSR's x4 starts from x2). drop_path: probability that an edge of
-    a cell is left out; auxiliary_weight: of the second classifier's loss (both: space darts).
+    Attributes:
+        init: A model or weight file of the same genotype to start from; of another scale, all
+            except the upsampler is taken (as DLSR's x4 starts from x2).
+        ema: Decay of the moving average of the weights; 0 for none.
     """
 
-    data_of_task: ClassVar[dict[str, type[Strict]]] = {
-        "super_resolution": TrainData,
-        "classification": ClassTrainData,
-    }
-
-    data: TrainData | ClassTrainData = Field(None)
     genotype: Path | None = None
     init: Path | None = None
     steps: PositiveInt
     optimizer: Optimizer
     clip_grad_norm: Annotated[float, Gt(0)] | None = None
     ema: Annotated[float, Interval(ge=0, lt=1)] = 0.999
-    drop_path: ScheduleOption | None = None
-    auxiliary_weight: Annotated[float, Ge(0)] = 0.4
     val_every: PositiveInt = 5000
 
 
-class TestOptions(Strict):
-    """`srnas test`: one model (model, or weights with space and genotype) on data sets, and
-    beside it other model files of the same scale."""
-
-    __test__ = False  # not a pytest class
-
-    model: Path | None = None
-    weights: Path | None = None
-    space: Annotated[dict[str, Any], Part(SPACES)] | None = None
-    genotype: Path | None = None
-    beside: list[Path] = Field([])
-    scale: Literal[2, 3, 4]
-    data: Annotated[dict[str, Path], MinLen(1)]
-    lr: Literal["files", "made"] = "files"
-    protocol: str = "basicsr"
-    explain: bool = False
-    self_ensemble: bool = False
-    device: str = "auto"
-    save_images: Path | None = None
-    crops: Path | None = None
-
-    @model_validator(mode="after")
-    def _one_model(self) -> "TestOptions":
-        if (self.model is None) == (self.weights is None):
-            raise PydanticCustomError("model", "give either model or weights", {})
-        if self.weights and self.space is None:
-            raise PydanticCustomError("model", "weights need a space (such as imdn)", {})
-        if self.model and (self.space or self.genotype):
-            raise PydanticCustomError("model", "a model file knows its space and genotype", {})
-        if self.protocol not in PROTOCOLS:
-            raise PydanticCustomError(
-                "model",
-                "no protocol is named {name}; {hint}",
-                {"name": repr(self.protocol), "hint": did_you_mean(self.protocol, PROTOCOLS)},
-            )
-        if self.crops and self.crops == self.save_images:
-            raise PydanticCustomError(
-                "model", "crops and save_images would overwrite each other; give two folders", {}
-            )
-        return self
+def kinds() -> list[str]:
+    """Return the kinds of options files that there are: search, train, test."""
+    return list(dict.fromkeys(kind for name in TASKS for kind in task_class(name).options))
 
 
-OPTIONS: dict[str, type[Strict]] = {
-    "search": SearchOptions,
-    "train": TrainOptions,
-    "test": TestOptions,
-}
+def options_models(kind: str) -> dict[str, type[Strict]]:
+    """Return task -> its options of a kind; UserError if no task has this kind."""
+    if kind not in kinds():
+        raise UserError(f"options {kind!r}: {did_you_mean(kind, kinds())}")
+    tasks = {name: task_class(name).options for name in TASKS}
+    return {name: options[kind] for name, options in tasks.items() if kind in options}
+
+
+def json_schema(kind: str) -> dict[str, Any]:
+    """Return the JSON Schema of a kind of options file, over all tasks."""
+    models = options_models(kind).values()
+    references, definitions = models_json_schema([(model, "validation") for model in models])
+    return {"anyOf": list(references.values()), **definitions}
 
 
 def load_options(
     kind: str,
     file: Path,
     overrides: Sequence[str] = (),
-    replaced: Mapping[str, Any] | None = None,
+    changes: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Read and check an options file of a kind (search, train, test).
+    """Read and check an options file.
 
-    replaced: whole keys given otherwise (by flags); overrides: "key.path=value", the last
-    word, also over what a search's method says. Raises UserError with the file, the key's path
-    and what to write instead.
+    Args:
+        kind: search, train or test.
+        file: The file. One that does not exist is looked for among srnas's own:
+            "search/imdn_x2.yml".
+        overrides: "key.path=value"; they have the last word, also over a search's method.
+        changes: Whole keys, before the overrides and also over the method.
+
+    Raises:
+        UserError: With the file, the path of the key, and what to write instead.
     """
-    content = {**read_yaml(file), **(replaced or {})}
-    if kind == "search":
-        chosen = [o for o in overrides if o.startswith("method=")]
-        overrides = [o for o in overrides if o not in chosen]
-        for override in chosen:
+    found = find_recipe(file)
+    content = read_yaml(found)
+    return check_options(kind, content, str(file), overrides, changes, method_folders(found))
+
+
+def check_options(
+    kind: str,
+    content: Any,
+    where: str,
+    overrides: Sequence[str] = (),
+    changes: Mapping[str, Any] | None = None,
+    folders: Sequence[Path] | None = None,
+) -> Any:
+    """Check a mapping as options.
+
+    Args:
+        kind: search, train or test.
+        content: The mapping.
+        where: Names it in error messages.
+        overrides, changes: As in `load_options`.
+        folders: Where methods are looked up, by default where srnas is started and its own.
+
+    Raises:
+        UserError: As `load_options`.
+    """
+    if isinstance(content, Mapping):
+        changes = dict(changes or {})
+        content = {**content, **({"method": changes.pop("method")} if "method" in changes else {})}
+        for override in (o for o in overrides if o.startswith("method=")):
             _apply(content, override)
-        content = with_method(content, file, SearchOptions.model_fields)
-    for override in overrides:
-        _apply(content, override)
-    return check_options(kind, content, str(file))
-
-
-def check_options(kind: str, content: Any, where: str) -> Any:
-    """Check a mapping as options of a kind; `where` names it in errors."""
-    if kind == "search" and isinstance(content, dict):
-        content = with_method(content, Path(where), SearchOptions.model_fields)
+        if content.get("method") is not None and kind == "search":
+            content = apply_method(content, folders or method_folders(), SearchOptions.model_fields)
+        content = _deep_copy({**content, **changes})
+        for override in (o for o in overrides if not o.startswith("method=")):
+            _apply(content, override)
+        content = _without_defaults_of_other_tasks(kind, content)
     try:
-        return OPTIONS[kind].model_validate(content)
+        return _model(kind, content).model_validate(content)
     except ValidationError as error:
         path, message = first_error(error)
         place = ".".join(map(str, path))
@@ -291,18 +242,56 @@ def check_method(file: Path) -> None:
     search = {
         "name": "check",
         "method": str(file),
-        "space": "imdn",
+        "space": next(iter(SPACES)),
         "epochs": 1,
         "steps_per_epoch": 1,
         "weight_optimizer": {"lr": 1e-3},
         "alpha_optimizer": {"lr": 1e-3},
     }
-    check_options("search", search, str(file))
+    content = apply_method(search, [], SearchOptions.model_fields)
+    try:
+        SearchOptions.model_validate(content)
+    except ValidationError as error:
+        path, message = first_error(error)
+        raise UserError(f"{file}: {'.'.join(map(str, path))}: {message}") from error
 
 
 def dump_options(options: Strict) -> str:
-    """The resolved options as YAML that reads back to the same options."""
+    """Return the resolved options as YAML that reads back to the same options."""
     return yaml.safe_dump(options.model_dump(mode="json"), sort_keys=False)
+
+
+def _model(kind: str, content: Any) -> type[Strict]:
+    """The options of the task that the content's space is for.
+
+    Content without a known space is checked as the first task's options, which say what is wrong.
+    """
+    models = options_models(kind)
+    space = content.get("space") if isinstance(content, Mapping) else None
+    name = space.get("name") if isinstance(space, Mapping) else getattr(space, "name", space)
+    if isinstance(name, str) and name in SPACES:
+        task = task_of_space(name)
+        if kind in task.options:
+            return task.options[kind]
+    return next(iter(models.values()))
+
+
+def _without_defaults_of_other_tasks(kind: str, content: dict[str, Any]) -> dict[str, Any]:
+    """Drop what files of srnas 0.1.0 hold of tasks that are not theirs, all at its default."""
+    model = _model(kind, content)
+    kept = dict(content)
+    for other in options_models(kind).values():
+        for key, option in other.model_fields.items():
+            if key in kept and key not in model.model_fields and kept[key] == option.default:
+                del kept[key]
+    return kept
+
+
+def _deep_copy(value: Any) -> Any:
+    """Copy mappings and lists, which overrides change in place."""
+    if isinstance(value, Mapping):
+        return {key: _deep_copy(inner) for key, inner in value.items()}
+    return [_deep_copy(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _apply(content: dict[str, Any], override: str) -> None:

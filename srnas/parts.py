@@ -1,24 +1,35 @@
-"""How a part (a space, a loss, a schedule, ...) is written in YAML and checked.
+"""Parts: registered builders with their options checked, as YAML names them.
 
-A part is a name, or a name with its options; these are checked against the signature of what
-the name stands for, so a new part is one file and its name.
+In YAML a part (a space, a loss, a schedule, ...) is its name, or `name:` with options. Checked
+against the signature of what the name stands for, it becomes a `Part`, which stays a typed object
+until it is built.
 """
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model, model_validator
 from pydantic_core import PydanticCustomError, core_schema
 
-from srnas.errors import did_you_mean
+from srnas.errors import UserError, did_you_mean
 from srnas.registry import Registry
-from srnas.schedules import SCHEDULES
+from srnas.schedules import SCHEDULES, Schedule
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 class Strict(BaseModel):
-    """A mapping that takes its own keys only; another key is answered with the nearest."""
+    """A mapping that takes its own keys only and answers another key with the nearest one."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        validate_default=True,
+        arbitrary_types_allowed=True,
     )
 
     @model_validator(mode="before")
@@ -34,33 +45,69 @@ class Strict(BaseModel):
         return data
 
 
-class Part:
-    """Annotation of an option that names a registered part: `Annotated[dict, Part(SPACES)]`.
+@dataclass(frozen=True)
+class Part(Generic[T_co]):
+    """A registered part with every option checked and filled in.
 
-    Accepts NAME or {"name": NAME, option: value, ...}; the value is always the latter with
-    every option filled in. default: the name that options without one belong to. number_is:
-    the part that a bare number stands for, as its `value`.
+    Attributes:
+        name: The name it is registered under.
+        options: Its options; an attribute each. Parts among them are `Part` objects.
+    """
+
+    name: str
+    options: Strict
+    registry: Registry[T_co] = field(compare=False, repr=False)
+
+    @property
+    def builder(self) -> Any:
+        """The class or function that the name stands for."""
+        return self.registry[self.name]
+
+    def build(self, *context: Any) -> T_co:
+        """Build the part; `context` is what its builder takes as positional arguments."""
+        return self.registry[self.name](*context, **dict(self.options))
+
+    def with_options(self, **changes: Any) -> "Part[T_co]":
+        """Return the part with some options changed, checked anew.
+
+        Raises:
+            UserError: The part has no such option, or the value does not fit.
+        """
+        return check_part(self.registry, {**self.to_dict(), **changes}, self.registry.kind)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return {"name": name, option: value, ...} in plain values, as YAML and JSON hold it."""
+        return {"name": self.name, **self.options.model_dump(mode="json")}
+
+
+class PartOf:
+    """Annotate an option that names a registered part: `Annotated[Part[Loss], PartOf(LOSSES)]`.
+
+    Args:
+        registry: Where the names are looked up.
+        default: The part that options without a name belong to.
+        number_is: The part that a bare number stands for, as its `value`.
     """
 
     def __init__(
-        self, registry: Registry, default: str | None = None, number_is: str | None = None
+        self, registry: Registry[Any], default: str | None = None, number_is: str | None = None
     ) -> None:
         self.registry = registry
         self.default = default
         self.number_is = number_is
 
-    def check(self, value: Any) -> dict[str, Any]:
+    def check(self, value: Any) -> Part[Any]:
         """Check one part; pydantic reports what this raises under the option's path."""
-        if self.number_is and isinstance(value, int | float) and not isinstance(value, bool):
-            value = {"name": self.number_is, "value": value}
-        elif self.number_is and isinstance(value, str):
+        if isinstance(value, Part):
+            value = value.to_dict()
+        if self.number_is and isinstance(value, int | float | str) and not isinstance(value, bool):
             value = {"name": self.number_is, "value": value}  # PyYAML reads 1e-4 as a string
         elif isinstance(value, str):
             value = {"name": value}
-        elif isinstance(value, dict) and self.default:
+        elif isinstance(value, Mapping) and self.default:
             value = {"name": self.default, **value}
         kind = self.registry.kind
-        if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+        if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
             raise PydanticCustomError(
                 "part", "a {kind} is written as its name, or as name: with options", {"kind": kind}
             )
@@ -71,36 +118,21 @@ class Part:
                 "no {kind} is named {name}; {hint}",
                 {"kind": kind, "name": repr(name), "hint": did_you_mean(name, self.registry)},
             )
-        arguments = {key: option for key, option in value.items() if key != "name"}
-        try:
-            checked = self.model(name).model_validate(arguments)
-        except ValidationError as error:
-            path, message = first_error(error)
-            raise PydanticCustomError(
-                "part_option", "{message}", {"message": message, "path": path}
-            ) from error
-        return {"name": name, **checked.model_dump()}
-
-    def model(self, name: str) -> type[Strict]:
-        """The pydantic model of one part's options, from its signature."""
-        fields: dict[str, Any] = {
-            key: (
-                parameter.annotation,
-                ... if parameter.default is parameter.empty else parameter.default,
-            )
-            for key, parameter in self.registry.options_of(name).items()
-        }
-        return create_model(f"{name}_options", __base__=Strict, **fields)
+        given = {key: option for key, option in value.items() if key != "name"}
+        return Part(name, nested(options_model(self.registry, name), given), self.registry)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        return core_schema.no_info_plain_validator_function(self.check)
+        return core_schema.no_info_plain_validator_function(
+            self.check,
+            serialization=core_schema.plain_serializer_function_ser_schema(Part.to_dict),
+        )
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
         choices: list[dict[str, Any]] = [{"type": "string", "enum": sorted(self.registry)}]
         if self.number_is:
             choices = [{"type": "number"}]
         for name in self.registry:
-            part = self.model(name).model_json_schema()
+            part = options_model(self.registry, name).model_json_schema()
             part["properties"] = {"name": {"const": name}, **part.get("properties", {})}
             named = [] if name == self.default else ["name"]
             part["required"] = [*named, *part.get("required", [])]
@@ -109,11 +141,54 @@ class Part:
         return {"anyOf": choices}
 
 
-ScheduleOption = Annotated[dict[str, Any], Part(SCHEDULES, number_is="constant")]
+ScheduleOption = Annotated[Part[Schedule], PartOf(SCHEDULES, number_is="constant")]
+
+
+@cache
+def options_model(registry: Registry[Any], name: str) -> type[Strict]:
+    """Return the pydantic model of one part's options, made from its builder's signature."""
+    fields: dict[str, Any] = {
+        key: (
+            parameter.annotation,
+            ... if parameter.default is parameter.empty else parameter.default,
+        )
+        for key, parameter in registry.options_of(name).items()
+    }
+    return create_model(f"{name}_options", __base__=Strict, **fields)
+
+
+def check_part(registry: Registry[T], value: Any, where: str) -> Part[T]:
+    """Check a part outside a file of options.
+
+    Args:
+        registry: The kind of part.
+        value: A `Part`, a name, or a mapping with "name" and options.
+        where: Names the value in error messages.
+
+    Raises:
+        UserError: The name is not registered, or an option does not fit.
+    """
+    try:
+        return PartOf(registry).check(value)
+    except PydanticCustomError as error:
+        path = ".".join(map(str, (error.context or {}).get("path", ())))
+        raise UserError(f"{where}: {path + ': ' if path else ''}{error.message()}") from error
+
+
+def nested(model: type[Strict], value: Any) -> Any:
+    """Check a nested model so that its first fault is reported under the outer path."""
+    if isinstance(value, model):
+        return value
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        path, message = first_error(error)
+        context = {"message": message, "path": path}
+        raise PydanticCustomError("part_option", "{message}", context) from error
 
 
 def first_error(error: ValidationError) -> tuple[tuple[str | int, ...], str]:
-    """(path, message) of the first fault, through nested parts."""
+    """Return the path and message of the first fault, seen through nested parts."""
     first = error.errors(include_url=False)[0]
     path, message = first["loc"], first["msg"]
     context = first.get("ctx", {})

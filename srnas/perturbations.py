@@ -1,10 +1,12 @@
-"""Noise on the candidates' weights while the weights learn (SmoothDARTS, ICML 2020).
+"""Perturbations of the relaxed alphas in weight steps (SmoothDARTS, ICML 2020).
 
-At a weight step the relaxed weights p are replaced by p + delta, clipped to [0, 1] and divided
-by their sum; |delta| <= epsilon, which grows from `start` to `end` over the search. The network
-learns to do without exact alphas, which smooths the loss around them.
+In a weight step the relaxed weights p of the candidates are replaced by p + delta, clipped to
+[0, 1] and divided by their sum. |delta| is at most epsilon, which grows linearly from `start` to
+`end` over the search. The network weights learn not to depend on exact alphas, which smooths the
+loss around them.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Annotated
 
@@ -15,28 +17,66 @@ from torch import Tensor
 from srnas.choice import Supernet
 from srnas.registry import Registry
 
-PERTURBATIONS = Registry("perturbation")
 NonNegative = Annotated[float, Ge(0)]
 Deltas = dict[str, Tensor]
 
 
+class Perturbation(ABC):
+    """How the deltas of a weight step are found."""
+
+    @abstractmethod
+    def __call__(self, supernet: Supernet, loss: Callable[[], Tensor], progress: float) -> Deltas:
+        """Return the deltas of one weight step, by label.
+
+        Args:
+            supernet: The supernet whose relaxed weights are perturbed.
+            loss: A forward pass of the supernet on the step's batch, returning its loss.
+            progress: The progress of the search in [0, 1].
+        """
+
+
+PERTURBATIONS: Registry[Perturbation] = Registry(
+    "perturbation",
+    base=Perturbation,  # type: ignore[type-abstract]
+)
+
+
 @PERTURBATIONS.register("random")
-class RandomPerturbation:
-    """delta uniform in [-epsilon, epsilon] (SDARTS-RS)."""
+class RandomPerturbation(Perturbation):
+    """Draw delta uniformly from [-epsilon, epsilon] (SDARTS-RS).
+
+    Args:
+        start: Epsilon at the beginning of the search.
+        end: Epsilon at the end of the search.
+    """
 
     def __init__(self, *, start: NonNegative = 0.03, end: NonNegative = 0.3) -> None:
         self.start, self.end = start, end
 
     def __call__(self, supernet: Supernet, loss: Callable[[], Tensor], progress: float) -> Deltas:
-        """label -> delta of one step."""
+        """Return the deltas of one weight step, by label.
+
+        Args:
+            supernet: The supernet whose relaxed weights are perturbed.
+            loss: Not used.
+            progress: The progress of the search in [0, 1].
+        """
         epsilon = self.start + (self.end - self.start) * progress
         return _uniform(supernet, epsilon)
 
 
 @PERTURBATIONS.register("adversarial")
-class AdversarialPerturbation:
-    """The delta that raises the loss of the batch: `steps` steps of 2 epsilon / steps along
-    the gradient's sign from a random start (SDARTS-ADV). Each step is a pass of the supernet.
+class AdversarialPerturbation(Perturbation):
+    """Search for the delta that raises the loss of the batch (SDARTS-ADV).
+
+    From a random start, delta takes `steps` steps of 2 epsilon / steps along the sign of the
+    gradient and is clipped to [-epsilon, epsilon] after each. Every step costs a forward and a
+    backward pass of the supernet.
+
+    Args:
+        start: Epsilon at the beginning of the search.
+        end: Epsilon at the end of the search.
+        steps: Number of ascent steps.
     """
 
     def __init__(
@@ -49,7 +89,13 @@ class AdversarialPerturbation:
         self.start, self.end, self.steps = start, end, steps
 
     def __call__(self, supernet: Supernet, loss: Callable[[], Tensor], progress: float) -> Deltas:
-        """label -> delta of one step; `loss` is that of the batch, a pass of the supernet."""
+        """Return the deltas of one weight step, by label.
+
+        Args:
+            supernet: The supernet whose relaxed weights are perturbed.
+            loss: Computes the loss of the batch with a forward pass of the supernet.
+            progress: The progress of the search in [0, 1].
+        """
         epsilon = self.start + (self.end - self.start) * progress
         deltas = _uniform(supernet, epsilon)
         for _ in range(self.steps):
@@ -70,5 +116,5 @@ class AdversarialPerturbation:
 def _uniform(supernet: Supernet, epsilon: float) -> Deltas:
     return {
         label: epsilon * (2 * torch.rand_like(supernet.alphas[label]) - 1).detach()
-        for label in supernet.positions
+        for label in supernet.choices.positions
     }

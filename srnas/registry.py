@@ -1,48 +1,76 @@
-"""Names in YAML files -> the functions and classes that build what they name.
+"""Registries: the names that YAML uses, and what they build.
 
-What is built takes its context (a builder, a supernet) as positional arguments and its
-options as keyword-only arguments with annotations; the annotations are what YAML is
-checked against (`srnas.options.Part`). So a new part is one file and its name.
+A builder takes its context (a choice builder, a supernet, parameters) as positional arguments and
+its options as keyword-only arguments. The annotations of these arguments are what YAML is checked
+against (`srnas.parts`), so a new part is one file: its class or function, and its name.
 """
 
+import importlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
 from srnas.errors import UserError, did_you_mean
 
+T_co = TypeVar("T_co", covariant=True)
+Builder = TypeVar("Builder")
 
-class Registry(Mapping[str, Callable[..., Any]]):
-    """A named table of builders: `REGISTRY.register("name")` on one, `REGISTRY["name"]`.
 
-    A name that is not there raises UserError with the nearest names that are. elsewhere: asked
-    for names that are not here; gives a builder or None.
+class Registry(Mapping[str, Callable[..., T_co]], Generic[T_co]):
+    """A table of named builders of one kind of part.
+
+    Args:
+        kind: What the parts are, for error messages ("regularizer").
+        packages: Packages whose modules register the parts. They are imported when a name is
+            first looked up, so that importing the registry itself costs nothing.
+        base: The class that every registered class must extend.
+        elsewhere: Finds builders of names that are not registered; returns None for others.
     """
 
     def __init__(
-        self, kind: str, elsewhere: Callable[[str], Callable[..., Any] | None] | None = None
+        self,
+        kind: str,
+        packages: Sequence[str] = (),
+        base: type[T_co] | None = None,
+        elsewhere: Callable[[str], Callable[..., T_co] | None] | None = None,
     ) -> None:
         self.kind = kind
+        self._packages = tuple(packages)
+        self._base = base
         self._elsewhere = elsewhere
-        self._builders: dict[str, Callable[..., Any]] = {}
+        self._builders: dict[str, Callable[..., T_co]] = {}
 
-    def register(self, name: str) -> Callable[[Any], Any]:
-        """Decorator: enter what it decorates under `name`; a name is given once."""
+    def register(self, name: str) -> Callable[[Builder], Builder]:
+        """Decorate a builder to enter it under `name`.
 
-        def enter(builder: Any) -> Any:
-            assert name not in self._builders, f"{self.kind} {name!r} is registered twice"
-            self._builders[name] = builder
+        Raises:
+            UserError: The name is taken, or the class does not extend the registry's base.
+        """
+
+        def enter(builder: Builder) -> Builder:
+            if name in self._builders:
+                raise UserError(f"{self.kind} {name!r} is registered twice; choose another name")
+            base = self._base
+            if base and not (inspect.isclass(builder) and issubclass(builder, base)):
+                raise UserError(f"{self.kind} {name!r} must extend {base.__module__}.{base.__name__}")
+            self._builders[name] = builder  # type: ignore[assignment]  # checked by its annotations
             return builder
 
         return enter
 
-    def build(self, part: Mapping[str, Any], *context: Any) -> Any:
-        """Build what `part` = {"name": NAME, option: value, ...} describes."""
-        arguments = {key: value for key, value in part.items() if key != "name"}
-        return self[part["name"]](*context, **arguments)
+    def build(self, part: Any, *context: Any) -> T_co:
+        """Check and build a part written as in YAML: its name, or name and options.
+
+        Raises:
+            UserError: The name is not registered, or an option does not fit.
+        """
+        from srnas.parts import check_part  # which needs the registry of schedules
+
+        return check_part(self, part, self.kind).build(*context)
 
     def options_of(self, name: str) -> dict[str, inspect.Parameter]:
-        """The options of a builder: its keyword-only parameters, annotations resolved."""
+        """Return the keyword-only parameters of a builder, their annotations resolved."""
         signature = inspect.signature(self[name], eval_str=True)
         return {
             key: parameter
@@ -50,12 +78,13 @@ class Registry(Mapping[str, Callable[..., Any]]):
             if parameter.kind is inspect.Parameter.KEYWORD_ONLY
         }
 
-    def __getitem__(self, name: str) -> Callable[..., Any]:
+    def __getitem__(self, name: str) -> Callable[..., T_co]:
         if name not in self:
             raise UserError(f"no {self.kind} is named {name!r}; {did_you_mean(name, self)}")
         return self._builders[name]
 
     def __contains__(self, name: object) -> bool:
+        self._load()
         if name not in self._builders and self._elsewhere:
             found = self._elsewhere(str(name))
             if found:
@@ -63,7 +92,22 @@ class Registry(Mapping[str, Callable[..., Any]]):
         return name in self._builders
 
     def __iter__(self) -> Iterator[str]:
+        self._load()
         return iter(self._builders)
 
     def __len__(self) -> int:
+        self._load()
         return len(self._builders)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def _load(self) -> None:
+        packages, self._packages = self._packages, ()
+        for name in packages:
+            package = importlib.import_module(name)
+            for module in pkgutil.iter_modules(package.__path__):
+                importlib.import_module(f"{name}.{module.name}")

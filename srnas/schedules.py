@@ -1,4 +1,4 @@
-"""A value as a pure function of progress in [0, 1].
+"""Schedules: values that are pure functions of the progress of a run, from 0 to 1.
 
 In YAML a schedule is a number, or a name with its options:
 
@@ -15,14 +15,30 @@ from annotated_types import Gt, Interval, Lt
 from srnas.registry import Registry
 
 Schedule = Callable[[float], float]
-SCHEDULES = Registry("schedule")
+SCHEDULES: Registry[Schedule] = Registry("schedule")
 
 Fraction = Annotated[float, Interval(ge=0, le=1)]
 WarmupFraction = Annotated[float, Interval(ge=0, lt=1)]
 
 
 def build_schedule(part: float | Mapping[str, Any]) -> Schedule:
-    """A number (constant) or {"name": ..., options} -> the function of progress."""
+    """Build a schedule from its description in YAML.
+
+    Args:
+        part: A number, which gives a constant schedule, or a mapping with the schedule's "name"
+            and its options.
+
+    Returns:
+        A function that maps the progress in [0, 1] to the value.
+
+    Raises:
+        UserError: No schedule has this name, or an option does not fit.
+
+    >>> build_schedule(0.3)(0.9)
+    0.3
+    >>> build_schedule({"name": "linear", "start": 0, "end": 4})(0.5)
+    2.0
+    """
     if isinstance(part, Mapping):
         return SCHEDULES.build(part)
     return SCHEDULES["constant"](value=part)
@@ -30,24 +46,43 @@ def build_schedule(part: float | Mapping[str, Any]) -> Schedule:
 
 @SCHEDULES.register("constant")
 def constant(*, value: float) -> Schedule:
-    """The same value throughout."""
+    """Keep the same value throughout.
+
+    >>> schedule = constant(value=0.1)
+    >>> schedule(0.0), schedule(1.0)
+    (0.1, 0.1)
+    """
     return lambda progress: value
 
 
 @SCHEDULES.register("linear")
 def linear(*, start: float, end: float, warmup: WarmupFraction = 0.0) -> Schedule:
-    """start -> end in a straight line; before that, optionally, a linear rise from 0.
+    """Go from `start` to `end` in a straight line, optionally after a linear warmup from 0.
 
-    `warmup` is the share of the run that the rise takes.
+    Args:
+        start: The value at the beginning, or at the end of the warmup.
+        end: The value at the end of the run.
+        warmup: The fraction of the run during which the value rises from 0 to `start`.
+
+    >>> schedule = linear(start=1.0, end=0.0, warmup=0.5)
+    >>> [schedule(progress) for progress in (0, 0.25, 0.5, 0.75, 1)]
+    [0.0, 0.5, 1.0, 0.5, 0.0]
     """
     return _after_warmup(lambda falling: start + (end - start) * falling, start, warmup)
 
 
 @SCHEDULES.register("cosine")
 def cosine(*, start: float, end: float = 0.0, warmup: WarmupFraction = 0.0) -> Schedule:
-    """start -> end along half a cosine; before that, optionally, a linear rise from 0.
+    """Go from `start` to `end` along half a cosine, optionally after a linear warmup from 0.
 
-    `warmup` is the share of the run that the rise takes.
+    Args:
+        start: The value at the beginning, or at the end of the warmup.
+        end: The value at the end of the run.
+        warmup: The fraction of the run during which the value rises from 0 to `start`.
+
+    >>> schedule = cosine(start=1.0)
+    >>> [round(schedule(progress), 3) for progress in (0, 0.25, 0.5, 1)]
+    [1.0, 0.854, 0.5, 0.0]
     """
 
     def value(falling: float) -> float:
@@ -66,7 +101,17 @@ def _after_warmup(value: Schedule, start: float, warmup: float) -> Schedule:
 
 @SCHEDULES.register("multistep")
 def multistep(*, value: float, milestones: list[Fraction], factor: float = 0.5) -> Schedule:
-    """`value`, multiplied by `factor` at each milestone (shares of the run)."""
+    """Start at `value` and multiply it by `factor` at each milestone.
+
+    Args:
+        value: The value before the first milestone.
+        milestones: Fractions of the run, in any order.
+        factor: The factor applied at each milestone.
+
+    >>> schedule = multistep(value=8.0, milestones=[0.25, 0.5])
+    >>> [schedule(progress) for progress in (0, 0.25, 0.5, 1)]
+    [8.0, 4.0, 2.0, 2.0]
+    """
     return lambda progress: value * factor ** sum(progress >= m for m in milestones)
 
 
@@ -78,9 +123,20 @@ def one_cycle(
     start_factor: float = 0.04,
     end_factor: float = 4e-6,
 ) -> Schedule:
-    """start_factor * peak -> peak -> end_factor * peak, both along half a cosine.
+    """Rise to `peak` and fall from it again, both along half a cosine.
 
-    Smith & Topin, Super-convergence, 2018; the defaults are those of torch's OneCycleLR.
+    The policy is that of Smith & Topin, Super-convergence, 2018; the defaults are those of
+    torch's `OneCycleLR`.
+
+    Args:
+        peak: The largest value.
+        rise: The fraction of the run after which the peak is reached.
+        start_factor: The value at the beginning, as a multiple of `peak`.
+        end_factor: The value at the end, as a multiple of `peak`.
+
+    >>> schedule = one_cycle(peak=1.0)
+    >>> [round(schedule(progress), 3) for progress in (0, 0.15, 0.3, 0.65, 1)]
+    [0.04, 0.52, 1.0, 0.5, 0.0]
     """
     up = cosine(start=start_factor * peak, end=peak)
     down = cosine(start=peak, end=end_factor * peak)

@@ -10,9 +10,8 @@ import yaml
 from srnas.basicsr_bridge import basicsr
 from srnas.choice import Genotype
 from srnas.errors import UserError
-from srnas.losses import LOSSES
 from srnas.options import check_options
-from tests.conftest import needs_basicsr, srnas, train_options
+from tests.helpers import needs_basicsr, srnas, train_options
 
 pytestmark = needs_basicsr
 
@@ -79,7 +78,7 @@ def test_a_loss_of_basicsr_is_found_by_name_with_its_options_checked(tmp_path):
     options = check_options("train", content, "test")
     sr, hr = torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4)
     expected = 3 * torch.nn.functional.mse_loss(sr, hr)
-    torch.testing.assert_close(LOSSES.build(options.loss)(sr, hr), expected)
+    torch.testing.assert_close(options.loss.build()(sr, hr), expected)
     with pytest.raises(UserError, match="unknown key 'weight'; did you mean 'loss_weight'"):
         check_options("train", {**content, "loss": {"name": "MSELoss", "weight": 3}}, "test")
     with pytest.raises(UserError, match="no loss is named 'L3Loss'"):

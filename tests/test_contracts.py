@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from srnas.choice import RELAXATIONS, Supernet
-from srnas.data.classification import DATASETS
+from srnas.tasks.classification.datasets import DATASETS
 from srnas.losses import LOSSES, hfen
-from srnas.parts import Part
+from srnas.parts import options_model
 from srnas.primitives.darts import DARTS_PRIMITIVES
 from srnas.primitives.dlsr import DLSR_PRIMITIVES
 from srnas.primitives.nasbench201 import NB201_PRIMITIVES
@@ -22,6 +22,7 @@ from srnas.spaces import (
     published_genotype,
     read_published,
     space_builder,
+    space_class,
 )
 from srnas.updates import UPDATES
 
@@ -49,7 +50,7 @@ SCHEDULE_OPTIONS = {
 @pytest.mark.parametrize(("registry", "name"), EVERYTHING, ids=lambda x: getattr(x, "kind", x))
 def test_every_part_has_a_docstring_and_a_schema(registry, name):
     assert registry[name].__doc__
-    schema = Part(registry).model(name).model_json_schema()
+    schema = options_model(registry, name).model_json_schema()
     assert schema["additionalProperties"] is False
 
 
@@ -128,7 +129,7 @@ def test_every_regularizer_is_a_finite_scalar_on_every_space(name, regularizer):
 @pytest.mark.parametrize("name", SPACES)
 def test_every_space_searches_derives_and_publishes(name):
     torch.manual_seed(0)
-    given, expected = TASKS[SPACES[name].task]
+    given, expected = TASKS[space_class(name).task]
     x = torch.rand(given)
     supernet = Supernet(space_builder({"name": name}), name).eval()
     with torch.no_grad():

@@ -12,10 +12,12 @@ from fvcore.nn import FlopCountAnalysis
 
 from srnas.choice import Genotype, Supernet
 from srnas.cli import build_app
-from srnas.cost import count_macs, expected_macs_per_pixel, profile
+from srnas.cost import count_macs, expected_macs_per_pixel
 from srnas.errors import UserError
 from srnas.primitives.sr import SR_PRIMITIVES
 from srnas.spaces import derived_network, published_genotype, space_builder
+from srnas.tasks import task_class
+from tests.helpers import derive
 
 LABELS = ("c1", "c2", "c3", "c4")
 IMDN = ("conv_3x3",) * 4
@@ -31,6 +33,10 @@ PUBLISHED = [
 ]
 
 
+def profile(network, size=None):
+    return task_class(network.task).profile(network, size)
+
+
 def network(choices, scale=2, **options):
     genotype = Genotype("imdn", dict(zip(LABELS, choices, strict=True)))
     return derived_network({"name": "imdn", "scale": scale, **options}, genotype)
@@ -38,7 +44,7 @@ def network(choices, scale=2, **options):
 
 @pytest.mark.parametrize(("choices", "scale", "params", "lr_gmacs", "hr_gmacs"), PUBLISHED)
 def test_published_sizes_and_costs(choices, scale, params, lr_gmacs, hr_gmacs):
-    result = profile(network(choices, scale), scale, (320, 180))
+    result = profile(network(choices, scale), (320, 180))
     assert result["params"] == params
     assert result["lr_1280x720"]["macs"] / 1e9 == pytest.approx(lr_gmacs, rel=5e-5)
     assert result["hr_1280x720"]["macs"] / 1e9 == pytest.approx(hr_gmacs, rel=5e-5)
@@ -66,7 +72,7 @@ def test_macs_are_fvcores_for_random_genotypes(seed):
 def test_published_sizes_and_costs_of_dlsr(choices, params, lr_gmacs, hr_gmacs):
     published = published_genotype("dlsr").choices
     genotype = Genotype("dlsr", published | dict(zip(("r1", "r2", "r3"), choices, strict=True)))
-    result = profile(derived_network({"name": "dlsr", "scale": 2}, genotype), 2)
+    result = profile(derived_network({"name": "dlsr", "scale": 2}, genotype))
     assert result["params"] == params
     for convention, gmacs in (("lr_1280x720", lr_gmacs), ("hr_1280x720", hr_gmacs)):
         if gmacs:
@@ -87,7 +93,7 @@ def test_macs_of_classifiers_are_fvcores_and_profiled_at_32x32(space):
     net = derived_network(space, published_genotype(space["name"])).eval()
     theirs = FlopCountAnalysis(net, torch.rand(1, 3, 32, 32))
     theirs.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-    result = profile(net, None)
+    result = profile(net)
     assert result["input"] == {"size": "32x32", "macs": theirs.total()}
     assert result.keys() == {"params", "input"}
 
@@ -129,7 +135,7 @@ def test_expected_macs_are_the_derived_networks_when_alphas_are_one_hot():
             alpha[list(SR_PRIMITIVES).index(name)] = 200.0
     searched = sum(
         flops
-        for name, flops in FlopCountAnalysis(supernet.derive().eval(), torch.rand(1, 3, 8, 8))
+        for name, flops in FlopCountAnalysis(derive(supernet, space).eval(), torch.rand(1, 3, 8, 8))
         .unsupported_ops_warnings(False)
         .by_module()
         .items()

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.conftest import srnas
+from tests.helpers import srnas
 
 
 @pytest.mark.slow

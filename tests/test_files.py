@@ -8,16 +8,7 @@ import torch
 
 from srnas.errors import UserError
 from srnas.files import load_tensors, read_json, read_json_lines, save_tensors, write_atomic
-
-
-class Malicious:
-    """A pickle that makes a folder when it is loaded the careless way."""
-
-    def __init__(self, target):
-        self.target = str(target)
-
-    def __reduce__(self):
-        return os.mkdir, (self.target,)
+from tests.helpers import Malicious
 
 
 def test_a_pickle_with_code_is_refused_and_not_executed(tmp_path):

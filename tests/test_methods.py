@@ -10,9 +10,9 @@ from srnas.engine.search import search
 from srnas.engine.train import train
 from srnas.errors import UserError
 from srnas.files import read_json_lines
-from srnas.methods import BUNDLED, list_methods, with_method
+from srnas.methods import BUNDLED, apply_method, find_method, list_methods
 from srnas.options import SearchOptions, check_options, load_options
-from tests.conftest import (
+from tests.helpers import (
     CLASS_SPACES,
     ROOT,
     class_options,
@@ -80,21 +80,21 @@ def test_a_methods_options_go_over_the_files_and_the_command_lines_over_both():
     file = ROOT / "options/search/dlsr_x2.yml"
     with_sac = load_options("search", file, ["method=sac_darts", "partial_channels=2"])
     assert (plain.partial_channels, with_sac.partial_channels) == (1, 2)
-    assert plain.alpha_optimizer["weight_decay"] == 1e-8
-    assert with_sac.alpha_optimizer["weight_decay"] == 0
-    assert with_sac.alpha_optimizer["lr"] == plain.alpha_optimizer["lr"]
-    terms = [r.term["name"] for r in with_sac.regularizers]
+    assert plain.alpha_optimizer.options.weight_decay == 1e-8
+    assert with_sac.alpha_optimizer.options.weight_decay == 0
+    assert with_sac.alpha_optimizer.options.lr == plain.alpha_optimizer.options.lr
+    terms = [r.term.name for r in with_sac.regularizers]
     assert terms == ["expected_cost", "smooth_activation"], "the space's own penalty stays"
     assert with_sac.update == plain.update
     single = load_options("search", file, ["method=single_darts"])
-    assert single.update == {"name": "single_level", "data": "single"}
+    assert single.update.to_dict() == {"name": "single_level", "data": "single"}
     assert (single.method, single.from_method) == (None, "single_darts")
 
 
 def test_the_command_lines_method_replaces_the_files():
     file = ROOT / "options/search/imdn_sa_x2.yml"
     replaced = load_options("search", file, ["method=beta_darts"])
-    assert [r.term["name"] for r in replaced.regularizers] == ["beta_decay"]
+    assert [r.term.name for r in replaced.regularizers] == ["beta_decay"]
 
 
 @pytest.mark.parametrize(
@@ -109,12 +109,12 @@ def test_a_wrong_method_file_is_told_by_its_own_name(tmp_path, text, told):
     (tmp_path / "m.yml").write_text(text)
     content = {"method": str(tmp_path / "m.yml")}
     with pytest.raises(UserError, match=told):
-        with_method(content, tmp_path / "o.yml", SearchOptions.model_fields)
+        apply_method(content, [], SearchOptions.model_fields)
 
 
 def test_a_misspelt_method_is_answered_with_the_nearest():
     with pytest.raises(UserError, match="did you mean 'sa_darts'"):
-        with_method({"method": "sa_dart"}, ROOT / "options/search/x.yml", ())
+        find_method("sa_dart", [BUNDLED])
 
 
 def test_a_folder_without_methods_is_told(tmp_path):
@@ -130,10 +130,10 @@ def test_every_method_says_what_it_is_and_the_list_shows_them_all():
 
 
 PLUGIN = '''
-from srnas.regularizers import REGULARIZERS
+from srnas.regularizers import REGULARIZERS, Regularizer
 
 @REGULARIZERS.register("pull_to")
-class PullTo:
+class PullTo(Regularizer):
     """mean (alpha - value)^2."""
 
     def __init__(self, *, value: float = 0.0):

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from srnas.errors import UserError
-from srnas.options import OPTIONS, check_method, check_options, dump_options, load_options
-from tests.conftest import ROOT, search_options, write_options
+from srnas.options import check_method, check_options, dump_options, kinds, load_options
+from tests.helpers import ROOT, search_options, write_options
 
 FILES = sorted((ROOT / "options").rglob("*.yml"))
 
@@ -75,9 +75,9 @@ def test_overrides_and_exponents_without_a_point_are_numbers(tmp_path, options):
         "regularizers.1.term.cost=true_io",
     ]
     read = load_options("search", file, overrides)
-    assert read.weight_optimizer["lr"] == {"name": "constant", "value": 1e-4}
-    assert read.space["num_feat"] == 16
-    assert read.regularizers[1].term["cost"] == "true_io"
+    assert read.weight_optimizer.options.lr.to_dict() == {"name": "constant", "value": 1e-4}
+    assert read.space.options.num_feat == 16
+    assert read.regularizers[1].term.options.cost == "true_io"
 
 
 def test_resolved_options_read_back_the_same(tmp_path, options):
@@ -93,7 +93,7 @@ def test_every_shipped_options_file_is_valid(file):
         check_method(file)
     else:
         kind = "search" if folder == "study" else folder
-        assert kind in OPTIONS
+        assert kind in kinds()
         load_options(kind, file)
 
 

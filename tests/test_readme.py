@@ -4,7 +4,7 @@ import re
 import subprocess
 import sys
 
-from tests.conftest import ROOT
+from tests.helpers import ROOT
 
 HEADER = """
 from typing import Literal
@@ -14,11 +14,11 @@ from srnas.primitives.sr import SR_PRIMITIVES
 from srnas.spaces import SPACES, derived_network, published_genotype, space_builder
 """
 USE = """
-from srnas.choice import Supernet
+from srnas.choice import Relaxed, Supernet
 from srnas.options import load_options
 options = load_options("search", "options/search/imdn_sac_demo.yml", ["space={name: tiny}"])
 assert options.space == {"name": "tiny", "scale": 2, "num_feat": 16}
-supernet = Supernet(space_builder(options.space), "tiny", partial_channels=4)
+supernet = Supernet(space_builder(options.space), "tiny", choose=Relaxed(partial_channels=4))
 x = torch.rand(1, 3, 8, 9)
 assert supernet(x).shape == (1, 3, 16, 18)
 assert derived_network(options.space, supernet.genotype())(x).shape == (1, 3, 16, 18)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 
 from srnas.engine.distributed import start
-from srnas.engine.search_state import Search, build_supernet
+from srnas.engine.stepper import Search, build_supernet
 from srnas.options import SearchOptions, load_options
 
 REPEATS = 15

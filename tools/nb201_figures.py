@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 
 from matplotlib.figure import Figure
 
-from srnas.analysis.nasbench201 import load_table
+from srnas.tasks.classification.nasbench201_table import load_table
 from srnas.files import read_json, read_json_lines
 
 METHODS = ("darts", "sa_darts", "sac_darts", "beta_darts", "single_darts")

@@ -1,4 +1,4 @@
-"""Measurements on searches: trajectories, loss landscapes, gradients, substitutions."""
+"""Analyses of searches: trajectories, loss landscapes, gradients and substitutions."""
 
 from srnas.analysis.gradients import (
     Correlation,

@@ -1,4 +1,4 @@
-"""Gradients of a supernet's loss: do two batches agree, and which candidates are asked for."""
+"""Gradients of a supernet's loss: agreement between batches, and demand for candidates."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -6,24 +6,35 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
-from srnas.choice import Supernet
-from srnas.choice.mixed_op import MixedOp
+from srnas.choice import MixedOp, Supernet
 
-Loss = Callable[[], Tensor]  # a forward pass of the supernet on one batch -> scalar
+Loss = Callable[[], Tensor]  # runs the supernet on one batch and returns the scalar loss
 
 
 class Correlation(NamedTuple):
-    """Of two gradients: their inner product, and their cosine (0 if one of them is zero)."""
+    """Agreement of two gradients.
+
+    Attributes:
+        inner: Inner product.
+        cosine: Cosine of the angle between them; 0 if one of them is zero.
+    """
 
     inner: float
     cosine: float
 
 
 def weight_gradient_correlation(supernet: Supernet, first: Loss, second: Loss) -> Correlation:
-    """Of the gradients of two losses with respect to the weights.
+    """Compare the gradients of two losses with respect to the network weights.
 
-    A cheap stand-in for `edge_gradient_correlations`; here the batches may differ in size.
+    This is a cheap alternative to `edge_gradient_correlations`. The batches of the two losses may
+    differ in size.
+
+    Args:
+        supernet: Supernet whose buffers, such as running statistics, are restored afterwards.
+        first: Loss on one batch.
+        second: Loss on the other batch.
     """
     parameters = supernet.weight_parameters()
     with _buffers_kept(supernet):
@@ -37,12 +48,19 @@ def weight_gradient_correlation(supernet: Supernet, first: Loss, second: Loss) -
 def edge_gradient_correlations(
     supernet: Supernet, first: Loss, second: Loss
 ) -> dict[str, Correlation]:
-    """Of dL/do at the output o of each mixed operation (Single-DARTS, Sec. 5.2.1).
+    """Compare dL/do of two losses at the output o of each mixed operation.
 
-    The inner product is over batch, channels and pixels: near 0 for independent batches, as a
-    bilevel search takes them, and ||dL/do||^2 where both are one batch (a single-level search).
+    The measure is from Single-DARTS (Sec. 5.2.1). The inner product runs over batch, channels and
+    pixels. It is near 0 for independent batches, as in a bilevel search, and equals ||dL/do||^2 if
+    both losses use the same batch, as in a single-level search.
 
-    The two losses' batches have one shape. Keys are module names within the network.
+    Args:
+        supernet: Supernet whose buffers, such as running statistics, are restored afterwards.
+        first: Loss on one batch.
+        second: Loss on a batch of the same shape.
+
+    Returns:
+        Correlation at each mixed operation, by its module name within the network.
     """
     with _buffers_kept(supernet):
         one, other = (_output_gradients(supernet, loss) for loss in (first, second))
@@ -50,25 +68,33 @@ def edge_gradient_correlations(
 
 
 def operator_gradients(supernet: Supernet, loss: Loss, within: str = "") -> dict[str, float]:
-    """candidate -> dL/dp, its mean over the mixed operations that have it.
+    """Compute dL/dp of each candidate, averaged over the mixed operations that contain it.
 
-    p is the candidate's weight in one mixed operation, each taken by itself where several
-    share an alpha row. within: the start of the names, in the network, of the modules that
-    count, such as "blocks.5." for IMDN's last block.
+    p is the weight of the candidate in one mixed operation. Operations that share a row of alphas
+    are treated separately.
+
+    Args:
+        supernet: Supernet whose buffers, such as running statistics, are restored afterwards.
+        loss: Loss on one batch.
+        within: Prefix of the module names, within the network, that are included, such as
+            "blocks.5." for IMDN's last block.
+
+    Returns:
+        Mean gradient by candidate name.
     """
+    mixed = _mixed_ops(supernet)
     with _buffers_kept(supernet):
         gradients = _weight_gradients(supernet, loss)
     rows: dict[str, list[float]] = {}
     for name, gradient in gradients.items():
         if name.startswith(within):
-            candidates = supernet.network.get_submodule(name).candidates
-            for candidate, value in zip(candidates, gradient.tolist(), strict=True):
+            for candidate, value in zip(mixed[name].candidates, gradient.tolist(), strict=True):
                 rows.setdefault(candidate, []).append(value)
     return {candidate: sum(values) / len(values) for candidate, values in rows.items()}
 
 
 def _output_gradients(supernet: Supernet, loss: Loss) -> dict[str, Tensor]:
-    """Name of each mixed operation -> dL/d its output."""
+    """Return the gradient of the loss at the output of each mixed operation, by module name."""
     outputs: dict[str, Tensor] = {}
 
     def keep(name: str) -> Callable[..., None]:
@@ -84,21 +110,22 @@ def _output_gradients(supernet: Supernet, loss: Loss) -> dict[str, Tensor]:
 
 
 def _weight_gradients(supernet: Supernet, loss: Loss) -> dict[str, Tensor]:
-    """Name of each mixed operation -> dL/d its candidates' weights, (N,).
+    """Return the gradient for the N candidate weights of each mixed operation, by module name.
 
-    While it runs, each operation sees a copy of its label's weights in the mixture.
+    Each operation runs with its own copy of the weights of its label. This separates operations
+    that share a row of alphas.
     """
     copies: dict[str, Tensor] = {}
 
-    def lend(name: str, op: MixedOp) -> list[Any]:
+    def lend(name: str, op: MixedOp) -> list[RemovableHandle]:
         shared: list[Tensor] = []
 
         def before(module: nn.Module, inputs: Any) -> None:
-            shared.append(op.mixture.weights[op.label])
-            copies[name] = op.mixture.weights[op.label] = shared[-1].clone().requires_grad_()
+            shared.append(op.shared.weights[op.label])
+            copies[name] = op.shared.weights[op.label] = shared[-1].clone().requires_grad_()
 
         def after(module: nn.Module, inputs: Any, output: Tensor) -> None:
-            op.mixture.weights[op.label] = shared.pop()
+            op.shared.weights[op.label] = shared.pop()
 
         return [op.register_forward_pre_hook(before), op.register_forward_hook(after)]
 
@@ -109,8 +136,11 @@ def _weight_gradients(supernet: Supernet, loss: Loss) -> dict[str, Tensor]:
 
 
 def _gradients(value: Tensor, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """name -> dL/d the tensor; 0 where L does not depend on it: behind edges that sampled "none",
-    and at such edges if the sample has no gradient of its own."""
+    """Return the gradient of `value` for each named tensor; 0 where it does not depend on it.
+
+    There is no dependence where every path to the loss ends in an edge that sampled "none", nor at
+    such an edge itself if its sample carries no gradient.
+    """
     used = {name: tensor for name, tensor in tensors.items() if tensor.requires_grad}
     gradients = torch.autograd.grad(value, list(used.values()), materialize_grads=True)
     zeros = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
@@ -118,13 +148,14 @@ def _gradients(value: Tensor, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _mixed_ops(supernet: Supernet) -> dict[str, MixedOp]:
+    """Return the mixed operations by module name within the network."""
     modules = supernet.network.named_modules()
     return {name: module for name, module in modules if isinstance(module, MixedOp)}
 
 
 @contextmanager
-def _removed(handles: Sequence[Any]) -> Iterator[None]:
-    """Takes the hooks off again."""
+def _removed(handles: Sequence[RemovableHandle]) -> Iterator[None]:
+    """Remove the hooks after the block."""
     try:
         yield
     finally:
@@ -134,7 +165,7 @@ def _removed(handles: Sequence[Any]) -> Iterator[None]:
 
 @contextmanager
 def _buffers_kept(supernet: Supernet) -> Iterator[None]:
-    """A look at a search does not move its running statistics."""
+    """Restore the buffers after the block, so that an analysis keeps the running statistics."""
     start = [buffer.clone() for buffer in supernet.buffers()]
     try:
         yield

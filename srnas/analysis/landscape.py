@@ -1,10 +1,11 @@
-"""The loss along two random directions through a network's weights or its alphas."""
+"""Loss landscapes along two random directions in the space of weights or alphas."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from srnas.errors import UserError
@@ -13,13 +14,16 @@ Direction = list[Tensor]
 
 
 class Landscape(NamedTuple):
-    """positions: (points,) from -span to span. values: name -> (points, points) grid.
+    """Loss values on a grid.
 
-    values[name][i, j] is at parameters + positions[i] d1 + positions[j] d2.
+    Attributes:
+        positions: Coordinates along each direction, of shape (points,), from -span to span.
+        values: Grid of shape (points, points) by name of the value. values[name][i, j] belongs to
+            parameters + positions[i] * d1 + positions[j] * d2.
     """
 
-    positions: np.ndarray
-    values: dict[str, np.ndarray]
+    positions: NDArray[np.float64]
+    values: dict[str, NDArray[np.float64]]
 
 
 def landscape(
@@ -30,21 +34,31 @@ def landscape(
     span: float = 1.0,
     points: int = 51,
 ) -> Landscape:
-    """Evaluate `loss` on a grid of parameters (Li et al., Visualizing the Loss Landscape of
-    Neural Nets, NeurIPS 2018).
+    """Evaluate a loss on a grid along two random directions through the parameters.
 
-    loss: of the network as it stands at the call, a number (named "loss" in the result) or
-        several by name. It should hold the network in evaluation mode and the images fixed:
-        batches would add noise, and running statistics are not restored here.
-    parameters: those to move, on which the two `random_directions` are drawn; afterwards they
-        are what they were, bit for bit, after an exception too.
-    normalize: see `random_directions`. An odd number of points has the parameters themselves
-        in the middle; there are two at least.
+    The method is from Li et al., Visualizing the Loss Landscape of Neural Nets (NeurIPS 2018).
+
+    Args:
+        loss: Function that returns the loss of the network with its current parameters: a number,
+            named "loss" in the result, or several numbers by name. It should use fixed images and
+            run the network in evaluation mode, because random batches add noise and running
+            statistics are not restored.
+        parameters: Parameters to vary, in which the two `random_directions` are drawn. Their values
+            are restored exactly afterwards, also after an exception.
+        generator: Random number generator of the directions, on the CPU.
+        normalize: Normalization of the directions, see `random_directions`.
+        span: Largest distance from the parameters along each direction.
+        points: Number of grid points along each direction, at least 2. If it is odd, the central
+            point is the parameters themselves.
+
+    Raises:
+        ValueError: The parameters do not fit `normalize`, see `random_directions`.
+        UserError: All parameters are 0.
     """
     d1, d2 = random_directions(parameters, generator, normalize)
     start = [p.detach().clone() for p in parameters]
-    positions = span * (np.arange(1 - points, points, 2) / (points - 1))  # 0 is just that
-    values: dict[str, np.ndarray] = {}
+    positions = span * (np.arange(1 - points, points, 2) / (points - 1))  # the centre is exactly 0
+    values: dict[str, NDArray[np.float64]] = {}
     with torch.no_grad():
         try:
             for i, a in enumerate(positions):
@@ -66,17 +80,26 @@ def random_directions(
     generator: torch.Generator,
     normalize: Literal["filter", "tensor"] = "filter",
 ) -> tuple[Direction, Direction]:
-    """Two Gaussian directions, one tensor a parameter; the second orthogonal to the first.
+    """Draw two orthogonal Gaussian directions in the space of the parameters.
 
-    normalize: "filter", for weights: each output filter's norm is that of the parameter's
-        filter, and tensors of one dimension (biases, BatchNorm) do not move (Li et al.).
-        "tensor", for alphas: each tensor's norm is that of its parameter (as in the code of
-        DARTS-). The second direction's norms are those before <d1, d2> / ||d1||^2 d1 is
-        taken from it.
+    The directions are normalized first. Then <d1, d2> / ||d1||^2 * d1 is subtracted from the second
+    one, which makes it orthogonal to the first and changes its norms.
 
-    generator: on the CPU, so that a seed means the same directions on every device.
-    Raises ValueError if nothing would move: alphas have one dimension, they need "tensor",
-    and where all are 0 (UserError) no direction is like them.
+    Args:
+        parameters: Parameters that the directions belong to.
+        generator: Random number generator on the CPU, so that a seed gives the same directions on
+            every device.
+        normalize: "filter", for weights, gives each output filter the norm of the parameter's
+            filter, and does not move one-dimensional tensors (biases, BatchNorm), as in Li et al.
+            "tensor", for alphas, gives each tensor the norm of its parameter, as in the code of
+            DARTS-.
+
+    Returns:
+        Two directions, each with one tensor for each parameter.
+
+    Raises:
+        ValueError: `normalize` is "filter", but all parameters are one-dimensional, as alphas are.
+        UserError: All parameters are 0, so that both directions would be 0.
     """
     if normalize == "filter" and all(p.dim() <= 1 for p in parameters):
         raise ValueError("parameters of one dimension have no filters; normalize='tensor' fits")
@@ -92,15 +115,18 @@ def random_directions(
 
 
 def _like_filters(direction: Tensor, parameter: Tensor) -> Tensor:
+    """Rescale each output filter to the norm of the parameter's filter."""
     if parameter.dim() <= 1:
         return torch.zeros_like(parameter)
-    norms = [t.flatten(1).norm(dim=1) for t in (parameter, direction)]
+    norms: list[Tensor] = [t.flatten(1).norm(dim=1) for t in (parameter, direction)]
     return direction * (norms[0] / norms[1]).view(-1, *[1] * (parameter.dim() - 1))
 
 
 def _like_tensor(direction: Tensor, parameter: Tensor) -> Tensor:
-    return direction * (parameter.norm() / direction.norm())
+    """Rescale a tensor to the norm of the parameter."""
+    ratio: Tensor = parameter.norm() / direction.norm()
+    return direction * ratio
 
 
-def _inner(a: Direction, b: Direction) -> Tensor:
+def _inner(a: Direction, b: Direction) -> Tensor | int:
     return sum((u * v).sum() for u, v in zip(a, b, strict=True))

@@ -1,4 +1,4 @@
-"""Does the order of a choice's alphas say which candidate is better?"""
+"""A test of whether the order of a choice's alphas reflects the quality of its candidates."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -7,14 +7,18 @@ from typing import NamedTuple
 
 from srnas.choice import Genotype
 from srnas.errors import UserError, did_you_mean
-from srnas.spaces import SPACES
+from srnas.spaces import space_class
 
 
 class Substitution(NamedTuple):
-    """candidates, in descending order of alpha; their alphas; the scores with each.
+    """Scores of a genotype with each of a label's candidates.
 
-    tau: Kendall's rank correlation (tau-b) of alphas and scores: 1 if the alphas order the
-    candidates as the scores do, -1 if the other way round, nan if either are all equal.
+    Attributes:
+        candidates: Candidate names in descending order of alpha.
+        alphas: Alpha of each candidate.
+        scores: Score of the genotype with each candidate.
+        tau: Kendall's rank correlation (tau-b) of alphas and scores: 1 if both give the same order,
+            -1 if the orders are reversed, nan if all alphas or all scores are equal.
     """
 
     candidates: list[str]
@@ -30,15 +34,21 @@ def substitute(
     alphas: Sequence[float],
     score: Callable[[Genotype], float],
 ) -> Substitution:
-    """Score a genotype with each of one label's candidates in turn (SA-DARTS's probe of
-    operator ranking).
+    """Score a genotype with each candidate of one label in turn.
 
-    label: a position's, as in the supernet's alphas; an edge's is its node's and its input's
-        number, "cell/2<-0".
-    candidates, alphas: of that label, (N,) each, in the same order.
-    score: the larger the better, such as an accuracy from NAS-Bench-201 or a PSNR.
+    SA-DARTS examines operator ranking in this way.
 
-    Raises UserError if the genotype has no operation at the label.
+    Args:
+        genotype: Genotype to modify; it is not changed itself.
+        label: Label of a position, as in the supernet's alphas. The label of an edge consists of
+            its node and the number of its input, such as "cell/2<-0".
+        candidates: Names of the label's N candidates.
+        alphas: Their alphas, in the same order.
+        score: Function that scores a genotype; larger is better, such as an accuracy from
+            NAS-Bench-201 or a PSNR.
+
+    Raises:
+        UserError: The genotype has no operation at the label.
     """
     from scipy.stats import kendalltau  # takes a second to import
 
@@ -49,21 +59,22 @@ def substitute(
 
 
 def _with_operation(genotype: Genotype, label: str, name: str) -> Genotype:
-    """The genotype with the candidate `name` at one label."""
-    space = SPACES[genotype.space]
-    choices = copy.deepcopy(genotype.flat(space).choices)
-    positions = {key: choice for key, choice in choices.items() if isinstance(choice, str)}
+    """Return the genotype with the candidate `name` at one label."""
+    space = space_class(genotype.space)
+    choices = copy.deepcopy(space.read_choices(genotype.choices))
+    positions = {str(place): place for place, choice in choices.items() if isinstance(choice, str)}
     edges = {
-        f"{node}<-{pair[1]}": pair
-        for node in choices.keys() - positions.keys()
-        for pair in choices[node]
-        if isinstance(pair, list)  # a link has numbers
+        str(place.edge(pair[1])): pair
+        for place, pairs in choices.items()
+        if str(place) not in positions
+        for pair in pairs
+        if isinstance(pair, list)  # links hold numbers
     }
     if label in edges:
         edges[label][0] = name
     elif label in positions:
-        choices[label] = name
+        choices[positions[label]] = name
     else:
         hint = did_you_mean(label, [*positions, *edges])
         raise UserError(f"{label!r}: the genotype has no operation of this label; {hint}")
-    return replace(genotype, choices=getattr(space, "write_choices", dict)(choices))
+    return replace(genotype, choices=space.write_choices(choices))

@@ -1,7 +1,7 @@
-"""What a search's alphas and probabilities do over its epochs.
+"""Statistics of alphas and probabilities over the epochs of a search.
 
-A choice is one label: its N logits (`alphas`) and the weights that its candidates get
-(`probabilities`), as lists of floats, the form in which a search's alphas.jsonl holds them.
+A choice is one label of the supernet, with its N logits (`alphas`) and the resulting weights of
+its candidates (`probabilities`). Both are lists of floats, as in the alphas.jsonl of a search.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -14,14 +14,16 @@ from scipy.special import entr
 
 from srnas.choice import Position, Primitive
 
-Choices = Mapping[str, Sequence[float]]
-SETTLING_EPOCHS = 5  # a genotype that changed so shortly before the end has not converged
+Choices = Mapping[str, Sequence[float]]  # values of each choice, by label
+SETTLING_EPOCHS = 5  # a search whose genotype changed within the last five epochs has not converged
 
 
 class Convergence(NamedTuple):
-    """epoch: the first from which the genotype stays the last one.
+    """When a search converged.
 
-    converged: whether that is more than five epochs before the last one.
+    Attributes:
+        epoch: First epoch from which on the genotype equals the final one.
+        converged: Whether this is more than five epochs before the last one.
     """
 
     epoch: int
@@ -29,10 +31,11 @@ class Convergence(NamedTuple):
 
 
 def convergence(rows: Sequence[Mapping[str, Any]]) -> Convergence:
-    """When a search settled: SA-DARTS's convergence epoch.
+    """Return the convergence epoch of a search, as defined by SA-DARTS.
 
-    rows: of alphas.jsonl, in order; "epoch" and "genotype" are read. What the genotype was
-    before the first row is unknown, so the first row counts as a change.
+    Args:
+        rows: Rows of alphas.jsonl in order, of which "epoch" and "genotype" are used. The genotype
+            before the first row is unknown, so the first row counts as a change.
     """
     settled = rows[-1]["epoch"]
     for row in reversed(rows):
@@ -49,23 +52,38 @@ def summarize(
     parameter_free: Mapping[str, Collection[str]],
     candidates: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, float]:
-    """One epoch in figures, each over all choices given.
+    """Summarize one epoch by statistics over all given choices.
 
-    top2_gap_min, top2_gap_mean: of a choice's `top2_gap` (SA-DARTS, Table 1, has the least).
-    entropy: -sum p ln p of a choice, in nats; mean over choices.
-    alpha_std, probability_std: standard deviation (divided by N) over a choice's candidates;
-        mean over choices. alpha_std_all: over all logits at once.
-    parameter_free_share: the part of the labels in both `genotype` and `parameter_free` (see
-        `parameter_free_candidates`) whose operation is one of the latter.
+    Args:
+        probabilities: Candidate weights by label.
+        alphas: Logits by label.
+        genotype: Chosen operation by label.
+        parameter_free: Names of the parameter-free candidates by label, see
+            `parameter_free_candidates`.
+        candidates: Candidate names by label, in the order of the probabilities. They are needed for
+            the statistics without "none".
 
-    candidates: label -> names in the order of the probabilities. If a choice has one named
-        "none", top2_gap_min_without_none and top2_gap_mean_without_none leave it out, as
-        DARTS does when it derives; the other probabilities stay as they are.
+    Returns:
+        Statistics by name:
 
-    Raises ValueError where there is nothing to take a mean over.
+        - top2_gap_min, top2_gap_mean: Minimum and mean of `top2_gap` over the choices. Table 1 of
+          SA-DARTS reports the minimum.
+        - top2_gap_min_without_none, top2_gap_mean_without_none: The same without the candidate
+          "none", which DARTS also ignores when it derives a genotype. The other probabilities are
+          not renormalized. Present only if a choice has this candidate.
+        - entropy: Mean over the choices of -sum p ln p, in nats.
+        - alpha_std, probability_std: Mean over the choices of the standard deviation across
+          candidates (normalized by N).
+        - alpha_std_all: Standard deviation of all logits together.
+        - parameter_free_share: Fraction of labels with a parameter-free operation, among those in
+          both `genotype` and `parameter_free`.
+
+    Raises:
+        ValueError: There is nothing to average over.
     """
+    candidates = candidates or {}
     gaps = {"": [top2_gap(p) for p in probabilities.values()]}
-    if any("none" in names for names in (candidates or {}).values()):
+    if any("none" in names for names in candidates.values()):
         gaps["_without_none"] = [
             top2_gap(
                 [p for p, name in zip(probabilities[label], names, strict=True) if name != "none"]
@@ -87,16 +105,20 @@ def summarize(
 
 
 def top2_gap(probabilities: Sequence[float]) -> float:
-    """The largest minus the second largest; of a single candidate, its probability."""
+    """Return the largest minus the second largest probability.
+
+    With a single candidate, the gap is its probability.
+    """
     first, second = sorted([*probabilities, 0.0], reverse=True)[:2]
     return first - second
 
 
 def parameter_free_candidates(positions: Mapping[str, Position]) -> dict[str, set[str]]:
-    """label -> the names of the candidates without parameters: skip, pooling, none.
+    """Return the names of the candidates without parameters (skip, pooling, none) by label.
 
-    They are built with stride 1 and BatchNorm without scale and shift, so pooling followed by
-    BatchNorm, and a skip that becomes a convolution where the stride is 2, count among them.
+    Candidates are judged at stride 1 and with BatchNorm without scale and shift. So pooling
+    followed by BatchNorm counts as parameter-free, and so does a skip connection that becomes a
+    convolution at stride 2.
     """
     return {
         label: {
@@ -109,6 +131,6 @@ def parameter_free_candidates(positions: Mapping[str, Position]) -> dict[str, se
 
 
 def _is_parameter_free(primitive: Primitive, position: Position) -> bool:
-    with torch.device("meta"):  # takes no memory and no random numbers
+    with torch.device("meta"):  # uses neither memory nor random numbers
         module = primitive.build(position.in_channels, position.out_channels, affine=False)
     return next(module.parameters(), None) is None

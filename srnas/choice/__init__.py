@@ -1,28 +1,32 @@
-"""What makes a network searchable: the two builders, alphas, relaxations, genotypes."""
+"""What makes a network searchable: builders, alphas and their relaxation, genotypes."""
 
-from srnas.choice.builder import (
-    Candidates,
-    Derived,
-    LinkPosition,
-    Position,
-    Primitive,
-    Relaxed,
-)
-from srnas.choice.edges import EdgeGroup
+from srnas.choice.builder import Builder, Derived, Relaxed
 from srnas.choice.genotype import Genotype
+from srnas.choice.mixed_op import MixedOp
+from srnas.choice.open_choices import Choices, Link, Node, OpenChoices, Position
+from srnas.choice.place import Place
+from srnas.choice.primitive import Candidates, Primitive
 from srnas.choice.relaxations import RELAXATIONS, Relaxation
+from srnas.choice.space import ScoreTable, Space
 from srnas.choice.supernet import Supernet
 
 __all__ = [
     "RELAXATIONS",
+    "Builder",
     "Candidates",
+    "Choices",
     "Derived",
-    "EdgeGroup",
     "Genotype",
-    "LinkPosition",
+    "Link",
+    "MixedOp",
+    "Node",
+    "OpenChoices",
+    "Place",
     "Position",
     "Primitive",
     "Relaxation",
     "Relaxed",
+    "ScoreTable",
+    "Space",
     "Supernet",
 ]

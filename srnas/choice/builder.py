@@ -1,98 +1,98 @@
-"""The two answers to a network's questions: `Relaxed` (mixtures) and `Derived` (the choice).
+"""The two builders that answer a network's questions: `Relaxed` (mixtures), `Derived` (choices).
 
-A space is an ordinary `nn.Module` whose constructor asks its first argument, `choose`, for
-what is open to search:
+A space is an `nn.Module` whose constructor asks its first argument, `choose`, for what is open to
+search:
 
     self.c1 = choose.op("c1", CANDIDATES, 64, 64)
 
 `op` is one operation, `inputs` a choice among earlier outputs, `edges` a node of a cell. The same
-label means the same alpha row, however often it is asked for.
+place means the same row of alphas, however often it is asked for.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
-from torch import Tensor, nn
+from torch import nn
 
-from srnas.choice.edges import ChosenEdges, EdgeGroup, WeightedEdges
-from srnas.choice.genotype import Genotype
+from srnas.choice.edges import ChosenEdges, WeightedEdges
 from srnas.choice.inputs import ChosenInputs, WeightedInputs
-from srnas.choice.mixed_op import MixedOp, Mixing, Mixture, PartialMixedOp
+from srnas.choice.mixed_op import MixedOp, MixedOpOptions, PartialMixedOp, SharedWeights
+from srnas.choice.open_choices import Link, Node, OpenChoices, Position
+from srnas.choice.place import Place
+from srnas.choice.primitive import Candidates, Primitive
 from srnas.errors import UserError, did_you_mean
 
 
-class Primitive(Protocol):
-    """A candidate operation: how it is built and what it costs.
+class Builder(Protocol):
+    """What a space asks.
 
-    linear_size: if the operation is one linear convolution, the side of its dense kernel
-        (counted over dilation), and `as_kernel` gives that kernel; else 0.
-    dense: whether it is a dense convolution.
-    parameter_free: whether it has no weights (at stride 1).
-    searched_norm: whether a BatchNorm follows it in a mixture, and in mixtures only: DARTS'
-        pooling, whose scale would else not be that of the others.
+    Attributes:
+        affine: Whether BatchNorm around the choices (inside cells) has scale and shift.
     """
 
-    linear_size: int
-    dense: bool
-    parameter_free: bool
-    searched_norm: bool
+    @property
+    def affine(self) -> bool: ...
 
-    def build(
-        self, in_channels: int, out_channels: int, stride: int = 1, affine: bool = True
+    def op(
+        self,
+        place: Place | str,
+        candidates: Candidates,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
     ) -> nn.Module:
-        """The operation; `affine` is whether its BatchNorm has scale and shift."""
+        """Build one operation: (B, C_in, H, W) -> (B, C_out, H/stride, W/stride)."""
 
-    def macs_per_pixel(self, in_channels: int, out_channels: int) -> int:
-        """Multiply-accumulates of its convolutions for one output pixel."""
+    def inputs(
+        self, place: Place | str, count: int, keep: int
+    ) -> WeightedInputs | ChosenInputs:
+        """Build a choice of `keep` among `count` earlier outputs.
 
-    def as_kernel(self, module: nn.Module) -> tuple[Tensor, Tensor]:
-        """(C_out, C_in, linear_size, linear_size) kernel and (C_out,) bias of what it built."""
+        Its length is the number of inputs that it returns, for the layer behind it.
+        """
 
+    def edges(
+        self,
+        place: Place | str,
+        count: int,
+        keep: int | None,
+        candidates: Candidates | Sequence[Candidates],
+        channels: int,
+        strides: Sequence[int],
+    ) -> WeightedEdges | ChosenEdges:
+        """Build a node: the sum over an operation on each of `count` earlier outputs.
 
-Candidates = Mapping[str, Primitive]
-
-
-@dataclass(frozen=True)
-class Position:
-    """One open choice: an alpha row, shared by all places of the network with its label.
-
-    in_channels, out_channels: of the first such place; a cell's grow with its depth.
-    """
-
-    label: str
-    candidates: Candidates
-    in_channels: int
-    out_channels: int
-
-
-@dataclass(frozen=True)
-class LinkPosition:
-    """One open choice of inputs: `keep` of the first `count` of a list."""
-
-    label: str
-    count: int
-    keep: int
+        Args:
+            keep: See `Node`.
+            candidates: Those of all edges, or those of each.
+            strides: One an edge.
+        """
 
 
 class Relaxed:
     """Answers with mixtures of all candidates, weighted by alphas.
 
-    partial_channels: K; K > 1 sends only 1/K of the channels through the candidates
-        (PC-DARTS, SAC).
-    affine: whether the candidates' BatchNorm, and that of a network around them in its cells,
-        has scale and shift. Off by default, as in all of the DARTS family: a scale could undo
-        what alpha says.
-    merge: see `MixedOp`.
-    edge_normalization: whether the edges of a node that keeps only some of them have weights
-        of their own (PC-DARTS).
-    auxiliary_skip: whether each operation's input also passes it by (DARTS-).
-    node_norm: whether a node's sum goes through a BatchNorm without scale and shift, where its
-        edges' weights do not sum to 1 (DARTS-PRIME's CRB); nodes that keep all edges have none.
+    Args:
+        partial_channels: K; K > 1 sends only 1/K of the channels through the candidates
+            (PC-DARTS, SAC).
+        affine: Whether BatchNorm in candidates and cells has scale and shift. Off by default, as
+            in all of the DARTS family: a scale could undo what alpha says.
+        merge: See `MixedOp`.
+        edge_normalization: Whether the edges of a node that keeps only some of them have weights
+            of their own (PC-DARTS).
+        auxiliary_skip: Whether the input of each operation also passes by (DARTS-).
+        node_norm: Whether the sum of a node goes through a BatchNorm without scale and shift,
+            for edge weights that do not sum to 1 (CRB of DARTS-PRIME); nodes that keep all edges
+            have none.
+
+    Attributes:
+        choices: What was asked for so far.
+        shared: What the mixed operations share in a forward pass.
     """
 
     def __init__(
         self,
+        *,
         partial_channels: int = 1,
         affine: bool = False,
         merge: bool = True,
@@ -100,119 +100,146 @@ class Relaxed:
         auxiliary_skip: bool = False,
         node_norm: bool = False,
     ) -> None:
-        self.node_norm = node_norm
         self.partial_channels = partial_channels
         self.affine = affine
-        self.mixing = Mixing(affine, merge, auxiliary_skip)
         self.edge_normalization = edge_normalization
-        self.positions: dict[str, Position] = {}
-        self.links: dict[str, LinkPosition] = {}
-        self.groups: dict[str, EdgeGroup] = {}
-        self.mixture = Mixture()
+        self.node_norm = node_norm
+        self.choices = OpenChoices()
+        self.shared = SharedWeights()
+        self._mixed = MixedOpOptions(affine, merge, auxiliary_skip)
 
     def op(
         self,
-        label: str,
+        place: Place | str,
         candidates: Candidates,
         in_channels: int,
         out_channels: int,
         stride: int = 1,
-    ) -> nn.Module:
-        """A mixture of the candidates. Channels must be divisible by K (UserError)."""
-        position = Position(label, candidates, in_channels, out_channels)
-        known = self.positions.setdefault(label, position)
-        assert known.candidates == candidates, f"label {label!r} is asked for with two tables"
-        shape = (candidates, in_channels, out_channels, stride, self.mixing)
-        if self.partial_channels == 1:
-            return MixedOp(self.mixture, label, *shape)
-        return PartialMixedOp(self.mixture, label, *shape, divisor=self.partial_channels)
+    ) -> MixedOp | PartialMixedOp:
+        """Build a mixed operation.
 
-    def inputs(self, label: str, count: int, keep: int) -> WeightedInputs:
-        """All `count` inputs, each multiplied by its weight."""
-        link = LinkPosition(label, count, keep)
-        known = self.links.setdefault(label, link)
-        assert known == link, f"label {label!r} is asked for with two different choices"
-        return WeightedInputs(self.mixture, label, count)
+        Raises:
+            UserError: K does not divide the channels.
+        """
+        place = Place.of(place)
+        label = str(place)
+        position = Position(place, candidates, in_channels, out_channels)
+        known = self.choices.positions.setdefault(label, position)
+        assert known.candidates == candidates, f"{label!r} is asked for with two candidate sets"
+        if self.partial_channels == 1:
+            return MixedOp(
+                self.shared,
+                label,
+                candidates,
+                in_channels,
+                out_channels,
+                stride=stride,
+                options=self._mixed,
+            )
+        return PartialMixedOp(
+            self.shared,
+            label,
+            candidates,
+            in_channels,
+            out_channels,
+            stride=stride,
+            options=self._mixed,
+            divisor=self.partial_channels,
+        )
+
+    def inputs(self, place: Place | str, count: int, keep: int) -> WeightedInputs:
+        """Build all inputs, each multiplied by its weight."""
+        link = Link(Place.of(place), count, keep)
+        known = self.choices.links.setdefault(str(link.place), link)
+        assert known == link, f"{known} is asked for with two different choices"
+        return WeightedInputs(self.shared, str(link.place), count)
 
     def edges(
         self,
-        label: str,
+        place: Place | str,
         count: int,
         keep: int | None,
         candidates: Candidates | Sequence[Candidates],
         channels: int,
         strides: Sequence[int],
     ) -> WeightedEdges:
-        """The sum over `count` inputs, each through a mixture with the stride of that input.
-
-        keep: see `EdgeGroup`. candidates: one table for all edges, or one for each.
-        """
-        group = EdgeGroup(label, count, keep)
-        known = self.groups.setdefault(label, group)
-        assert known == group, f"label {label!r} is asked for with two different choices"
+        """Build the sum over a mixed operation on each input, with the stride of that input."""
+        node = Node(Place.of(place), count, keep)
+        label = str(node.place)
+        known = self.choices.nodes.setdefault(label, node)
+        assert known == node, f"{known} is asked for with two different choices"
         edges = [
             self.op(edge, table, channels, channels, stride)
             for edge, table, stride in zip(
-                group.edges, _tables(candidates, count), strides, strict=True
+                node.edges, _tables(candidates, count), strides, strict=True
             )
         ]
+        norm = None
+        if self.node_norm and keep is not None:
+            norm = nn.BatchNorm2d(channels, affine=False)
         normalized = self.edge_normalization and keep is not None
-        normed = self.node_norm and keep is not None
-        norm = nn.BatchNorm2d(channels, affine=False) if normed else None
-        return WeightedEdges(self.mixture, label, edges, normalized, norm)
+        return WeightedEdges(self.shared, label, edges, normalized=normalized, norm=norm)
 
 
 class Derived:
-    """Answers with what a genotype chose; its choices by label (`Genotype.flat`).
+    """Answers with what a genotype chose.
 
-    Asked for a label that the genotype lacks, or for an operation that is not among the
-    candidates, it raises UserError; `check_all_used` does so for labels never asked for.
+    Args:
+        choices: The choices by place (`Space.read_choices`).
+        space: The name of the space, for error messages.
+
+    Asked for a place that has no choice, or for an operation that is not among the candidates, it
+    raises UserError; `check_all_used` does so for choices that were never asked for.
     """
 
-    affine = True  # BatchNorm has scale and shift: see `Relaxed`
+    affine = True
 
-    def __init__(self, genotype: Genotype) -> None:
-        self.genotype = genotype
-        self.used: set[str] = set()
+    def __init__(self, choices: Mapping[Place, Any], space: str) -> None:
+        self.choices = choices
+        self.space = space
+        self.used: set[Place] = set()
 
     def op(
         self,
-        label: str,
+        place: Place | str,
         candidates: Candidates,
         in_channels: int,
         out_channels: int,
         stride: int = 1,
     ) -> nn.Module:
-        """The chosen operation, with affine BatchNorm."""
-        primitive = _named(self._chosen(label), candidates, label)
+        """Build the chosen operation, with affine BatchNorm."""
+        place = Place.of(place)
+        primitive = _named(self._chosen(place), candidates, place)
         return primitive.build(in_channels, out_channels, stride)
 
-    def inputs(self, label: str, count: int, keep: int) -> ChosenInputs:
-        """The chosen inputs, unweighted, in the genotype's order."""
-        chosen = self._chosen(label)
+    def inputs(self, place: Place | str, count: int, keep: int) -> ChosenInputs:
+        """Build the chosen inputs, unweighted, in the genotype's order."""
+        place = Place.of(place)
+        chosen = self._chosen(place)
         numbers = chosen if isinstance(chosen, list) else []
         valid = all(isinstance(i, int) and 1 <= i <= count for i in numbers)
         if not valid or len(set(numbers)) != keep or len(numbers) != keep:
             raise UserError(
-                f"genotype: choices.{label}: {chosen!r} is not {keep} different numbers from 1 "
+                f"genotype: choices.{place}: {chosen!r} is not {keep} different numbers from 1 "
                 f"to {count}"
             )
         return ChosenInputs([number - 1 for number in numbers])
 
     def edges(
         self,
-        label: str,
+        place: Place | str,
         count: int,
         keep: int | None,
         candidates: Candidates | Sequence[Candidates],
         channels: int,
         strides: Sequence[int],
     ) -> ChosenEdges:
-        """The sum over the chosen edges: at least one, at most `keep`; all if it is None.
+        """Build the sum over the chosen edges: at least one, at most `keep`; all if it is None.
 
         The genotype has [candidate, input] pairs, inputs counted from 0.
         """
-        chosen = self._chosen(label)
+        place = Place.of(place)
+        chosen = self._chosen(place)
         pairs = chosen if isinstance(chosen, list) else []
         valid = all(
             isinstance(pair, list | tuple)
@@ -224,41 +251,41 @@ class Derived:
         indices = [pair[1] for pair in pairs] if valid else []
         if keep is None and indices != list(range(count)):
             wanted = f"a [candidate, input] pair for each input from 0 to {count - 1}, in order"
-            raise UserError(f"genotype: choices.{label}: {chosen!r} is not {wanted}")
+            raise UserError(f"genotype: choices.{place}: {chosen!r} is not {wanted}")
         if keep is not None and not 1 <= len(indices) == len(set(indices)) <= keep:
             wanted = f"1 to {keep} [candidate, input] pairs with different inputs"
             raise UserError(
-                f"genotype: choices.{label}: {chosen!r} is not {wanted} from 0 to {count - 1}"
+                f"genotype: choices.{place}: {chosen!r} is not {wanted} from 0 to {count - 1}"
             )
         tables = _tables(candidates, count)
         edges = [
-            _named(name, tables[i], label).build(channels, channels, strides[i])
+            _named(name, tables[i], place).build(channels, channels, strides[i])
             for name, i in pairs
         ]
         return ChosenEdges(edges, indices)
 
     def check_all_used(self) -> None:
-        """UserError if the genotype chooses for a label that the network does not have."""
-        extra = sorted(set(self.genotype.choices) - self.used)
+        """Raise UserError if there is a choice for a place that the network does not have."""
+        extra = sorted(str(place) for place in self.choices if place not in self.used)
         if extra:
             raise UserError(
-                f"genotype: choices.{extra[0]}: space {self.genotype.space!r} has no such "
-                f"position; {did_you_mean(extra[0], self.used)}"
+                f"genotype: choices.{extra[0]}: space {self.space!r} has no such "
+                f"position; {did_you_mean(extra[0], map(str, self.used))}"
             )
 
-    def _chosen(self, label: str) -> Any:
-        if label not in self.genotype.choices:
+    def _chosen(self, place: Place) -> Any:
+        if place not in self.choices:
             raise UserError(
-                f"genotype: choices.{label} is missing; space {self.genotype.space!r} needs it"
+                f"genotype: choices.{place} is missing; space {self.space!r} needs it"
             )
-        self.used.add(label)
-        return self.genotype.choices[label]
+        self.used.add(place)
+        return self.choices[place]
 
 
-def _named(name: Any, candidates: Candidates, label: str) -> Primitive:
+def _named(name: Any, candidates: Candidates, place: Place) -> Primitive:
     if not isinstance(name, str) or name not in candidates:
         raise UserError(
-            f"genotype: choices.{label}: no candidate is named {name!r}; "
+            f"genotype: choices.{place}: no candidate is named {name!r}; "
             f"{did_you_mean(name, candidates)}"
         )
     return candidates[name]

@@ -1,6 +1,6 @@
-"""A genotype: which candidate each position of a space got, and where that came from."""
+"""Genotypes: which candidate each position of a space got, and which search chose it."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +15,26 @@ VERSION = 1
 class Genotype:
     """The discrete result of a search.
 
-    space: name of the space. choices: label -> candidate name, or for a link the numbers
-        (from 1) of the chosen inputs in order, or for a node [candidate, input] pairs (inputs
-        from 0); or whatever form the space's `write_choices` gives them.
-    provenance: options, seed, versions and step of the search that made it.
+    Attributes:
+        space: The name of the space.
+        choices: The choices in the form of the space's files. By default label -> candidate,
+            or for a link the numbers (from 1) of the chosen inputs in order; cells have forms of
+            their own (`Space.write_choices`).
+        provenance: Options, seed, versions and step of the search that made it.
+
+    >>> imdn = dict.fromkeys(("c1", "c2", "c3", "c4"), "conv_3x3")
+    >>> print(Genotype("imdn", imdn))
+    c1=conv_3x3 c2=conv_3x3 c3=conv_3x3 c4=conv_3x3
+    >>> Genotype.from_dict(Genotype("imdn", imdn).to_dict(), "example") == Genotype("imdn", imdn)
+    True
     """
 
     space: str
     choices: dict[str, Any]
     provenance: dict[str, Any] = field(default_factory=dict, compare=False)
 
-    def flat(self, space: Any) -> "Genotype":
-        """The same with its choices by label: as the space's `read_choices` reads them."""
-        return replace(self, choices=getattr(space, "read_choices", dict)(self.choices))
-
     def to_dict(self) -> dict[str, Any]:
-        """The content of a genotype file."""
+        """Return the content of a genotype file."""
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -41,7 +45,15 @@ class Genotype:
 
     @classmethod
     def from_dict(cls, content: Any, where: str) -> "Genotype":
-        """Check and take in a genotype file's content; `where` names it in errors."""
+        """Read the content of a genotype file.
+
+        Args:
+            content: What `to_dict` returned.
+            where: Names the source in error messages.
+
+        Raises:
+            UserError: The content is not a genotype of this version.
+        """
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise UserError(f'{where}: not a genotype (no "format": "{FORMAT}")')
         if content.get("version") != VERSION:
@@ -59,7 +71,11 @@ class Genotype:
 
     @classmethod
     def load(cls, path: Path) -> "Genotype":
-        """Read a genotype file; UserError if it is missing or is none."""
+        """Read a genotype file.
+
+        Raises:
+            UserError: The file is missing, or is not a genotype.
+        """
         return cls.from_dict(read_json(path), str(path))
 
     def __str__(self) -> str:
@@ -69,6 +85,6 @@ class Genotype:
 def _short(choice: Any) -> str:
     if not isinstance(choice, list):
         return str(choice)
-    if choice and isinstance(choice[0], str):  # a candidate on an input
+    if choice and isinstance(choice[0], str):  # a candidate and its input
         return "~".join(map(str, choice))
     return ",".join(map(_short, choice))

@@ -4,27 +4,27 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from srnas.choice.mixed_op import Mixture
+from srnas.choice.mixed_op import SharedWeights
 
 
 class WeightedInputs(nn.Module):
-    """While searching: every input times its weight. Its length is how many it gives."""
+    """The inputs during the search: each times its weight. Its length is their number."""
 
-    def __init__(self, mixture: Mixture, label: str, count: int) -> None:
+    def __init__(self, shared: SharedWeights, label: str, count: int) -> None:
         super().__init__()
-        self.mixture, self.label, self.count = mixture, label, count
+        self.shared, self.label, self.count = shared, label, count
 
     def __len__(self) -> int:
         return self.count
 
     def forward(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """The list of inputs, weighted, for concatenation."""
-        weights = self.mixture.weights[self.label].unbind()
+        """Return the weighted inputs, for concatenation."""
+        weights = self.shared.weights[self.label].unbind()
         return [w * x for w, x in zip(weights, inputs, strict=True)]
 
 
 class ChosenInputs(nn.Module):
-    """After derivation: the chosen inputs as they are, in order."""
+    """The inputs of a derived network: the chosen ones, in the genotype's order."""
 
     def __init__(self, indices: Sequence[int]) -> None:
         super().__init__()
@@ -34,5 +34,5 @@ class ChosenInputs(nn.Module):
         return len(self.indices)
 
     def forward(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """The chosen of the inputs."""
+        """Return the chosen inputs, for concatenation."""
         return [inputs[index] for index in self.indices]

@@ -1,45 +1,49 @@
-"""Mixtures of candidate operations: all channels (DARTS), or a part of them (PC-DARTS)."""
+"""Mixed operations: weighted sums of candidates, on all channels or on a part of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from srnas.choice.primitive import Candidates, LinearPrimitive, Primitive
 from srnas.errors import UserError
 
 
-class Mixture:
+class SharedWeights:
     """What all mixed operations of a supernet share during one forward pass.
 
-    weights: label -> (N,) candidate weights. active: label -> the numbers of the candidates to
-    compute; all where it is missing. auxiliary: the weight of the auxiliary skip.
+    A plain object, not a module: the alphas stay parameters of the supernet alone, the weights of
+    a label are computed (or sampled) once a pass, and `copy.deepcopy` and
+    `torch.func.functional_call` need no special care.
 
-    A plain object: so the alphas are parameters of the supernet alone, a label's weights are
-    computed (or sampled) once a pass, and `copy.deepcopy` and `torch.func.functional_call` need
-    no special care.
+    Attributes:
+        weights: label -> (N,) candidate weights.
+        computed: label -> the numbers of the candidates to compute; all where a label is missing.
+        skip_weight: The weight of the auxiliary skip connection (DARTS-).
     """
 
     def __init__(self) -> None:
         self.weights: dict[str, Tensor] = {}
-        self.active: dict[str, Sequence[int]] = {}
-        self.auxiliary = 0.0
+        self.computed: Mapping[str, Sequence[int]] = {}
+        self.skip_weight = 0.0
 
 
 @dataclass(frozen=True)
-class Mixing:
-    """How mixtures are made, the same for a whole supernet.
+class MixedOpOptions:
+    """How the mixed operations of a supernet are built.
 
-    affine: whether the candidates' BatchNorm has scale and shift.
-    merge: whether linear candidates are run as one convolution, see `MixedOp`.
-    auxiliary: whether the input also passes by (DARTS-).
+    Attributes:
+        affine: Whether the candidates' BatchNorm has scale and shift.
+        merge: Whether linear candidates run as one convolution, see `MixedOp`.
+        auxiliary_skip: Whether the input also passes by (DARTS-).
     """
 
     affine: bool = False
     merge: bool = True
-    auxiliary: bool = False
+    auxiliary_skip: bool = False
 
 
 class MixedOp(nn.Module):
@@ -49,53 +53,55 @@ class MixedOp(nn.Module):
     nonlinearity between them) are not run one by one: their kernels are summed with their
     weights, and one convolution with the sum is run. It is the same function with the same
     gradients, for a fraction of the time and memory.
-
-    Candidates that are not active (`Mixture.active`) are not computed.
     """
 
     def __init__(
         self,
-        mixture: Mixture,
+        shared: SharedWeights,
         label: str,
-        candidates: Mapping[str, Any],
+        candidates: Candidates,
         in_channels: int,
         out_channels: int,
+        *,
         stride: int,
-        how: Mixing,
+        options: MixedOpOptions,
     ) -> None:
         super().__init__()
-        self.mixture = mixture
+        self.shared = shared
         self.label = label
         self.stride = stride
-        self.merge = how.merge
+        self.merge = options.merge
         self.primitives = dict(candidates)
         self.candidates = nn.ModuleDict(
             {
-                name: _searched(primitive, in_channels, out_channels, stride, how.affine)
+                name: _searched(primitive, in_channels, out_channels, stride, options.affine)
                 for name, primitive in candidates.items()
             }
         )
-        self.auxiliary = _pass_by(in_channels, out_channels, stride) if how.auxiliary else None
+        self.auxiliary_skip = (
+            _auxiliary_skip(in_channels, out_channels, stride) if options.auxiliary_skip else None
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (B, C_in, H, W) -> (B, C_out, H/stride, W/stride)."""
-        weights = dict(zip(self.candidates, self.mixture.weights[self.label].unbind(), strict=True))
+        """Map x, (B, C_in, H, W), to (B, C_out, H/stride, W/stride)."""
+        weights = dict(zip(self.candidates, self.shared.weights[self.label].unbind(), strict=True))
         names = list(self.candidates)
-        if self.label in self.mixture.active:
-            names = [names[index] for index in self.mixture.active[self.label]]
+        if self.label in self.shared.computed:
+            names = [names[index] for index in self.shared.computed[self.label]]
         merged, size = self.merged(names)
         outputs = [weights[n] * self.candidates[n](x) for n in names if n not in merged]
         if merged:
             kernel, bias = self._merged_kernel(weights, merged, size)
             outputs.append(F.conv2d(x, kernel, bias, stride=self.stride, padding=size // 2))
-        if self.auxiliary is not None and self.mixture.auxiliary:
-            outputs.append(self.mixture.auxiliary * self.auxiliary(x))
-        return sum(outputs)
+        if self.auxiliary_skip is not None and self.shared.skip_weight:
+            outputs.append(self.shared.skip_weight * self.auxiliary_skip(x))
+        return add_all(outputs)
 
     def merged(self, names: Sequence[str]) -> tuple[list[str], int]:
-        """The candidates worth summing into one kernel, and that kernel's size.
+        """Return the candidates worth summing into one kernel, and the size of that kernel.
 
-        Those that fit inside the largest dense one: then the sum costs what that one costs.
+        These are the linear ones that fit inside the largest dense one: the sum then costs what
+        that one costs.
         """
         linear = {n: p for n, p in self.primitives.items() if n in names and p.linear_size}
         size = max((p.linear_size for p in linear.values() if p.dense), default=0)
@@ -107,50 +113,48 @@ class MixedOp(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         kernels, biases = [], []
         for name in names:
-            kernel, bias = self.primitives[name].as_kernel(self.candidates[name])
+            primitive = cast(LinearPrimitive, self.primitives[name])
+            kernel, bias = primitive.as_kernel(self.candidates[name])
             margin = (size - kernel.shape[-1]) // 2
             kernels.append(F.pad(weights[name] * kernel, (margin,) * 4))
             biases.append(weights[name] * bias)
-        return sum(kernels), sum(biases)
+        return add_all(kernels), add_all(biases)
 
-
-def _pass_by(in_channels: int, out_channels: int, stride: int) -> nn.Module:
-    """The identity; where the shape changes a 1x1 convolution (DARTS- has a like one there)."""
-    if stride == 1 and in_channels == out_channels:
-        return nn.Identity()
-    return nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
-
-
-def _searched(
-    primitive: Any, in_channels: int, out_channels: int, stride: int, affine: bool
-) -> nn.Module:
-    """A candidate as a mixture holds it: with the BatchNorm that only searching needs."""
-    built = primitive.build(in_channels, out_channels, stride, affine)
-    if not primitive.searched_norm:
-        return built
-    return nn.Sequential(built, nn.BatchNorm2d(out_channels, affine=affine))
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Also take checkpoints of srnas 0.1.0, which called the auxiliary skip `auxiliary`."""
+        before = f"{prefix}auxiliary."
+        for key in [key for key in state_dict if key.startswith(before)]:
+            state_dict[f"{prefix}auxiliary_skip.{key.removeprefix(before)}"] = state_dict.pop(key)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
 class PartialMixedOp(nn.Module):
-    """A mixture over the first 1/K of the channels; the rest passes by (PC-DARTS, Sec. 3.1).
+    """A mixed operation on the first 1/K of the channels; the rest passes by (PC-DARTS, Sec. 3.1).
 
-    The channels are split in order and shuffled afterwards, as in the released code (the
-    paper's random mask is not in it). The bypass is the identity, max pooling where
-    the stride is 2; where the number of channels changes (three of IMDN's four positions) it
-    ends in one 1x1 convolution, which is not searched. Otherwise it has no parameters.
+    The channels are split in order and shuffled afterwards, as in the released code (which does
+    not have the paper's random mask). The bypass is the identity, or max pooling at stride 2;
+    where the number of channels changes (three of IMDN's four positions) it ends in one 1x1
+    convolution, which is not searched. Otherwise it has no parameters.
 
-    Raises UserError if `divisor` (K) does not divide both channel counts.
+    Args:
+        divisor: K.
+
+    Raises:
+        UserError: K does not divide both channel counts.
     """
 
     def __init__(
         self,
-        mixture: Mixture,
+        shared: SharedWeights,
         label: str,
-        candidates: Mapping[str, Any],
+        candidates: Candidates,
         in_channels: int,
         out_channels: int,
+        *,
         stride: int,
-        how: Mixing,
+        options: MixedOpOptions,
         divisor: int,
     ) -> None:
         super().__init__()
@@ -160,20 +164,53 @@ class PartialMixedOp(nn.Module):
                 f"{out_channels} channels of position {label!r}"
             )
         self.divisor = divisor
-        self.active = in_channels // divisor
-        out_active = out_channels // divisor
-        self.mixed = MixedOp(mixture, label, candidates, self.active, out_active, stride, how)
+        self.searched_channels = in_channels // divisor
+        out_searched = out_channels // divisor
+        self.mixed = MixedOp(
+            shared,
+            label,
+            candidates,
+            self.searched_channels,
+            out_searched,
+            stride=stride,
+            options=options,
+        )
+        passing, out_passing = in_channels - self.searched_channels, out_channels - out_searched
         layers: list[nn.Module] = []
         if stride != 1:
             layers.append(nn.MaxPool2d(stride))
         if in_channels != out_channels:
-            layers.append(nn.Conv2d(in_channels - self.active, out_channels - out_active, 1))
+            layers.append(nn.Conv2d(passing, out_passing, 1))
         self.bypass = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (B, C_in, H, W) -> (B, C_out, H/stride, W/stride)."""
-        searched = self.mixed(x[:, : self.active])
-        passed = self.bypass(x[:, self.active :])
+        """Map x, (B, C_in, H, W), to (B, C_out, H/stride, W/stride)."""
+        searched = self.mixed(x[:, : self.searched_channels])
+        passed = self.bypass(x[:, self.searched_channels :])
         both = torch.cat((searched, passed), dim=1)
         # F.channel_shuffle has no derivative in torch 2.4
         return both.unflatten(1, (self.divisor, -1)).transpose(1, 2).flatten(1, 2)
+
+
+def _auxiliary_skip(in_channels: int, out_channels: int, stride: int) -> nn.Module:
+    """The identity, or a 1x1 convolution where the shape changes (DARTS- has a similar one)."""
+    if stride == 1 and in_channels == out_channels:
+        return nn.Identity()
+    return nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
+
+
+def _searched(
+    primitive: Primitive, in_channels: int, out_channels: int, stride: int, affine: bool
+) -> nn.Module:
+    """Build a candidate with the BatchNorm that it needs only while it is searched."""
+    built = primitive.build(in_channels, out_channels, stride, affine)
+    if not primitive.searched_norm:
+        return built
+    return nn.Sequential(built, nn.BatchNorm2d(out_channels, affine=affine))
+
+
+def add_all(tensors: Sequence[Tensor]) -> Tensor:
+    total = tensors[0]
+    for tensor in tensors[1:]:
+        total = total + tensor
+    return total

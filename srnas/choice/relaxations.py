@@ -1,8 +1,8 @@
-"""Relaxations: an alpha row of logits -> the weights of its candidates.
+"""Relaxations: a row of logits (alphas) -> the weights of its candidates.
 
-A relaxation is called once for each row and pass, with the logits of the candidates that are
-still alive. Where it samples, it does so in training mode only; in evaluation mode it takes what
-is most likely or expected.
+A relaxation is called once for each row and forward pass, with the logits of the candidates that
+are still alive. One that samples does so in training mode only; in evaluation mode it returns the
+most likely or the expected weights.
 """
 
 import math
@@ -16,36 +16,42 @@ from torch import Tensor
 
 from srnas.registry import Registry
 
-RELAXATIONS = Registry("relaxation")
-
 
 class Relaxation(ABC):
-    """What all have.
+    """How logits become weights.
 
-    single: whether only one candidate has a weight other than 0, so that the others need not
-        be computed. prunes: whether a candidate whose logit falls to 0 is gone for good.
+    Attributes:
+        single: Whether only one candidate has a weight other than 0, so that the others need not
+            be computed.
+        prunes: Whether a candidate whose logit falls to 0 leaves the search for good.
+        progress: How far the search is, in [0, 1]; temperatures depend on it.
     """
 
     single = False
     prunes = False
-    progress = 0.0  # of the search, in [0, 1]; temperatures go by it
+    progress = 0.0
 
     def initial(self, count: int) -> float:
-        """Where the logits of `count` candidates start, noise apart."""
+        """Return where the logits of `count` candidates start, before noise is added."""
         return 0.0
 
     @abstractmethod
     def __call__(self, alpha: Tensor, training: bool) -> Tensor:
-        """alpha: (N,) logits -> (N,) weights; the mixture uses them."""
+        """Map (N,) logits to the (N,) weights that mixed operations use."""
 
     @abstractmethod
     def probabilities(self, alpha: Tensor) -> Tensor:
-        """alpha: (N,) logits -> (N,) values that sum to 1, without sampling: for costs,
-        reports and the genotype."""
+        """Map (N,) logits to (N,) values that sum to 1, without sampling.
+
+        Costs, reports and genotypes use them.
+        """
 
     def strengths(self, alpha: Tensor) -> Tensor:
-        """alpha: (N,) logits -> (N,) deterministic weights before they are made to sum to 1."""
+        """Map (N,) logits to (N,) deterministic weights before they are made to sum to 1."""
         return self.probabilities(alpha)
+
+
+RELAXATIONS: Registry[Relaxation] = Registry("relaxation", base=Relaxation)  # type: ignore[type-abstract]
 
 
 class _Softmaxed(Relaxation):
@@ -71,10 +77,11 @@ class Softmax(Relaxation):
 class Sigmoid(Relaxation):
     """w = sigmoid(alpha): candidates do not compete (FairDARTS, Single-DARTS).
 
-    start: "uniform": the logits start at -ln(N - 1), where every weight is 1/N
-    (Single-DARTS); "zero": at 0, every weight 1/2 (FairDARTS).
-
     The weights do not sum to 1; costs and reports use them divided by their sum.
+
+    Args:
+        start: "uniform" starts the logits at -ln(N - 1), where every weight is 1/N
+            (Single-DARTS); "zero" at 0, where every weight is 1/2 (FairDARTS).
     """
 
     def __init__(self, *, start: Literal["uniform", "zero"] = "uniform") -> None:
@@ -98,7 +105,7 @@ class Sigmoid(Relaxation):
 class GumbelSoftmax(_Softmaxed):
     """w = softmax((alpha + G) / tau), G Gumbel(0, 1) noise (SNAS, Eq. 5).
 
-    tau goes in a straight line over the search from `temperature` to `end_temperature`.
+    tau falls linearly over the search from `temperature` to `end_temperature`.
     """
 
     def __init__(
@@ -111,7 +118,7 @@ class GumbelSoftmax(_Softmaxed):
 
     @property
     def tau(self) -> float:
-        """The temperature in force."""
+        """The current temperature."""
         return self.temperature + (self.end_temperature - self.temperature) * self.progress
 
     def __call__(self, alpha: Tensor, training: bool) -> Tensor:
@@ -122,11 +129,11 @@ class GumbelSoftmax(_Softmaxed):
 
 @RELAXATIONS.register("straight_through")
 class StraightThrough(GumbelSoftmax):
-    """One candidate, sampled as argmax((alpha + G) / tau); only that one is run (GDAS).
+    """One candidate, sampled as argmax((alpha + G) / tau); only that one is computed (GDAS).
 
     Its weight is 1 and has the gradient of its softmax probability at temperature tau. (The
-    released code also lets gradients pass to the weights of the candidates it does not run, as
-    if their outputs were 1; here they have none.)
+    released code also passes gradients to the weights of the candidates that it does not compute,
+    as if their outputs were 1; here they have none.)
     """
 
     single = True
@@ -148,10 +155,10 @@ class StraightThrough(GumbelSoftmax):
 
 @RELAXATIONS.register("uniform_sample")
 class UniformSample(_Softmaxed):
-    """One candidate, each as likely, whatever the logits (random sampling with shared weights).
+    """One candidate, drawn uniformly whatever the logits (random sampling with shared weights).
 
     Li and Talwalkar, Random search and reproducibility for neural architecture search, 2019.
-    In evaluation mode the candidate with the largest logit.
+    In evaluation mode it is the candidate with the largest logit.
     """
 
     single = True
@@ -165,7 +172,7 @@ class UniformSample(_Softmaxed):
 
 @RELAXATIONS.register("dirichlet")
 class Dirichlet(Relaxation):
-    """w ~ Dirichlet(elu(alpha) + 1), with its pathwise gradient (DrNAS); else its mean."""
+    """w ~ Dirichlet(elu(alpha) + 1), with its pathwise gradient (DrNAS); in evaluation mode its mean."""
 
     def __init__(self) -> None:
         pass
@@ -182,11 +189,10 @@ class Dirichlet(Relaxation):
 
 @RELAXATIONS.register("crb")
 class ConstrainedRange(Relaxation):
-    """w = alpha clamped to [0, 1]; a candidate whose logit falls to 0 is gone for good
-    (DARTS-PRIME's CRB).
+    """w = alpha clamped to [0, 1]; a logit that falls to 0 drops its candidate (DARTS-PRIME's CRB).
 
-    The logits start at 1/N. Their weights do not sum to 1; costs and reports use them divided
-    by their sum. The last candidate of a row is never dropped.
+    The logits start at 1/N. The weights do not sum to 1; costs and reports use them divided by
+    their sum. The last candidate of a row is never dropped.
     """
 
     prunes = True
@@ -210,7 +216,7 @@ class ConstrainedRange(Relaxation):
 
 
 def concentration(alpha: Tensor) -> Tensor:
-    """The parameters of DrNAS's Dirichlet distribution, elu(alpha) + 1, above 0."""
+    """Return the parameters of DrNAS's Dirichlet distribution, elu(alpha) + 1, above 0."""
     return F.elu(alpha) + 1 + torch.finfo(alpha.dtype).tiny
 
 

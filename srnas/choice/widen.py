@@ -1,4 +1,4 @@
-"""A supernet with other partial channels goes on from the weights of the one before."""
+"""Widening: a supernet with fewer partial channels continues from the weights of another."""
 
 import torch
 from torch import Tensor
@@ -8,11 +8,14 @@ from srnas.choice.supernet import Supernet
 
 @torch.no_grad()
 def widen(old: Supernet, new: Supernet) -> Supernet:
-    """Give `new`, of the same space with a smaller K, what `old` has learned.
+    """Copy what `old` has learned into `new`, of the same space with a smaller K.
 
-    Alphas, living candidates and tensors of equal shape are taken as they are; a wider
-    candidate repeats the old one's channels, divided by how often along its inputs (as
-    DrNAS widens its supernet; Chen et al., Net2Net, ICLR 2016). Returns `new`.
+    Alphas, living candidates and tensors of equal shape are copied. A wider candidate repeats the
+    channels of the old one, divided by the number of repetitions along its inputs (as DrNAS
+    widens its supernet; Chen et al., Net2Net, ICLR 2016).
+
+    Returns:
+        `new`.
     """
     tensors = old.network.state_dict()
     for key, tensor in new.network.state_dict().items():
@@ -24,7 +27,7 @@ def widen(old: Supernet, new: Supernet) -> Supernet:
 
 
 def _repeated(tensor: Tensor, shape: torch.Size) -> Tensor:
-    """Repeat along the axes that grew; along inputs the sum over them stays."""
+    """Repeat along the axes that grew; along the input axis keep the sum."""
     if tensor.shape == shape:
         return tensor
     for axis, length in enumerate(shape):

@@ -1,4 +1,7 @@
-"""The command line: one file a command; a user's mistake is one line and exit code 2."""
+"""The command line: one file a command; a user's mistake is one line and exit code 2.
+
+Everything that needs torch is imported where it is used, so that `srnas --help` answers at once.
+"""
 
 import runpy
 import sys
@@ -7,14 +10,14 @@ from typing import Annotated
 
 import typer
 
-from srnas.errors import UserError
+from srnas.errors import Interrupted, UserError
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 
 def build_app() -> typer.Typer:
-    """All commands."""
+    """Build the app with all commands."""
     from srnas.cli import (
         analyze,
         check,
@@ -28,6 +31,7 @@ def build_app() -> typer.Typer:
         report,
         schema,
         search,
+        spaces,
         test,
         train,
         upscale,
@@ -56,8 +60,8 @@ def build_app() -> typer.Typer:
             load_plugin(file)
 
     for module in (
-        demo, search, train, test, profile, export, upscale, report, analyze, methods, check,
-        schema, doctor,
+        demo, search, train, test, profile, export, upscale, report, analyze, methods, spaces,
+        check, schema, doctor,
     ):  # fmt: skip
         name = module.__name__.rpartition(".")[2]
         app.command(name)(module.command)
@@ -74,10 +78,7 @@ def load_plugin(file: Path) -> None:
 
 
 def main() -> None:
-    """Entry point of `srnas` and `python -m srnas`."""
-    from srnas.engine.distributed import finish
-    from srnas.engine.run import Interrupted
-
+    """Run `srnas` or `python -m srnas`."""
     try:
         build_app()()
     except UserError as error:
@@ -90,4 +91,7 @@ def main() -> None:
         print("interrupted", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
     finally:
-        finish()
+        if "srnas.engine.distributed" in sys.modules:  # else there is no process group
+            from srnas.engine.distributed import finish
+
+            finish()

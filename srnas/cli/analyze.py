@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from srnas.cli.arguments import Device
-from srnas.cli.nb201 import TABLE, JsonFile, TableFile
+from srnas.cli.arguments import Device, JsonFile
+from srnas.cli.nb201 import TABLE, TableFile
 
 
 def command(

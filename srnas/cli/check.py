@@ -14,19 +14,18 @@ def command(file: Annotated[Path, typer.Argument(help="Options, genotype or mode
 
 
 def describe(file: Path) -> str:
-    """What the file is, in a line; UserError says what is wrong with it."""
+    """Say in a line what the file is; UserError says what is wrong with it."""
     if file.suffix in (".yml", ".yaml"):
         return f"valid options for srnas {_options_kind(file)}"
     if file.suffix == ".safetensors":
         from srnas.export.model_file import load_model
 
         model = load_model(file)
-        scale = f", x{model.scale}" if "scale" in model.space else ""
-        return f"model of space {model.space['name']!r}{scale}: {model.genotype}"
+        traits = model.task.traits(model.network)
+        return f"model of space {model.space.name!r}{traits and f', {traits}'}: {model.genotype}"
     if file.suffix == ".json":
         from srnas.choice import Genotype
-        from srnas.spaces import derived_network
-        from srnas.spaces.options import genotype_space
+        from srnas.spaces import derived_network, genotype_space
 
         genotype = Genotype.load(file)
         derived_network(genotype_space(genotype), genotype)
@@ -36,7 +35,7 @@ def describe(file: Path) -> str:
 
 def _options_kind(file: Path) -> str:
     from srnas.files import read_yaml
-    from srnas.options import OPTIONS, check_method, check_options
+    from srnas.options import check_method, check_options, kinds, method_folders
 
     content = read_yaml(file)
     if "about" in content:
@@ -48,6 +47,6 @@ def _options_kind(file: Path) -> str:
         kind = "train"
     else:
         kind = "test"
-    assert kind in OPTIONS
-    check_options(kind, content, str(file))
+    assert kind in kinds()
+    check_options(kind, content, str(file), folders=method_folders(file))
     return kind

@@ -31,8 +31,8 @@ def prepare(
     lmdb: Annotated[bool, typer.Option("--lmdb", help="Also LMDB, through BasicSR")] = False,
 ) -> None:
     """Unpack DIV2K (or take it as it lies), make what is missing, optionally cut and pack it."""
-    from srnas.data.div2k import SubImages
-    from srnas.data.div2k import prepare as prepare_div2k
+    from srnas.tasks.super_resolution.div2k import SubImages
+    from srnas.tasks.super_resolution.div2k import prepare as prepare_div2k
 
     if dataset != "div2k":
         raise UserError(f"no preparation for {dataset!r}; known: div2k")
@@ -49,7 +49,7 @@ def lr(
     scale: Annotated[int, typer.Option(metavar="N", help="2, 3 or 4")] = 2,
 ) -> None:
     """Make LR images by MATLAB-equivalent bicubic; HR is cropped to the scale first."""
-    from srnas.data.div2k import make_lr
+    from srnas.tasks.super_resolution.div2k import make_lr
     from srnas.data.images import pair_folders
 
     pairs = pair_folders(folder, None, _known_scale(scale))

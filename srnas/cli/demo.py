@@ -1,4 +1,4 @@
-"""`srnas demo`: the whole line on packaged photographs, in a few minutes on two cores."""
+"""`srnas demo`: all stages on packaged photographs, in a few minutes on two cores."""
 
 import shutil
 from pathlib import Path
@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-import srnas
 from srnas.errors import UserError
 
 
@@ -23,7 +22,8 @@ def command(
     from srnas.engine.search import search
     from srnas.engine.train import train
     from srnas.export.model_file import load_model
-    from srnas.export.onnx import export_onnx
+    from srnas.export.target import export
+    from srnas.methods import RECIPES
     from srnas.options import check_options, load_options
     from srnas.report.page import write_report
 
@@ -31,28 +31,20 @@ def command(
         raise UserError(f"{out}: exists, and is no earlier demo; give another --out DIR")
     place = {"experiments": str(out)}
     print("1/4 search")
-    options = load_options("search", recipe("search/imdn_sac_demo.yml"), replaced=place)
+    options = load_options("search", RECIPES / "search/imdn_sac_demo.yml", changes=place)
     genotype = search(options, resume=True)
     write_report(genotype.parent)
     print("2/4 train")
     chosen = {**place, "genotype": genotype}
-    options = load_options("train", recipe("train/imdn_demo.yml"), replaced=chosen)
+    options = load_options("train", RECIPES / "train/imdn_demo.yml", changes=chosen)
     model = train(options, resume=True)
     write_report(model.parent)
     print("3/4 test: photographs that neither search nor training has seen")
     sets = {"model": model, "scale": 2, "data": {"photographs": "packaged"}}
     test.run(check_options("test", sets, "demo"), out / "test.json")
     print("4/4 export")
-    export_onnx(load_model(model), out / "model.onnx", overwrite=True)
+    export(load_model(model), out / "model.onnx", overwrite=True)
     for file in (genotype, model):
         shutil.copy(file, out / file.name)
     for file in ("genotype.json", "model.safetensors", "model.onnx", "test.json"):
         print(out / file)
-
-
-def recipe(name: str) -> Path:
-    """An options file of the checkout that srnas is installed from."""
-    path = Path(srnas.__file__).parents[1] / "options" / name
-    if not path.is_file():
-        raise UserError(f"{path}: not found; run the demo from a checkout (pip install -e .)")
-    return path

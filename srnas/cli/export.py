@@ -8,13 +8,13 @@ import typer
 
 def command(
     model: Annotated[Path, typer.Option("--model", metavar="FILE", help="A model.safetensors")],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE.onnx", help="Where to write")],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE.onnx")] = False,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE.onnx", help="Where to write; its suffix names the format")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file")] = False,
 ) -> None:
-    """Export to ONNX with dynamic height and width, checked in ONNX Runtime at three sizes."""
+    """Export to ONNX with dynamic height and width, compared with PyTorch at three sizes."""
     from srnas.export.model_file import load_model
-    from srnas.export.onnx import export_onnx
+    from srnas.export.target import export
 
-    for size, difference in export_onnx(load_model(model), out, overwrite).items():
-        print(f"LR {size}: largest difference to PyTorch {difference:.2e} (of 1.0)")
+    for size, difference in export(load_model(model), out, overwrite).items():
+        print(f"{size}: largest difference to PyTorch {difference:.2e} (of 1.0)")
     print(f"{out}: {out.stat().st_size:,} bytes")

@@ -1,38 +1,41 @@
 """`srnas methods`: the published methods, each a file of options."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-import yaml
-
-from srnas.methods import BUNDLED, find_method, list_methods, load_method
-from srnas.options import SearchOptions
 
 
 def command(
     name: Annotated[str | None, typer.Argument(help="Show this one's parts")] = None,
-    folder: Annotated[Path, typer.Option(help="Where the files lie")] = BUNDLED,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where the files lie; default: srnas's own")
+    ] = None,
 ) -> None:
     """List the methods that a search takes as method=NAME: what each is, its paper, its parts."""
+    import yaml
+
+    from srnas.methods import BUNDLED, find_method, list_methods, load_method
+    from srnas.options import SearchOptions
+
     known = SearchOptions.model_fields
     if name:
-        found = [load_method(find_method(name, folder / "x.yml"), known)]
+        found = [load_method(find_method(name, [folder or BUNDLED]), known)]
     else:
-        found = list_methods(folder, known)
+        found = list_methods(folder or BUNDLED, known)
     width = max(len(method.name) for method in found)
     for method in found:
         print(f"{method.name:{width}}  {method.about['title']}")
         for key in ("paper", "note"):
             if key in method.about:
                 print(f"{'':{width}}  {method.about[key]}")
-        print(f"{'':{width}}  parts: {', '.join(_parts(method.options))}")
+        print(f"{'':{width}}  parts: {', '.join(_words(method.options))}")
         if name:
             print(yaml.safe_dump(method.options, sort_keys=False), end="")
 
 
-def _parts(options: dict[str, object]) -> list[str]:
-    """The options in a few words."""
+def _words(options: dict[str, Any]) -> list[str]:
+    """Name the parts in a few words."""
     words = []
     for key, value in options.items():
         if key == "regularizers":

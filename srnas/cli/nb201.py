@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from srnas.cli.arguments import JsonFile
 from srnas.errors import UserError, did_you_mean
 
 app = typer.Typer(no_args_is_help=True)
@@ -12,7 +13,6 @@ app = typer.Typer(no_args_is_help=True)
 TableFile = Annotated[
     Path, typer.Option("--table", metavar="FILE", help="CSV, see datasets/README.md")
 ]
-JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE")]
 TABLE = Path("datasets/nasbench201.csv.gz")
 
 
@@ -28,7 +28,7 @@ def query(
     json_file: JsonFile = None,
 ) -> None:
     """Test accuracy of a cell after 200 epochs, and its network's parameters."""
-    from srnas.analysis.nasbench201 import load_table, look_up
+    from srnas.tasks.classification.nasbench201_table import load_table, look_up
     from srnas.spaces.nasbench201 import read_arch
 
     read_arch(arch)
@@ -44,7 +44,7 @@ def best(
     json_file: JsonFile = None,
 ) -> None:
     """The cell with the best test accuracy on a data set."""
-    from srnas.analysis.nasbench201 import COLUMNS, load_table
+    from srnas.tasks.classification.nasbench201_table import COLUMNS, load_table
 
     if dataset not in COLUMNS:
         raise UserError(f"--dataset {dataset}: {did_you_mean(dataset, COLUMNS)}")

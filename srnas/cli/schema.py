@@ -12,8 +12,8 @@ def command(
     kind: Annotated[str, typer.Argument(help="search, train or test")] = "search",
 ) -> None:
     """Print the JSON Schema of an options file, which editors complete and check YAML with."""
-    from srnas.options import OPTIONS
+    from srnas.options import json_schema, kinds
 
-    if kind not in OPTIONS:
-        raise UserError(f"schema {kind}: {did_you_mean(kind, OPTIONS)}")
-    print(json.dumps(OPTIONS[kind].model_json_schema(), indent=2))
+    if kind not in kinds():
+        raise UserError(f"schema {kind}: {did_you_mean(kind, kinds())}")
+    print(json.dumps(json_schema(kind), indent=2))

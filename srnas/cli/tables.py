@@ -50,19 +50,17 @@ def explain_table(model: dict[str, Any], name: str) -> None:
 
 
 def cost_table(result: dict[str, Any]) -> None:
-    """Print what `cost.profile` returned."""
+    """Print what `Task.profile` returned."""
     table = Table()
     table.add_column("parameters", justify="right")
     rows = [f"{result['params']:,}"]
-    names = {"lr_1280x720": "LR 1280x720", "hr_1280x720": "HR 1280x720"}
-    for key, name in names.items():
-        if key not in result:  # a classifier
+    for convention, cost in result.items():
+        if convention == "params":
             continue
+        level, _, size = convention.partition("_")  # "lr_1280x720", or "input" with a size
+        name = f"{level.upper()} {size}" if size else f"{convention} {cost['size']}"
         table.add_column(f"GMACs, {name}", justify="right")
-        rows.append(f"{result[key]['macs'] / 1e9:,.3f}")
-    if "input" in result:
-        table.add_column(f"GMACs, input {result['input']['size']}", justify="right")
-        rows.append(f"{result['input']['macs'] / 1e9:,.3f}")
+        rows.append(f"{cost['macs'] / 1e9:,.3f}")
     table.add_row(*rows)
     Console().print(table)
 

@@ -2,21 +2,25 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from srnas.cli.arguments import (
     Device,
     GenotypeFile,
+    JsonFile,
     ModelFile,
     OptionalOptionsFile,
     Overrides,
     SpaceName,
 )
 from srnas.errors import UserError
-from srnas.files import write_json
-from srnas.options import TestOptions, check_options, load_options
+
+if TYPE_CHECKING:
+    from srnas.parts import Part
+    from srnas.choice import Space
+    from srnas.tasks.super_resolution.options import TestOptions
 
 LR_TOLERANCE = 0.5  # mean levels of 255; the usual sets are 0.15 away, by rounding
 
@@ -56,10 +60,12 @@ def command(
     crops: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write pictures that compare a region here")
     ] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE")] = None,
+    json_file: JsonFile = None,
     device: Device = None,
 ) -> None:
     """Measure PSNR and SSIM of a model file, or of published weights, on benchmark sets."""
+    from srnas.options import check_options, load_options
+
     given: dict[str, Any] = {
         "model": model,
         "weights": weights,
@@ -88,15 +94,17 @@ def command(
     run(options, json_file)
 
 
-def _space(name: str | None, scale: int | None, genotype: Path | None) -> dict[str, Any] | None:
-    """The space by its name, with the options that the genotype was searched with."""
+def _space(
+    name: str | None, scale: int | None, genotype: Path | None
+) -> "dict[str, Any] | Part[Space] | None":
+    """Return the space by its name, with the options that the genotype was searched with."""
     if name is None:
         return None
     at_scale = {"scale": scale} if scale else {}
     if genotype is None:
         return {"name": name, **at_scale}
     from srnas.choice import Genotype
-    from srnas.spaces.options import genotype_space
+    from srnas.spaces import genotype_space
 
     chosen = Genotype.load(genotype)
     if chosen.space != name:
@@ -111,10 +119,11 @@ def _name_and_folder(item: str) -> tuple[str, str]:
     return name, folder
 
 
-def run(options: TestOptions, json_file: Path | None = None) -> dict[str, Any]:
-    """Evaluate, print the table, write the JSON; returns what the JSON holds."""
+def run(options: "TestOptions", json_file: Path | None = None) -> dict[str, Any]:
+    """Evaluate, print the table, write the JSON; return what the JSON holds."""
     from srnas.cli.tables import explain_table, quality_table
-    from srnas.engine.test import model_names, test
+    from srnas.files import write_json
+    from srnas.tasks.super_resolution.benchmark import model_names, test
 
     result = test(options)
     names = model_names(options)

@@ -1,7 +1,6 @@
 """`srnas train`: train a genotype from scratch."""
 
 from srnas.cli.arguments import DryRun, GenotypeFile, OptionsFile, Overrides, Resume
-from srnas.options import dump_options, load_options
 
 
 def command(
@@ -12,8 +11,10 @@ def command(
     dry_run: DryRun = False,
 ) -> None:
     """Train a derived network: srnas train -opt FILE [--genotype FILE] [key.path=value ...]."""
-    replaced = {"genotype": genotype} if genotype else {}
-    options = load_options("train", opt, overrides or (), replaced)
+    from srnas.options import dump_options, load_options
+
+    changes = {"genotype": genotype} if genotype else {}
+    options = load_options("train", opt, overrides or (), changes)
     from srnas.engine.train import dry_run as describe
     from srnas.engine.train import train
     from srnas.report.page import write_report

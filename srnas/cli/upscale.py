@@ -23,15 +23,17 @@ def command(
     """Enlarge images. Tiles change the result a little: attention sees one tile at a time."""
     from srnas.data.images import read_rgb, write_rgb
     from srnas.engine.distributed import choose_device
-    from srnas.engine.evaluate import NetworkUpscale
-    from srnas.engine.tiles import Tiled
+    from srnas.tasks.super_resolution.evaluate import NetworkUpscale, Upscale
+    from srnas.tasks.super_resolution.task import scale_of
+    from srnas.tasks.super_resolution.tiles import Tiled
     from srnas.export.model_file import load_model
 
-    loaded = load_model(model)
-    upscale = NetworkUpscale(loaded.network, choose_device(device or "auto"))
+    network = load_model(model).network
+    scale = scale_of(network)
+    upscale: Upscale = NetworkUpscale(network, choose_device(device or "auto"))
     if tile is not None:
-        upscale = Tiled(upscale, loaded.scale, tile, overlap)
-    targets = [out / f"{path.stem}_x{loaded.scale}.png" for path in images]
+        upscale = Tiled(upscale, scale, tile, overlap)
+    targets = [out / f"{path.stem}_x{scale}.png" for path in images]
     for target in targets:
         if targets.count(target) > 1:
             raise UserError(f"{target}: two of the images would be written there")

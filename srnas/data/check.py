@@ -1,4 +1,4 @@
-"""What is wrong with image folders: all faults, and images that stand in two sets."""
+"""Check image folders: list every faulty pair, and find images that are in two sets."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -6,16 +6,17 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from scipy.fft import dctn
 
 from srnas.data.images import ImagePair, list_images, read_rgb
 from srnas.errors import UserError
 
-NEAR = 6  # of 63 bits; unrelated photographs differ in about 32
+NEAR = 6  # differing bits out of 63; unrelated photographs differ in about 32
 
 
 def faults(pairs: Sequence[ImagePair], scale: int) -> list[str]:
-    """One line for each pair that cannot be read or does not fit the scale."""
+    """Return one line for each pair that cannot be read or does not fit the scale."""
 
     def fault(pair: ImagePair) -> str | None:
         try:
@@ -29,11 +30,21 @@ def faults(pairs: Sequence[ImagePair], scale: int) -> list[str]:
 
 
 def near_duplicates(folder: Path, others: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """(image of `folder`, image of one of the others) that look alike.
+    """Find images of a folder that look like images of other folders.
 
-    By perceptual hash (63 signs of low DCT frequencies of a 32x32 gray image): it finds copies
-    that were scaled, recompressed or slightly cropped, not small parts of a large image.
-    Unreadable images are passed over: `faults` tells them.
+    Images are compared by `perceptual_hash`. This finds copies that were scaled, recompressed or
+    slightly cropped, but not small parts of a large image. Unreadable images are skipped;
+    `faults` reports them.
+
+    Args:
+        folder: The folder to check.
+        others: The folders to compare it with.
+
+    Returns:
+        Pairs (image of `folder`, image of one of the others).
+
+    Raises:
+        UserError: A folder is missing or contains no images.
     """
     ours = _hashes(list_images(folder))
     found = []
@@ -48,16 +59,25 @@ def near_duplicates(folder: Path, others: Sequence[Path]) -> list[tuple[Path, Pa
     return found
 
 
-def perceptual_hash(image: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 RGB -> (63,) bool."""
+def perceptual_hash(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Compute a perceptual hash from the low DCT frequencies of the image at 32x32, in gray.
+
+    Args:
+        image: RGB of shape (H, W, 3).
+
+    Returns:
+        63 bits, shape (63,): whether each of the 8x8 lowest coefficients, without the constant
+        one, is above their median.
+    """
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     small = cv2.resize(gray, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float64)
     low = dctn(small)[:8, :8].ravel()[1:]
-    return low > np.median(low)
+    above: NDArray[np.bool_] = low > np.median(low)
+    return above
 
 
-def _hashes(files: Sequence[Path]) -> dict[Path, np.ndarray]:
-    def one(file: Path) -> np.ndarray | None:
+def _hashes(files: Sequence[Path]) -> dict[Path, NDArray[np.bool_]]:
+    def one(file: Path) -> NDArray[np.bool_] | None:
         try:
             return perceptual_hash(read_rgb(file))
         except UserError:

@@ -1,8 +1,8 @@
-"""Endless shuffled batches that depend on a seed and their number alone.
+"""Endless streams of shuffled batches that depend only on a seed and the number of the batch.
 
-Draw number d is the item at place d % N in pass d // N over N items, and every pass has an order
-of its own. So a stream is the same for any number of workers and processes, and goes on from
-a saved position.
+Draw number d is the item at position d % N of pass d // N over the N items, and every pass has
+its own order. A stream is therefore the same for any number of workers and processes, and can
+continue from a saved position.
 """
 
 import random
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -21,18 +22,28 @@ from srnas.errors import UserError
 
 
 class DrawStream:
-    """An endless iterator over batches of draws, which DataLoader's workers make.
+    """An endless iterator over batches of draws, made by the workers of a DataLoader.
 
-    draws: draw number -> tuple of tensors, the same whenever it is asked. count: items of a
-    pass. workers: processes that read ahead. rank, world: as in `share`.
+    Args:
+        draws: Maps a draw number to a tuple of tensors or numbers, always the same for the same
+            number.
+        count: Number of items in a pass.
+        batch_size: Number of draws in a batch, over all processes.
+        device: Where the batches go.
+        rank: Number of this process (see `share`).
+        world: Number of processes (see `share`).
+        workers: Number of worker processes that read ahead; with 0 this process reads.
 
-    Yields the draws' tensors batched, on `device`, images in channels-last memory. UserError as
-    `draws` raises it, in one line whoever made the batch.
+    Yields:
+        The batched tensors of the draws, on `device`, images in channels-last memory.
+
+    Raises:
+        UserError: As raised by `draws`, in one line even if it comes from a worker.
     """
 
     def __init__(
         self,
-        draws: Dataset,
+        draws: Dataset[Any],
         count: int,
         batch_size: int,
         device: torch.device,
@@ -44,7 +55,7 @@ class DrawStream:
         self.batch_size, self.device = batch_size, device
         self.mine = share(batch_size, rank, world)
         self.workers = workers
-        self.done = 0  # batches
+        self.done = 0  # number of batches returned so far
         self._batches: Iterator[Any] | None = None
 
     def __iter__(self) -> "DrawStream":
@@ -58,29 +69,36 @@ class DrawStream:
         return tuple(to_device(tensor, self.device) for tensor in batch)
 
     def state_dict(self) -> dict[str, Any]:
-        """The position in the stream."""
+        """Return the position in the stream."""
         return {"done": self.done}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken."""
+        """Continue from the position that `state_dict` returned."""
         self.done, self._batches = state["done"], None
 
-    def _loader(self) -> DataLoader:
+    def _loader(self) -> DataLoader[Any]:
         size, mine = self.batch_size, self.mine
         return DataLoader(
             self.draws,
             batch_sampler=(list(range(b * size, b * size + size))[mine] for b in count(self.done)),
             num_workers=self.workers,
-            generator=torch.Generator(),  # else it draws from the global one
+            generator=torch.Generator(),  # otherwise it advances the global one
             pin_memory=self.device.type == "cuda",
         )
 
 
 def share(batch_size: int, rank: int, world: int) -> slice:
-    """The draws of a common batch that process `rank` takes: every world-th.
+    """Return the part of a batch that belongs to one process: every `world`-th draw.
 
-    A run then sees the same data on any number of processes. UserError if `batch_size` is not a
-    multiple of `world`.
+    With this a run sees the same data on any number of processes.
+
+    Args:
+        batch_size: Number of draws in a batch, over all processes.
+        rank: Number of the process, from 0.
+        world: Number of processes.
+
+    Raises:
+        UserError: `batch_size` is not a multiple of `world`.
     """
     if batch_size % world:
         raise UserError(f"data.batch_size: {batch_size} is not a multiple of {world} processes")
@@ -88,21 +106,22 @@ def share(batch_size: int, rank: int, world: int) -> slice:
 
 
 def drawn(seed: int, draw: int, count: int) -> int:
-    """Which of `count` items draw number `draw` takes."""
+    """Return the index, below `count`, of the item that draw number `draw` takes."""
     turn, place = divmod(draw, count)
     return int(_order(seed, turn, count)[place])
 
 
-@lru_cache(maxsize=4)  # two streams, each between two passes; ImageNet's order takes 10 MB
-def _order(seed: int, turn: int, count: int) -> np.ndarray:
+# Two streams, each in transition between two passes; the order of ImageNet takes 10 MB.
+@lru_cache(maxsize=4)
+def _order(seed: int, turn: int, count: int) -> NDArray[np.int64]:
     return np.random.default_rng((seed, turn)).permutation(count)
 
 
 @contextmanager
 def seeded(seed: int, draw: int) -> Iterator[None]:
-    """The global random generators of Python, NumPy and torch (CPU), seeded for one draw.
+    """Seed the global random generators of Python, NumPy and torch (CPU) for one draw.
 
-    They are left as they were.
+    On exit their previous states are restored.
     """
     number = int(np.random.SeedSequence((seed, draw)).generate_state(1)[0])
     kept = random.getstate(), np.random.get_state()
@@ -118,7 +137,10 @@ def seeded(seed: int, draw: int) -> Iterator[None]:
 
 
 def one_line_errors(batches: Iterable[Any]) -> Iterator[Any]:
-    """The batches; a UserError of a worker comes with its traceback, of which this strips it."""
+    """Yield the batches, and reduce a worker's UserError to its one line.
+
+    DataLoader puts the traceback of the worker into the message; this removes it.
+    """
     try:
         yield from batches
     except UserError as error:
@@ -126,6 +148,6 @@ def one_line_errors(batches: Iterable[Any]) -> Iterator[Any]:
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on `device`, images (B, C, H, W) in channels-last memory."""
+    """Move a tensor to `device`; images (B, C, H, W) go into channels-last memory."""
     layout = torch.channels_last if tensor.ndim == 4 else torch.preserve_format
     return tensor.to(device, non_blocking=True, memory_format=layout)

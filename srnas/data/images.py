@@ -1,13 +1,18 @@
-"""Reading photographs and pairing HR with LR; every fault names its file."""
+"""Read and write photographs, and pair HR with LR images.
+
+Every error message names the file at fault.
+"""
 
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from srnas.data.bicubic import resize_uint8
 from srnas.errors import UserError
@@ -17,11 +22,15 @@ SUFFIXES = frozenset(
 )
 
 
-def read_rgb(path: Path) -> np.ndarray:
-    """An image file as (H, W, 3) uint8 RGB, in any format OpenCV reads.
+def read_rgb(path: Path) -> NDArray[np.uint8]:
+    """Read an image file in any format that OpenCV reads.
 
-    Gray becomes three equal channels, 16 bits become 8, transparency is dropped. UserError
-    if the file is missing, not an image, or cut short.
+    Returns:
+        RGB of shape (H, W, 3). Gray becomes three equal channels, 16 bits become 8, and
+        transparency is dropped.
+
+    Raises:
+        UserError: The file is missing, not an image, or truncated.
     """
     path = Path(path)
     if not path.is_file():
@@ -35,11 +44,11 @@ def read_rgb(path: Path) -> np.ndarray:
         image = None
     if image is None:
         raise UserError(f"{path}: not a readable image; replace or remove the file")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return cast(NDArray[np.uint8], cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
 
 
-def write_rgb(path: Path, image: np.ndarray) -> None:
-    """Write (H, W, 3) uint8 RGB as PNG, whole or not at all."""
+def write_rgb(path: Path, image: NDArray[np.uint8]) -> None:
+    """Write an RGB image of shape (H, W, 3) as PNG, atomically."""
     from srnas.files import write_atomic
 
     ok, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
@@ -48,7 +57,11 @@ def write_rgb(path: Path, image: np.ndarray) -> None:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The image files of a folder by name order; UserError if it is missing or holds none."""
+    """List the image files of a folder, sorted by name.
+
+    Raises:
+        UserError: The folder is missing or contains no images.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder of images")
@@ -60,20 +73,31 @@ def list_images(folder: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class DecodedPair:
-    """A pair in memory: (h, w, 3) and (scale*h, scale*w, 3) uint8 RGB."""
+    """A pair of images in memory.
+
+    Attributes:
+        name: Name of the pair.
+        lr: RGB of shape (h, w, 3).
+        hr: RGB of shape (scale*h, scale*w, 3).
+    """
 
     name: str
-    lr: np.ndarray
-    hr: np.ndarray
+    lr: NDArray[np.uint8]
+    hr: NDArray[np.uint8]
 
-    def load(self, scale: int) -> tuple[np.ndarray, np.ndarray]:
-        """(LR, HR), which must be of this scale."""
+    def load(self, scale: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Return (LR, HR), which must have this scale."""
         assert self.hr.shape[0] == scale * self.lr.shape[0], (self.name, scale)
         return self.lr, self.hr
 
 
 def decode(pairs: Sequence["ImagePair"], scale: int) -> list[DecodedPair]:
-    """Load pairs side by side (OpenCV decodes outside Python's lock); the first fault is told."""
+    """Load pairs in parallel threads, since OpenCV decodes without holding Python's GIL.
+
+    Raises:
+        UserError: A pair cannot be loaded (see `ImagePair.load`); the first such pair is
+            reported.
+    """
     with ThreadPoolExecutor() as pool:
         loaded = pool.map(lambda pair: pair.load(scale), pairs)
         return [DecodedPair(pair.name, *both) for pair, both in zip(pairs, loaded, strict=True)]
@@ -81,23 +105,43 @@ def decode(pairs: Sequence["ImagePair"], scale: int) -> list[DecodedPair]:
 
 @dataclass(frozen=True)
 class ImagePair:
-    """An HR image and its LR counterpart; `lr` None means: made by MATLAB's bicubic."""
+    """The files of an HR image and its LR counterpart.
+
+    Attributes:
+        name: Name of the pair.
+        hr: File of the HR image.
+        lr: File of the LR image; None to compute it from HR with MATLAB's bicubic.
+    """
 
     name: str
     hr: Path
     lr: Path | None = None
 
-    def load(self, scale: int) -> tuple[np.ndarray, np.ndarray]:
-        """(LR, HR) as uint8 (h, w, 3) and (scale*h, scale*w, 3).
+    def load(self, scale: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Load the pair.
 
-        HR is cropped at the right and bottom to a multiple of the scale (as MATLAB's
-        `modcrop`). UserError if the sizes of two given files do not fit.
+        HR is cropped at the right and bottom to a multiple of the scale, as the `modcrop` of
+        MATLAB scripts does.
+
+        Returns:
+            (LR, HR) as RGB of shapes (h, w, 3) and (scale*h, scale*w, 3).
+
+        Raises:
+            UserError: A file cannot be read, HR is smaller than the scale, or the sizes of the
+                two files do not fit.
         """
         lr, hr = self.read(scale)
         return (resize_uint8(hr, 1 / scale) if lr is None else lr), hr
 
-    def read(self, scale: int) -> tuple[np.ndarray | None, np.ndarray]:
-        """The files' pixels, checked and cropped as `load` does; LR None if it is to be made."""
+    def read(self, scale: int) -> tuple[NDArray[np.uint8] | None, NDArray[np.uint8]]:
+        """Read, check and crop the files as `load` does, but do not compute a missing LR image.
+
+        Returns:
+            (LR, HR), where LR is None if there is no LR file.
+
+        Raises:
+            UserError: As in `load`.
+        """
         hr = read_rgb(self.hr)
         height, width = (side // scale for side in hr.shape[:2])
         if not height or not width:
@@ -115,10 +159,16 @@ class ImagePair:
 
 
 def pair_folders(hr_folder: Path, lr_folder: Path | None, scale: int) -> list[ImagePair]:
-    """The images of `hr_folder`, each with its LR file if `lr_folder` is given.
+    """Pair the images of a folder with their LR files.
 
-    The LR of `NAME.png` is `NAMEx{scale}` or `NAME` with any image suffix. UserError for an
-    HR image without one.
+    Args:
+        hr_folder: Folder of the HR images.
+        lr_folder: Folder of the LR images; None to compute them from HR. The LR image of
+            `NAME.png` is named `NAMEx{scale}` or `NAME`, with any image suffix.
+        scale: The scale factor.
+
+    Raises:
+        UserError: A folder is missing or empty, or an HR image has no LR file.
     """
     hr_files = list_images(hr_folder)
     if lr_folder is None:
@@ -137,7 +187,17 @@ def pair_folders(hr_folder: Path, lr_folder: Path | None, scale: int) -> list[Im
 
 
 def benchmark_pairs(folder: Path, scale: int, use_lr_files: bool = True) -> list[ImagePair]:
-    """A benchmark set: `HR/` with, if present, `LR_bicubic/X{scale}/`; or just HR images."""
+    """Return the pairs of a benchmark set.
+
+    Args:
+        folder: Contains `HR/` and optionally `LR_bicubic/X{scale}/`, or just HR images.
+        scale: The scale factor.
+        use_lr_files: Whether to use the LR files if they are present; otherwise LR is computed
+            from HR.
+
+    Raises:
+        UserError: As in `pair_folders`.
+    """
     folder = Path(folder)
     if not (folder / "HR").is_dir():
         return pair_folders(folder, None, scale)
@@ -147,7 +207,16 @@ def benchmark_pairs(folder: Path, scale: int, use_lr_files: bool = True) -> list
 
 
 def select(pairs: list[ImagePair], images: str | None, where: str) -> list[ImagePair]:
-    """The pairs that "FIRST-LAST" names, 1-based and inclusive; all of them for None."""
+    """Select a range of pairs.
+
+    Args:
+        pairs: The pairs to select from.
+        images: "FIRST-LAST", counted from 1, both inclusive; None for all pairs.
+        where: Names the option in error messages.
+
+    Raises:
+        UserError: `images` is not a range, or not within the pairs.
+    """
     if images is None:
         return pairs
     match = re.fullmatch(r"(\d+)-(\d+)", images)
@@ -160,7 +229,10 @@ def select(pairs: list[ImagePair], images: str | None, where: str) -> list[Image
 
 
 def _is_truncated(data: bytes) -> bool:
-    """Whether a PNG or JPEG ends early; decoders fill the rest with gray and say nothing."""
+    """Return whether a PNG or JPEG ends early.
+
+    Decoders fill the missing part with gray and do not report it.
+    """
     for magic, check in _END_CHECKS.items():
         if data.startswith(magic):
             return not check(data)

@@ -1,22 +1,28 @@
-"""The `data:` part of the options: which images serve what, and in what form."""
+"""The `data:` part of options about photographs: which images serve what, and in what form."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Interval
+from annotated_types import Ge
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
-from srnas.data.classification import DATASETS
-from srnas.parts import Part, Strict
+from srnas.parts import Strict
 
 PositiveInt = Annotated[int, Ge(1)]
 Count = Annotated[int, Ge(0)]
 
 
 class ImagesOptions(Strict):
-    """Where images come from: a folder of HR (and LR) images, packaged photographs, or one of
-    BasicSR's data sets with its own options (not for validation)."""
+    """Where images come from; give one of hr, packaged, basicsr.
+
+    Attributes:
+        hr: A folder of HR images.
+        lr: The folder of their LR images; without it LR is made by bicubic.
+        images: A range of them in name order, "1-600", counted from 1.
+        packaged: A split of the photographs that come with scikit-image.
+        basicsr: One of BasicSR's data sets with its own options (not for validation).
+    """
 
     hr: Path | None = None
     lr: Path | None = None
@@ -36,10 +42,14 @@ class ImagesOptions(Strict):
 
 
 class PatchOptions(Strict):
-    """Patches of a batch, where decoded pixels live, and who reads BasicSR's data sets.
+    """How patches are drawn, and where decoded pixels live.
 
-    keep: "device", "memory", or "mmap" (the cache's files). cache: folder that keeps decoded
-    pixels between runs. workers: processes for BasicSR's data sets.
+    Attributes:
+        batch_size: The number of patches of all processes.
+        hr_patch: The side of the HR patch in pixels.
+        keep: "device", "memory", or "mmap" (the files of the cache).
+        cache: A folder that keeps decoded pixels between runs.
+        workers: The number of processes that read BasicSR's data sets.
     """
 
     batch_size: PositiveInt
@@ -55,7 +65,7 @@ class PatchOptions(Strict):
         return self
 
 
-class SearchData(PatchOptions):
+class SearchImages(PatchOptions):
     """Disjoint images for the weights and the alphas; `val` is only looked at."""
 
     train: ImagesOptions = ImagesOptions(packaged="train")
@@ -65,41 +75,7 @@ class SearchData(PatchOptions):
     hr_patch: PositiveInt = 64
 
 
-Share = Annotated[float, Interval(ge=0, le=1)]
-
-
-class ClassOptions(Strict):
-    """Labelled images; `train`, `alpha`, `val` are shares of the training images, in file order.
-
-    cutout: side of the square that is cut out, 0 for none. workers: processes for folders.
-    """
-
-    dataset: Annotated[dict[str, Any], Part(DATASETS)]
-    batch_size: PositiveInt
-    cutout: Count = 0
-    workers: Count = 0
-
-
-class ClassSearchData(ClassOptions):
-    """Disjoint images for the weights and the alphas; `val` is only looked at, never the test
-    images."""
-
-    train: tuple[Share, Share] = (0.0, 0.5)
-    alpha: tuple[Share, Share] = (0.5, 1.0)
-    val: tuple[Share, Share] | None = (0.5, 1.0)
-    batch_size: PositiveInt = 64
-
-
-class ClassTrainData(ClassOptions):
-    """Images to train on; with `val` its best accuracy chooses the weights, without it they are
-    the last ones. The test images are looked at once, at the end."""
-
-    train: tuple[Share, Share] = (0.0, 1.0)
-    val: tuple[Share, Share] | None = None
-    batch_size: PositiveInt = 96
-
-
-class TrainData(PatchOptions):
+class TrainImages(PatchOptions):
     """Images to train on, and a validation split that chooses the best checkpoint."""
 
     train: ImagesOptions = ImagesOptions(packaged="train+alpha")

@@ -1,7 +1,7 @@
-"""Photographs that come inside scikit-image's wheel, for demonstrations and tests.
+"""Photographs that are part of scikit-image's wheel, for demonstrations and tests.
 
-Which image serves what was fixed before any network was trained on them; the two motorcycle
-images are a stereo pair and stay together.
+The splits were fixed before any network was trained on these images. The two motorcycle images
+are a stereo pair and stay in the same split.
 """
 
 from importlib.resources import files
@@ -27,9 +27,13 @@ PACKAGED: dict[str, tuple[str, ...]] = {
 
 
 def packaged_pairs(split: str) -> list[ImagePair]:
-    """The pairs of one of the splits train, alpha, val, test; several joined as "train+alpha".
+    """Return the pairs of one or several splits.
 
-    UserError if the split is unknown or the installed scikit-image lacks a file.
+    Args:
+        split: "train", "alpha", "val" or "test", or several joined as in "train+alpha".
+
+    Raises:
+        UserError: The split is unknown, or the installed scikit-image lacks a file.
     """
     folder = Path(str(files("skimage"))) / "data"
     pairs = []

@@ -1,4 +1,7 @@
-"""Random training patches, cut from decoded images where they lie, best on the device."""
+"""Random training patches, cut from decoded images wherever these are kept.
+
+Cutting is fastest when the images are on the device.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,16 +21,29 @@ Batch = tuple[Tensor, Tensor]
 class PatchSampler:
     """An endless iterator over batches of aligned random LR and HR patches.
 
-    All images are decoded once and kept as uint8. A batch is one gather per
-    resolution: image, corner and one of the eight flips and transpositions are drawn for each
-    patch, uniformly (images count equally, whatever their size).
+    All images are decoded once and kept as uint8. For each patch an image, a corner and one of
+    the eight flips and transpositions are drawn uniformly; images count equally, whatever their
+    size. A batch takes one gather per resolution.
 
-    pairs: the images. hr_patch: side of the HR patch in pixels, a multiple of `scale`.
-    rank, world: as in `share`; `batch_size` counts the patches of all processes.
-    keep, cache: where the pixels live, and a folder that keeps them (`load_pixels`).
+    Args:
+        pairs: The images.
+        scale: The scale factor.
+        hr_patch: Side of the HR patch in pixels, a multiple of `scale`.
+        batch_size: Number of patches in a batch, over all processes.
+        seed: Seed of the stream of patches.
+        device: Where the batches go.
+        rank: Number of this process (see `share`).
+        world: Number of processes (see `share`).
+        keep: Where the pixels are kept (see `load_pixels`).
+        cache: Folder in which the decoded pixels are cached (see `load_pixels`).
 
-    Yields (LR, HR): (B, 3, h, h) and (B, 3, hr_patch, hr_patch), float32 RGB in [0, 1], in
-    channels-last memory. Raises UserError if the patch does not fit the scale or an image.
+    Yields:
+        (LR, HR) of shapes (B, 3, h, h) with h = hr_patch / scale and (B, 3, hr_patch, hr_patch),
+        float32 RGB in [0, 1], in channels-last memory. B is this process's share of the batch.
+
+    Raises:
+        UserError: The patch size is not a multiple of the scale, an image is smaller than the
+            patch, or a pair cannot be loaded.
     """
 
     def __init__(
@@ -75,16 +91,23 @@ class PatchSampler:
         return lr, hr
 
     def state_dict(self) -> dict[str, Any]:
-        """The position in the stream of patches."""
+        """Return the position in the stream of patches."""
         return {"generator": self.generator.get_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken."""
+        """Continue from the position that `state_dict` returned."""
         self.generator.set_state(state["generator"])
 
 
 class _Level:
-    """Cuts patches out of the pixels of one resolution; they go to `device`."""
+    """Cut patches out of the pixels of one resolution.
+
+    Args:
+        pixels: The images of this resolution.
+        side: Side of a patch in pixels.
+        scale: Factor from LR coordinates to those of this resolution.
+        device: Where the patches go.
+    """
 
     def __init__(self, pixels: Pixels, side: int, scale: int, device: torch.device) -> None:
         self.pixels = pixels.values
@@ -97,7 +120,16 @@ class _Level:
         self.rows, self.columns = (index.to(here) for index in _dihedral(side))
 
     def cut(self, image: Tensor, corner: Tensor, turn: Tensor) -> Tensor:
-        """image, turn: (B,), corner: (B, 2) in LR pixels -> (B, 3, side, side) in [0, 1]."""
+        """Cut a batch of patches.
+
+        Args:
+            image: Indices of the images, (B,).
+            corner: Top and left of the patches in LR pixels, (B, 2).
+            turn: Indices in [0, 8) of the flips and transpositions, (B,).
+
+        Returns:
+            Patches (B, 3, side, side), float32 in [0, 1].
+        """
         image, corner, turn = (t.to(self.pixels.device) for t in (image, corner, turn))
         top, left = (self.scale * corner)[:, :, None, None].unbind(1)
         row = top + self.rows[turn]
@@ -108,7 +140,10 @@ class _Level:
 
 
 def _dihedral(side: int) -> tuple[Tensor, Tensor]:
-    """(8, side, side) row and column numbers of a square's flips and transpositions."""
+    """Return the row and column indices of a square's eight flips and transpositions.
+
+    Both are of shape (8, side, side).
+    """
     square = torch.arange(side * side).view(side, side)
     turned = []
     for base in (square, square.T):

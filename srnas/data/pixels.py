@@ -1,7 +1,8 @@
-"""Decoded pixels of many images: in memory, on a device, or mapped from a file on disk.
+"""Decoded pixels of many images, kept in memory, on a device, or mapped from files on disk.
 
-Decoding DIV2K takes minutes and gives about 8 GB at x2. With a cache folder it is done once:
-later runs read the bytes, or map them, so that several runs share one copy in memory.
+Decoding DIV2K takes minutes and gives about 8 GB at x2. With a cache folder this happens only
+once: later runs read the decoded bytes, or map them so that several runs share one copy in
+memory.
 """
 
 import hashlib
@@ -16,6 +17,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
@@ -25,14 +27,16 @@ from srnas.errors import UserError
 from srnas.files import read_json, write_json
 
 Keep = Literal["device", "memory", "mmap"]
-LAYOUT = 1  # of the cache files
+LAYOUT = 1  # version of the layout of the cache files
 AT_ONCE = 32  # images decoded ahead
 
 
 class Pixels(NamedTuple):
-    """Images of one resolution, image after image.
+    """The pixels of all images of one resolution, one image after the other.
 
-    sizes: (images, 2) int64, height and width. values: (pixels, 3) uint8 RGB.
+    Attributes:
+        sizes: Height and width of each image, (images, 2) int64.
+        values: RGB of all pixels, (pixels, 3) uint8.
     """
 
     sizes: Tensor
@@ -46,12 +50,23 @@ def load_pixels(
     keep: Keep = "device",
     cache: Path | None = None,
 ) -> tuple[Pixels, Pixels]:
-    """(LR, HR) pixels of the pairs, cropped and made as `ImagePair.load` does.
+    """Load the LR and HR pixels of all pairs, as `ImagePair.load` returns them.
 
-    keep: where they live: "device" on `device`, "memory" in this machine's memory, "mmap" in
-        the cache's files, read as needed. cache: folder that keeps them for later runs; a
-        changed image file (its path, size or time) is decoded anew.
-    Raises UserError for a pair that cannot be read, and for "mmap" without a cache.
+    Args:
+        pairs: The images.
+        scale: The scale factor.
+        device: Where the pixels go if `keep` is "device".
+        keep: Where the pixels are kept: "device" on `device`, "memory" in main memory, "mmap" in
+            the files of the cache, which are read as needed.
+        cache: Folder in which the decoded pixels are cached for later runs. If the path, size or
+            modification time of an image file changes, all pairs are decoded anew.
+
+    Returns:
+        The pixels of LR and of HR.
+
+    Raises:
+        UserError: A pair cannot be loaded, a file of the cache has the wrong size, or `keep` is
+            "mmap" without a cache.
     """
     if keep == "mmap" and cache is None:
         raise UserError("data.keep: mmap needs data.cache: FOLDER")
@@ -71,8 +86,8 @@ def _in_memory(pairs: Sequence[ImagePair], scale: int) -> tuple[Pixels, Pixels]:
     return _join(loaded[0]), _join(loaded[1])
 
 
-def _join(images: list[np.ndarray]) -> Pixels:
-    """Empties the list as it goes: joined and single images never both fill the memory."""
+def _join(images: list[NDArray[np.uint8]]) -> Pixels:
+    """Join images, and empty the list on the way so that memory never holds all of them twice."""
     sizes = torch.tensor([image.shape[:2] for image in images])
     values = torch.empty(int(sizes.prod(1).sum()), 3, dtype=torch.uint8)
     end = len(values)
@@ -105,7 +120,7 @@ def _cached(pairs: Sequence[ImagePair], scale: int, folder: Path) -> tuple[Pixel
 def _write_cache(
     pairs: Sequence[ImagePair], scale: int, files: Sequence[Path], index: Path
 ) -> None:
-    """The pixels first, their index last: without it the rest counts for nothing."""
+    """Write the pixels first and their index last; pixels without an index are ignored."""
     sizes: tuple[list[list[int]], ...] = ([], [])
     with ExitStack() as stack:
         parts = []
@@ -124,8 +139,13 @@ def _write_cache(
     write_json(index, {"layout": LAYOUT, "names": [p.name for p in pairs], "sizes": sizes})
 
 
-def _decoded(pairs: Sequence[ImagePair], scale: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Load pairs side by side (OpenCV decodes outside Python's lock), a few ahead."""
+def _decoded(
+    pairs: Sequence[ImagePair], scale: int
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+    """Load pairs in parallel threads, since OpenCV decodes without holding Python's GIL.
+
+    At most `AT_ONCE` pairs are decoded ahead.
+    """
     console = Console(stderr=True)
     quiet = not console.is_terminal
     with ThreadPoolExecutor() as pool:
@@ -135,7 +155,7 @@ def _decoded(pairs: Sequence[ImagePair], scale: int) -> Iterator[tuple[np.ndarra
 
 
 def _key(pairs: Sequence[ImagePair], scale: int) -> str:
-    """Names the files' content, as far as paths, sizes and times tell it."""
+    """Return a key for the content of the files, from their paths, sizes and times."""
     known: list[object] = [LAYOUT, scale]
     for pair in pairs:
         for file in (pair.hr, pair.lr):

@@ -1,5 +1,4 @@
-"""Measurements on a search's folder, finished or running: what is in its logs, and what its
-supernet says at the checkpoint.
+"""Measurements on the folder of a search, finished or running: its logs, and its supernet.
 
 The folder's own files are only read, so the search goes on as if nobody had looked.
 """
@@ -7,15 +6,17 @@ The folder's own files are only read, so the search goes on as if nobody had loo
 import io
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from srnas.analysis import (
     Correlation,
+    Substitution,
     convergence,
     edge_gradient_correlations,
     landscape,
@@ -23,15 +24,15 @@ from srnas.analysis import (
     substitute,
     weight_gradient_correlation,
 )
-from srnas.analysis.nasbench201 import COLUMNS, load_table, look_up
 from srnas.choice import Genotype
-from srnas.engine.distributed import Place, choose_device
+from srnas.engine.distributed import Process, choose_device
+from srnas.engine.checkpoint import load_checkpoint
+from srnas.engine.checkpoint import restore as restore_checkpoint
 from srnas.engine.progress import Progress
-from srnas.engine.run import CHECKPOINT, load_parts
-from srnas.engine.search_state import Search
+from srnas.engine.run import CHECKPOINT
+from srnas.engine.stepper import SearchStepper
 from srnas.errors import UserError, did_you_mean
 from srnas.files import (
-    load_tensors,
     read_json,
     read_json_lines,
     read_yaml,
@@ -39,10 +40,13 @@ from srnas.files import (
     write_json,
 )
 from srnas.options import SearchOptions, check_options
+from srnas.spaces import space_class
 
 FOLDER = "analysis"
-LANDSCAPES = {"weights": "filter", "alphas": "tensor"}  # what moves -> how it is normalized
-Batches = Sequence[tuple[Any, Any]]  # one of the weights' images, one of the alphas'
+LANDSCAPES: dict[str, Literal["filter", "tensor"]] = {"weights": "filter", "alphas": "tensor"}
+"""What moves -> how its random directions are normalized."""
+BatchPairs = Sequence[tuple[Any, Any]]
+"""A batch of the weights' images and one of the alphas', each."""
 
 
 def analyze(
@@ -57,14 +61,26 @@ def analyze(
     table: Path | None = None,
     device: str = "auto",
 ) -> dict[str, Any]:
-    """Measure a search; returns what was measured, one section a key, each with its "step".
+    """Measure a search.
 
-    gradients: `gradient_figures`. landscape_of: "weights" or "alphas", a points x points grid
-        from -span to span. batches: how many of each split both use, the next ones at the
-        checkpoint. substitution: a label; `table` has the accuracies.
+    RUN_DIR/analysis/analysis.json keeps the sections, also those of earlier calls; the landscape
+    goes beside it as PNG and NPZ.
 
-    RUN_DIR/analysis/analysis.json keeps the sections, also those of earlier calls; the
-    landscape goes beside it as PNG and NPZ. Raises UserError for the user's mistakes.
+    Args:
+        gradients: Measure `gradient_figures`.
+        landscape_of: "weights" or "alphas": evaluate the loss on a grid around them.
+        points: The grid is points x points.
+        span: The grid goes from -span to span.
+        batches: The number of batches of each split that gradients and landscape use, the next
+            ones at the checkpoint.
+        substitution: The label of an edge: try each of its candidates.
+        table: The tabular benchmark that scores them.
+
+    Returns:
+        Section -> what was measured, each with its "step".
+
+    Raises:
+        UserError: The folder is not a search's, or an argument does not fit.
     """
     if landscape_of not in (None, *LANDSCAPES):
         raise UserError(f"--landscape {landscape_of}: {did_you_mean(landscape_of, LANDSCAPES)}")
@@ -75,16 +91,18 @@ def analyze(
     metrics = read_json_lines(run_dir / "metrics.jsonl")
     result: dict[str, Any] = {"trajectory": trajectory(options, rows, metrics)}
     if substitution:
-        space = options.space["name"]
+        space = options.space.name
         result["substitution"] = substitutions(space, rows[-1], substitution, table)
     if gradients or landscape_of:
-        step, state = restore(run_dir, options, device)
-        drawn = [(next(state.train), next(state.alpha)) for _ in range(batches)]
+        step, stepper = restore(run_dir, options, device)
+        drawn = [
+            (next(stepper.train_batches), next(stepper.alpha_batches)) for _ in range(batches)
+        ]
     if gradients:
-        result["gradients"] = {"step": step, **gradient_figures(state, drawn)}
+        result["gradients"] = {"step": step, **gradient_figures(stepper, drawn)}
     if landscape_of:
         folder = run_dir / FOLDER
-        figures = write_landscape(folder, state, drawn, landscape_of, points, span)
+        figures = write_landscape(folder, stepper, drawn, landscape_of, points, span)
         result[f"landscape_{landscape_of}"] = {"step": step, **figures}
     file = run_dir / FOLDER / "analysis.json"
     write_json(file, {**(read_json(file) if file.exists() else {}), **result})
@@ -94,11 +112,17 @@ def analyze(
 def trajectory(
     options: SearchOptions, rows: Sequence[dict[str, Any]], metrics: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
-    """What the logs say, alphas.jsonl (`rows`) and metrics.jsonl.
+    """Summarize the logs of a search.
 
-    convergence_epoch (from 0) and converged: see `convergence`; converge_share: the part of the
-    epochs until then (SA-DARTS's converge/total cost). figures: for each of `summarize`, and
-    for the expected MACs, the first and the last epoch's, the least and the largest.
+    Args:
+        rows: Those of alphas.jsonl.
+        metrics: Those of metrics.jsonl.
+
+    Returns:
+        convergence_epoch (from 0) and converged, see `convergence`; converge_share, the share of
+        the epochs until then (SA-DARTS's converge/total cost); figures: for each figure of
+        `summarize`, and for the expected MACs, its value in the first and last epoch, its least
+        and its largest.
     """
     settled, converged = convergence(rows)
     logged = [row for row in metrics if "top2_gap_min" in row]
@@ -124,9 +148,17 @@ def trajectory(
 def substitutions(
     space: str, row: dict[str, Any], label: str, table: Path | None
 ) -> dict[str, Any]:
-    """The genotype of a row of alphas.jsonl with each candidate at one edge: its accuracy in
-    NAS-Bench-201, and Kendall's tau (None where it is not defined); see `substitute`."""
-    if space != "nasbench201":
+    """Score the genotype of a row of alphas.jsonl with each candidate at one edge.
+
+    Args:
+        table: The tabular benchmark of the space.
+
+    Returns:
+        The candidates, their alphas, their accuracies by data set, and Kendall's tau of each data
+        set (None where it is not defined); see `substitute`.
+    """
+    space_type = space_class(space)
+    if not space_type.has_table():
         raise UserError(
             f"--substitution: no table has the networks of space {space!r}, they would have to be "
             "trained; from Python, srnas.analysis.substitute takes any score of a genotype"
@@ -134,55 +166,54 @@ def substitutions(
     if label not in row["candidates"]:
         raise UserError(f"--substitution {label}: {did_you_mean(label, row['candidates'])}")
     if table is None:
-        raise UserError("--substitution: name the table of NAS-Bench-201 by --table")
+        raise UserError("--substitution: name the table of the benchmark by --table")
     genotype = Genotype(space, row["genotype"])
-    accuracies = load_table(table)
-    probes = {
-        dataset: substitute(
-            genotype,
-            label,
-            row["candidates"][label],
-            row["alphas"][label],
-            lambda g, dataset=dataset: look_up(accuracies, g.choices["cell"], table)[dataset],
-        )
-        for dataset in COLUMNS
-    }
-    first = probes["cifar10"]
+    score = space_type.open_table(table)
+
+    def probe(dataset: str) -> Substitution:
+        candidates, alphas = row["candidates"][label], row["alphas"][label]
+        return substitute(genotype, label, candidates, alphas, lambda g: score(g)[dataset])
+
+    probes = {dataset: probe(dataset) for dataset in score(genotype)}
+    first = next(iter(probes.values()))
     return {
         "step": row["step"],
         "label": label,
         "candidates": first.candidates,
         "alphas": first.alphas,
-        "accuracy": {dataset: probe.scores for dataset, probe in probes.items()},
+        "accuracy": {dataset: one.scores for dataset, one in probes.items()},
         "tau": {d: None if np.isnan(p.tau) else p.tau for d, p in probes.items()},
     }
 
 
-def restore(run_dir: Path, options: SearchOptions, device: str) -> tuple[int, Search]:
-    """The step of a search's checkpoint, and the state in it: supernet, data, progress."""
+def restore(run_dir: Path, options: SearchOptions, device: str) -> tuple[int, SearchStepper]:
+    """Return the step of a search's checkpoint, and the search as it was at that step."""
     file = run_dir / CHECKPOINT
     if not file.is_file():
         raise UserError(f"{run_dir}: no checkpoint yet; wait for its first one")
-    saved = load_tensors(file)
-    state = Search(options, Place(choose_device(device)))
-    state.shrink_as_before(saved["step"])
-    load_parts(saved, state.parts, file)
-    state.set_progress((saved["step"] - 1) // options.steps_per_epoch / options.epochs)
-    return saved["step"], state
+    saved = load_checkpoint(file)
+    stepper = SearchStepper(options, Process(choose_device(device)))
+    stepper.shrink_as_before(saved["step"])
+    restore_checkpoint(saved, stepper.states, file)
+    stepper.set_progress((saved["step"] - 1) // options.steps_per_epoch / options.epochs)
+    return saved["step"], stepper
 
 
-def gradient_figures(state: Search, drawn: Batches) -> dict[str, Any]:
-    """Means over the pairs of batches, of the supernet in training mode, as the search sees it.
+def gradient_figures(stepper: SearchStepper, drawn: BatchPairs) -> dict[str, Any]:
+    """Average figures of the gradients over pairs of batches, the supernet in training mode.
 
-    weights, edges: `weight_gradient_correlation` and `edge_gradient_correlations` of a pair.
-    operators: `operator_gradients` on the alphas' batch, over all mixed operations and over
-    those of the last cell, which Single-DARTS looks at.
+    Returns:
+        weights, edges: `weight_gradient_correlation` and `edge_gradient_correlations` of a pair.
+        operators: `operator_gradients` on the alphas' batch, over all mixed operations and over
+        those of the last cell, which Single-DARTS looks at.
     """
-    supernet = state.supernet.train()
-    weights, edges, operators = [], [], []
+    supernet = stepper.supernet.train()
+    weights: list[Correlation] = []
+    edges: list[dict[str, Correlation]] = []
+    operators: list[dict[str, dict[str, float]]] = []
     with Progress(len(drawn)) as progress:
         for done, (train, alpha) in enumerate(drawn, 1):
-            pair = (lambda batch=train: state.loss(batch)), (lambda batch=alpha: state.loss(batch))
+            pair = partial(stepper.loss, train), partial(stepper.loss, alpha)
             weights.append(weight_gradient_correlation(supernet, *pair))
             edges.append(edge_gradient_correlations(supernet, *pair))
             places = {"all": "", **_last_cell(list(edges[0]))}
@@ -203,20 +234,20 @@ def gradient_figures(state: Search, drawn: Batches) -> dict[str, Any]:
 
 
 def write_landscape(
-    folder: Path, state: Search, drawn: Batches, of: str, points: int, span: float
+    folder: Path, stepper: SearchStepper, drawn: BatchPairs, of: str, points: int, span: float
 ) -> dict[str, Any]:
-    """Write landscape_{of}.npz (positions, loss) and .png; returns its figures.
+    """Write landscape_{of}.npz (positions, loss) and .png, and return the figures of the grid.
 
-    The loss is the mean over the alphas' batches, in evaluation mode; the run's seed draws the
-    directions.
+    The loss is the mean over the alphas' batches, in evaluation mode; the directions are drawn
+    with the run's seed.
     """
     from srnas.report.landscape import draw_landscape  # matplotlib is slow to import
 
-    supernet = state.supernet.eval()
+    supernet = stepper.supernet.eval()
     parameters = supernet.weight_parameters() if of == "weights" else supernet.arch_parameters()
 
     def loss() -> float:
-        return fmean(float(state.loss(alpha)) for _, alpha in drawn)
+        return fmean(float(stepper.loss(alpha)) for _, alpha in drawn)
 
     with torch.no_grad():
         here = loss()
@@ -229,7 +260,7 @@ def write_landscape(
                 progress.say(f"loss {value:.4g}")
             return value
 
-        generator = torch.Generator().manual_seed(state.options.seed)
+        generator = torch.Generator().manual_seed(stepper.options.seed)
         grid = landscape(watched, parameters, generator, LANDSCAPES[of], span, points)
     values = grid.values["loss"]
     finite = values[np.isfinite(values)]
@@ -241,7 +272,7 @@ def write_landscape(
         "points": points,
         "span": span,
         "batches": len(drawn),
-        "seed": state.options.seed,
+        "seed": stepper.options.seed,
         "loss": here,
         "min": float(finite.min()),
         "max": float(finite.max()),
@@ -250,7 +281,7 @@ def write_landscape(
 
 
 def _open(run_dir: Path) -> tuple[SearchOptions, list[dict[str, Any]]]:
-    """A search's options and its rows of alphas.jsonl, one at least."""
+    """Return the options of a search and its rows of alphas.jsonl, at least one."""
     file = run_dir / "options.yml"
     content = read_yaml(file) if file.is_file() else {}
     if "alpha_optimizer" not in content:
@@ -258,12 +289,12 @@ def _open(run_dir: Path) -> tuple[SearchOptions, list[dict[str, Any]]]:
     rows = read_json_lines(run_dir / "alphas.jsonl")
     if not rows:
         raise UserError(f"{run_dir}: no epoch is finished yet")
-    return check_options("search", content, str(file)), rows
+    options: SearchOptions = check_options("search", content, str(file))
+    return options, rows
 
 
 def _last_cell(names: Sequence[str]) -> dict[str, str]:
-    """The last cell's name and what its modules' names begin with; none in a network without
-    numbered cells."""
+    """Return {name: prefix of its modules' names} of the last cell, {} without numbered cells."""
     found = re.match(r".*?\.\d+(?=\.)", names[-1])
     return {found.group(): f"{found.group()}."} if found else {}
 

@@ -1,9 +1,10 @@
-"""One process or several (torchrun): the device of each, and gradients averaged over all.
+"""Single-process and distributed runs (torchrun): devices, and averaging of gradients.
 
-Gradients are averaged with one all-reduce over a flat buffer rather than through
-DistributedDataParallel: a search differentiates for the weights and for the alphas in turn,
-and DDP expects a gradient for every parameter of every backward pass. The networks are small
-(a supernet has a few million weights), so overlapping the reduction would gain nothing.
+Gradients are averaged with one all-reduce over a flat buffer instead of
+`DistributedDataParallel`. A search computes gradients of the weights and of the alphas in turn,
+whereas DDP expects every backward pass to produce a gradient for every parameter. The networks are
+small (a supernet has a few million weights), so overlapping communication with the backward pass
+would gain nothing.
 """
 
 import os
@@ -19,8 +20,14 @@ from srnas.errors import UserError
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where this process runs: its device, and its rank among `world` processes."""
+class Process:
+    """The device of this process and its rank among all processes of the run.
+
+    Attributes:
+        device: Device that the process computes on.
+        rank: Rank of the process, from 0 to `world` - 1.
+        world: Number of processes.
+    """
 
     device: torch.device
     rank: int = 0
@@ -28,30 +35,40 @@ class Place:
 
     @property
     def primary(self) -> bool:
-        """Whether this process writes files and talks."""
+        """Whether this is the process that writes files and reports progress (rank 0)."""
         return self.rank == 0
 
 
-def start(device: str = "auto", threads: int | None = None) -> Place:
-    """Settle the device, and join the process group if torchrun started several processes."""
+def start(device: str = "auto", threads: int | None = None) -> Process:
+    """Choose the device, and join the process group if torchrun started several processes.
+
+    Args:
+        device: Name of the device, see `choose_device`. In a distributed run on CUDA, each process
+            takes the GPU of its local rank.
+        threads: Number of CPU threads of PyTorch operations; PyTorch's default if None or 0.
+
+    Raises:
+        UserError: The device is not available.
+    """
     if threads:
         torch.set_num_threads(threads)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
-        return Place(choose_device(device))
+        return Process(choose_device(device))
     chosen = choose_device(device)
     if chosen.type == "cuda":
         chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(chosen)
     if not dist.is_initialized():
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
-    return Place(chosen, dist.get_rank(), world)
+    return Process(chosen, dist.get_rank(), world)
 
 
 def choose_device(device: str) -> torch.device:
-    """The device of a name; `auto` is CUDA where there is one, else the CPU.
+    """Return the device with a given name; `auto` is CUDA if available, otherwise the CPU.
 
-    UserError for a device that is not there.
+    Raises:
+        UserError: The device is not available.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -65,19 +82,25 @@ def choose_device(device: str) -> torch.device:
 
 
 @contextmanager
-def primary_first(place: Place) -> Iterator[None]:
-    """The primary process runs the block before the others, which find what it left behind."""
-    if place.world > 1 and not place.primary:
+def primary_first(process: Process) -> Iterator[None]:
+    """Run the block in the primary process first, then in all other processes.
+
+    The other processes can then use what the primary process has written, such as a cache.
+    """
+    if process.world > 1 and not process.primary:
         dist.barrier()
     try:
         yield
     finally:
-        if place.world > 1 and place.primary:
+        if process.world > 1 and process.primary:
             dist.barrier()
 
 
 def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
-    """Replace each gradient by its mean over all processes; nothing to do for one process."""
+    """Replace each gradient by its mean over all processes, in place.
+
+    Parameters without a gradient are skipped. With a single process the gradients stay as they are.
+    """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return
     gradients = [p.grad for p in parameters if p.grad is not None]
@@ -91,7 +114,7 @@ def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
 
 
 def anywhere(flag: bool, device: torch.device) -> bool:
-    """Whether any process says so; all of them must ask together."""
+    """Return whether `flag` is true in any process; all processes must make the call together."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return flag
     said: Tensor = torch.tensor(int(flag), device=device)
@@ -100,6 +123,6 @@ def anywhere(flag: bool, device: torch.device) -> bool:
 
 
 def finish() -> None:
-    """Leave the process group, if there is one."""
+    """Leave the process group if this process has joined one."""
     if dist.is_initialized():
         dist.destroy_process_group()

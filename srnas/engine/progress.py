@@ -1,4 +1,4 @@
-"""Progress with time left: a live line on a terminal, plain lines elsewhere."""
+"""Progress with the remaining time: a live line on a terminal, plain lines elsewhere."""
 
 import time
 from types import TracebackType
@@ -9,7 +9,13 @@ from rich.progress import Progress as RichProgress
 
 
 class Progress:
-    """Shows how far a run of `total` steps is; silent if not `show`."""
+    """Show the progress of a run on standard error; use it as a context manager.
+
+    Args:
+        total: Number of steps of the whole run.
+        start: Number of steps that were done before, for a resumed run.
+        show: Whether to print anything, warnings included.
+    """
 
     def __init__(self, total: int, start: int = 0, show: bool = True) -> None:
         self.total, self.start, self.step = total, start, start
@@ -42,13 +48,13 @@ class Progress:
             self.live.stop()
 
     def advance(self, step: int) -> None:
-        """`step` steps are done."""
+        """Record that `step` steps of the run are done."""
         self.step = step
         if self.live:
             self.live.update(self.task, completed=step)
 
     def say(self, message: str) -> None:
-        """The state in a few words: replaces the live line's text, or prints a line."""
+        """Show a short message: as the text of the live line, or as a line of its own."""
         if self.live:
             self.live.update(self.task, description=message)
         elif self.show:
@@ -56,7 +62,7 @@ class Progress:
             print(line, file=self.console.file, flush=True)
 
     def warn(self, message: str) -> None:
-        """A line of its own, in the terminal above the live one."""
+        """Print a warning on a line of its own; on a terminal, above the live line."""
         if self.show:
             self.console.print(f"warning: {message}", markup=False, highlight=False, soft_wrap=True)
 

@@ -1,9 +1,10 @@
 """The search: weights and alphas move until the genotype is read off.
 
-`search` reads from top to bottom as the algorithm; `search_state.Search` holds the kinds of step.
+`search` reads from top to bottom as the algorithm; `SearchStepper` takes the steps.
 """
 
 import platform
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -11,74 +12,100 @@ from typing import Any
 import torch
 
 import srnas
-from srnas.analysis.nasbench201 import load_table
 from srnas.analysis.trajectory import convergence, parameter_free_candidates, summarize
 from srnas.choice import Supernet
 from srnas.cost import expected_macs_per_pixel
-from srnas.engine.distributed import Place
+from srnas.engine.checkpoint import Record
+from srnas.engine.distributed import Process
 from srnas.engine.distributed import start as start_processes
-from srnas.engine.run import Notes, Run
-from srnas.engine.search_state import Search
+from srnas.engine.run import Loop, Run
+from srnas.engine.stepper import SearchStepper
 from srnas.files import read_json_lines
 from srnas.options import SearchOptions
 
 
-def search(options: SearchOptions, resume: bool = False) -> Path:
-    """Run a search; returns the path of its genotype.json.
+@dataclass
+class SearchRecord(Record):
+    """What a search remembers between epochs.
 
-    The run folder also holds alphas.jsonl (every epoch: logits, probabilities, genotype,
-    expected MACs), metrics.jsonl and the checkpoint. Raises UserError for the user's mistakes,
-    Interrupted when asked to stop; `resume` continues to the same result.
+    Attributes:
+        genotype: The choices at the end of the last epoch.
+        stable_epochs: For how many epochs they have not changed.
+        val: The last validation in a few words.
+        collapsed: Whether parameter-free candidates have taken over.
     """
-    place = start_processes(options.device, options.threads)
+
+    genotype: dict[str, Any] | None = None
+    stable_epochs: int = 0
+    val: str | None = None
+    collapsed: bool = False
+
+
+def search(options: SearchOptions, resume: bool = False) -> Path:
+    """Run a search.
+
+    The run folder also holds alphas.jsonl (every epoch: logits, probabilities, genotype, expected
+    MACs), metrics.jsonl and the checkpoint.
+
+    Args:
+        resume: Continue a run that exists, to the same result.
+
+    Returns:
+        The path of genotype.json.
+
+    Raises:
+        UserError: The options, images or run folder do not fit.
+        Interrupted: The user asked to stop; the state is saved.
+    """
+    process = start_processes(options.device, options.threads)
     torch.manual_seed(options.seed)
-    state = Search(options, place)
-    table = load_table(options.nb201_table) if options.nb201_table else {}
-    run = Run("search", options, place, resume)
-    notes = Notes(genotype=None, stable_epochs=0, val=None, collapsed=False)
-    state.shrink_as_before(run.start)
-    run.restore({**state.parts, "notes": notes})
-    if _settled(notes, options):
+    stepper = SearchStepper(options, process)
+    run = Run("search", options, process, resume)
+    record = SearchRecord()
+    stepper.shrink_as_before(run.start)
+    run.restore({**stepper.states, "notes": record})
+    if _settled(record, options):
         return run.folder / "genotype.json"
 
-    with run.steps(options.steps) as steps:
-        for step in steps:
-            state.begin(step)
-            state.rule(state, state.alpha_moves)
+    with run.loop(options.steps) as loop:
+        for step in loop:
+            stepper.begin(step)
+            stepper.rule(stepper, stepper.alpha_moves)
 
             done = step + 1
             epoch_ends = done % options.steps_per_epoch == 0
             if done % options.log_every == 0 or epoch_ends:
-                means = state.meter.means()
-                row = {"step": done, "epoch": state.epoch, **means, **state.rates()}
+                means = stepper.meter.means()
+                row = {"step": done, "epoch": stepper.epoch, **means, **stepper.rates()}
                 run.log("metrics.jsonl", row)
-                steps.say(_summary(means, notes, state.supernet))
+                loop.say(_summary(means, record, stepper.supernet))
             if done == options.steps:
-                state.rule.finish(state)
+                stepper.rule.finish(stepper)
             if epoch_ends:
-                figures = _close_epoch(run, state, done, notes, table)
-                _warn_of_collapse(steps, figures, state, notes)
-                if _settled(notes, options):
-                    steps.say(f"genotype unchanged for {notes.stable_epochs} epochs: stopping")
-                    steps.stop()
-            steps.done(done, {**state.parts, "notes": notes}, checkpoint=epoch_ends)
-        _warn_of_no_convergence(steps, run)
+                figures = _close_epoch(run, stepper, done, record)
+                _warn_of_collapse(loop, figures, stepper, record)
+                if _settled(record, options):
+                    loop.say(f"genotype unchanged for {record.stable_epochs} epochs: stopping")
+                    loop.stop()
+            loop.done(done, {**stepper.states, "notes": record}, checkpoint=epoch_ends)
+        _warn_of_no_convergence(loop, run)
     return run.folder / "genotype.json"
 
 
 def dry_run(options: SearchOptions) -> str:
     """Open everything that a search needs, run nothing, and say what was found."""
-    state = Search(options, Place(torch.device("cpu")))
-    weights = sum(p.numel() for p in state.supernet.weight_parameters())
+    stepper = SearchStepper(options, Process(torch.device("cpu")))
+    weights = sum(p.numel() for p in stepper.supernet.weight_parameters())
+    positions = len(stepper.supernet.choices.positions)
     return (
-        f"# supernet: {weights:,} weights, {len(state.supernet.positions)} positions; images: "
-        f"{state.train.count} for weights, {state.alpha.count} for alphas, {state.task.val_count} "
-        f"to validate; {options.steps:,} steps"
+        f"# supernet: {weights:,} weights, {positions} positions; images: "
+        f"{stepper.train_batches.count} for weights, {stepper.alpha_batches.count} for alphas, "
+        f"{stepper.task.val_count} to validate; {options.steps:,} steps"
     )
 
 
 def versions() -> dict[str, str]:
-    """The versions that a result depends on."""
+    """Return the versions that a result depends on."""
     return {
         "srnas": srnas.__version__,
         "torch": torch.__version__,
@@ -87,16 +114,17 @@ def versions() -> dict[str, str]:
 
 
 def _close_epoch(
-    run: Run, state: Search, done: int, notes: Notes, table: dict[str, dict[str, float]]
+    run: Run, stepper: SearchStepper, done: int, record: SearchRecord
 ) -> dict[str, float]:
-    """Validate, look at the alphas, write the genotype; the figures of `summarize`."""
-    options, supernet, epoch = state.options, state.supernet, state.epoch
+    """Validate, summarize the alphas and write the genotype; return the figures of `summarize`."""
+    options, supernet, epoch = stepper.options, stepper.supernet, stepper.epoch
+    choices = supernet.choices
     every = options.val_every_epochs
-    if state.task.val_count and every and (epoch + 1) % every == 0:
-        quality = state.task.validate(supernet)
+    if stepper.task.val_count and every and (epoch + 1) % every == 0:
+        quality = stepper.task.validate(supernet)
         values = {f"val_{name}": value for name, value in quality.items()}
         run.log("metrics.jsonl", {"step": done, "epoch": epoch, **values})
-        notes.val = state.task.describe(quality)
+        record.val = stepper.task.describe(quality)
     provenance = {
         "options": options.model_dump(mode="json", exclude={"device", "threads", "experiments"}),
         "seed": options.seed,
@@ -104,14 +132,14 @@ def _close_epoch(
         "versions": versions(),
     }
     genotype = supernet.genotype(provenance, options.derive_threshold)
-    unchanged = genotype.choices == notes.genotype and epoch >= options.warmup_epochs
-    notes.stable_epochs = notes.stable_epochs + 1 if unchanged else 0
-    notes.genotype = genotype.choices
+    unchanged = genotype.choices == record.genotype and epoch >= options.warmup_epochs
+    record.stable_epochs = record.stable_epochs + 1 if unchanged else 0
+    record.genotype = genotype.choices
     lists = {
         name: {label: row.tolist() for label, row in rows.items()}
         for name, rows in (("alphas", supernet.alphas), ("probabilities", supernet.probabilities()))
     }
-    candidates = {label: list(p.candidates) for label, p in supernet.positions.items()}
+    candidates = {label: list(p.candidates) for label, p in choices.positions.items()}
     row = {
         "step": done,
         "epoch": epoch,
@@ -125,50 +153,54 @@ def _close_epoch(
     figures = summarize(
         operations["probabilities"],
         operations["alphas"],
-        supernet.chosen_operations(),
-        parameter_free_candidates(supernet.positions),
+        choices.operations(choices.strongest(supernet.strengths())),
+        parameter_free_candidates(choices.positions),
         candidates,
     )
-    found = table.get(genotype.choices.get("cell"), {})
-    figures |= {f"nb201_{dataset}": accuracy for dataset, accuracy in found.items()}
+    figures |= stepper.task.look_up(genotype)
     run.log("metrics.jsonl", {"step": done, "epoch": epoch, **figures})
-    if run.place.primary:
+    if run.process.primary:
         genotype.save(run.folder / "genotype.json")
     return figures
 
 
-def _settled(notes: Notes, options: SearchOptions) -> bool:
-    """Whether the genotype has stayed for as many epochs as the options ask for."""
+def _settled(record: SearchRecord, options: SearchOptions) -> bool:
+    """Return whether the genotype has stayed for as many epochs as the options ask for."""
     patience = options.stop_after_stable_epochs
-    return patience is not None and notes.stable_epochs >= patience
+    return patience is not None and record.stable_epochs >= patience
 
 
-def _warn_of_collapse(steps: Any, figures: dict[str, float], state: Search, notes: Notes) -> None:
-    """Say once, when it happens, that parameter-free candidates have taken over: more than
-    halfway from their share of the candidates, which chance gives, to all that is chosen."""
-    positions = state.supernet.positions
+def _warn_of_collapse(
+    loop: Loop, figures: dict[str, float], stepper: SearchStepper, record: SearchRecord
+) -> None:
+    """Warn once when parameter-free candidates take over.
+
+    They do when their share of what is chosen is more than halfway from their share of all
+    candidates, which chance gives, to 1.
+    """
+    positions = stepper.supernet.choices.positions
     free = parameter_free_candidates(positions)
     by_chance = fmean(len(free[k]) / len(p.candidates) for k, p in positions.items())
     share = figures["parameter_free_share"]
-    collapsed = state.alpha_moves and share > (1 + by_chance) / 2
-    if collapsed and not notes.collapsed:
-        steps.warn(f"{share:.0%} of the chosen operations have no parameters: it is collapsing")
-    notes.collapsed = collapsed
+    collapsed = stepper.alpha_moves and share > (1 + by_chance) / 2
+    if collapsed and not record.collapsed:
+        loop.warn(f"{share:.0%} of the chosen operations have no parameters: it is collapsing")
+    record.collapsed = collapsed
 
 
-def _warn_of_no_convergence(steps: Any, run: Run) -> None:
-    rows = read_json_lines(run.folder / "alphas.jsonl") if run.place.primary else []
+def _warn_of_no_convergence(loop: Loop, run: Run) -> None:
+    rows = read_json_lines(run.folder / "alphas.jsonl") if run.process.primary else []
     settled = convergence(rows) if len(rows) > 1 else None  # one epoch is no search
     if settled and not settled.converged:
         same = rows[-1]["epoch"] - settled.epoch
-        steps.warn(
+        loop.warn(
             f"the genotype has stayed for the last {same} of {rows[-1]['epoch'] + 1} epochs only: "
             "the search has not converged"
         )
 
 
-def _summary(means: dict[str, float], notes: Notes, supernet: Supernet) -> str:
+def _summary(means: dict[str, float], record: SearchRecord, supernet: Supernet) -> str:
     values = [f"{name} {value:.4g}" for name, value in means.items()]
-    if notes.val is not None:
-        values.append(notes.val)
+    if record.val is not None:
+        values.append(record.val)
     return "  ".join([*values, str(supernet.genotype())])

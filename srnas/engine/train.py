@@ -1,5 +1,6 @@
-"""Training of a derived network from scratch; the validation split picks the best weights."""
+"""Training of a derived network from scratch; the validation split chooses the best weights."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -7,59 +8,82 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from srnas.choice import Genotype
+from srnas.choice import Genotype, Space
 from srnas.cost import count_parameters
-from srnas.engine.distributed import Place, average_gradients
+from srnas.engine.checkpoint import Meter, Record
+from srnas.engine.distributed import Process, average_gradients
 from srnas.engine.distributed import start as start_processes
-from srnas.engine.run import Meter, Notes, Run
+from srnas.engine.run import Run
 from srnas.engine.search import versions
-from srnas.engine.search_state import set_lr
-from srnas.engine.task import Task, open_task
 from srnas.errors import UserError
 from srnas.export.model_file import Model, load_model, save_model, warm_start
-from srnas.optimizers import OPTIMIZERS
 from srnas.options import TrainOptions
-from srnas.schedules import build_schedule
 from srnas.spaces import derived_network, published_genotype
+from srnas.tasks import Task
 
 
-def train(options: TrainOptions, resume: bool = False) -> Path:
-    """Train the genotype of the options (default: the space's published network).
+@dataclass
+class TrainRecord(Record):
+    """What a training remembers of its validations.
 
-    Returns the path of model.safetensors: the weights (their moving average, if `ema` is on)
-    with the best validation, the last ones without validation images. Raises UserError for the
-    user's mistakes, Interrupted when asked to stop; `resume` continues to the same result.
+    Attributes:
+        best: The best score so far.
+        best_step: The step that it was reached at.
+        summary: That validation in a few words, for the progress line.
+        quality: All figures of that validation.
     """
-    place = start_processes(options.device, options.threads)
+
+    best: float = float("-inf")
+    best_step: int = 0
+    summary: str = ""
+    quality: dict[str, float] = field(default_factory=dict)
+
+
+def train(
+    options: TrainOptions, resume: bool = False, genotype: Genotype | None = None
+) -> Path:
+    """Train a genotype: the given one, that of the options, or the space's published network.
+
+    The weights that are kept (their moving average, if `ema` is on) are those with the best
+    validation, or the last ones without validation images.
+
+    Args:
+        resume: Continue a run that exists, to the same result.
+        genotype: What to train instead of the genotype of the options.
+
+    Returns:
+        The path of model.safetensors.
+
+    Raises:
+        UserError: The options, images or run folder do not fit.
+        Interrupted: The user asked to stop; the state is saved.
+    """
+    process = start_processes(options.device, options.threads)
     torch.manual_seed(options.seed)
-    genotype, network = _start(options)
-    network.to(place.device, memory_format=torch.channels_last)
-    task, (batches,) = open_task(options, place, ("train",))
-    if options.drop_path and not hasattr(network, "drop_path_prob"):
-        raise UserError(f"drop_path: space {options.space['name']!r} has no paths to drop")
-    run = Run("train", options, place, resume)
+    genotype, network = _start(options, genotype)
+    network.to(process.device, memory_format=torch.channels_last)
+    task, (batches,) = options.task.open(options, process, network, ("train",))
+    run = Run("train", options, process, resume)
     _keep_genotype(genotype, run)
-    optimizer = OPTIMIZERS.build(options.optimizer, list(network.parameters()))
-    lr = build_schedule(options.optimizer["lr"])
-    drop_path = build_schedule(options.drop_path) if options.drop_path else None
+    optimizer = options.optimizer.build(list(network.parameters()))
     ema = AveragedModel(network)
     judged = ema.module if options.ema else network
-    meter, notes = Meter(), Notes(best=float("-inf"), best_step=0, told="")
-    parts = {
+    assert isinstance(judged, Space)
+    meter, record = Meter(), TrainRecord()
+    states = {
         "network": network,
         "ema": ema,
         "optimizer": optimizer,
         "data": batches,
         "meter": meter,
-        "notes": notes,
+        "notes": record,
     }
-    run.restore(parts)
+    run.restore(states)
 
-    with run.steps(options.steps) as steps:
-        for step in steps:
-            set_lr(optimizer, lr(step / options.steps))
-            if drop_path:
-                network.drop_path_prob = drop_path(step / options.steps)
+    with run.loop(options.steps) as loop:
+        for step in loop:
+            optimizer.set_progress(step / options.steps)
+            task.begin_step(network, step / options.steps)
             optimizer.zero_grad()
             loss = task.loss(network, next(batches))
             loss.backward()
@@ -76,44 +100,44 @@ def train(options: TrainOptions, resume: bool = False) -> Path:
             validates = done % options.val_every == 0 or done == options.steps
             if done % options.log_every == 0 or validates:
                 means = meter.means()
-                rate = optimizer.param_groups[0]["lr"]
-                run.log("metrics.jsonl", {"step": done, **means, "lr": rate})
-                steps.say(f"loss {means['loss']:.5f}  {notes.told}")
+                run.log("metrics.jsonl", {"step": done, **means, "lr": optimizer.lr})
+                loop.say(f"loss {means['loss']:.5f}  {record.summary}")
             if validates:
                 _copy_buffers(network, ema)
                 quality = task.validate(judged) if task.val_count else {}
                 if quality:
                     run.log("metrics.jsonl", {"step": done, **_prefix("val", quality)})
-                if _keeps(quality, task, notes, done):
-                    model = Model(judged, options.space, genotype, _provenance(options, notes))
+                if _keeps(quality, task, record, done):
+                    model = Model(judged, options.space, genotype, _provenance(options, record))
                     _save(run, model)
-                steps.say(f"loss {means['loss']:.5f}  {notes.told}")
+                loop.say(f"loss {means['loss']:.5f}  {record.summary}")
             if done == options.steps:
                 _test(run, task, done)
-            steps.done(done, parts, checkpoint=validates)
+            loop.done(done, states, checkpoint=validates)
     return run.folder / "model.safetensors"
 
 
 def dry_run(options: TrainOptions) -> str:
     """Open everything that a training needs, run nothing, and say what was found."""
     genotype, network = _start(options)
-    task, (batches,) = open_task(options, Place(torch.device("cpu")), ("train",))
+    process = Process(torch.device("cpu"))
+    task, (batches,) = options.task.open(options, process, network, ("train",))
     return (
         f"# network: {genotype}, {count_parameters(network):,} parameters; images: "
         f"{batches.count} to train, {task.val_count} to validate; {options.steps:,} steps"
     )
 
 
-def _start(options: TrainOptions) -> tuple[Genotype, nn.Module]:
-    """The genotype and its network, fresh or with the weights of `init`."""
-    genotype = (
-        Genotype.load(options.genotype)
-        if options.genotype
-        else published_genotype(options.space["name"])
-    )
+def _start(
+    options: TrainOptions, genotype: Genotype | None = None
+) -> tuple[Genotype, Space]:
+    """Return the genotype and its network, fresh or with the weights of `init`."""
+    if genotype is None and options.genotype:
+        genotype = Genotype.load(options.genotype)
+    genotype = genotype or published_genotype(options.space.name)
     network = derived_network(options.space, genotype)
     if options.init:
-        warm_start(network, options.init, options.space)
+        warm_start(network, options.init, options.space.name)
     return genotype, network
 
 
@@ -122,54 +146,54 @@ def _keep_genotype(genotype: Genotype, run: Run) -> None:
     file = run.folder / "genotype.json"
     if file.exists() and Genotype.load(file) != genotype:
         raise UserError(
-            f"{file}: this run trains another genotype than {run.options.genotype} now holds; "
+            f"{file}: this run trains another genotype than the options now name; "
             "start under another name=..."
         )
-    if run.place.primary:
+    if run.process.primary:
         genotype.save(file)
 
 
 def _ema_decay(step: int, decay: float) -> float:
-    """Shorter averages at the start, so that the initial weights are soon forgotten."""
+    """Shorten the average at the start, so that the initial weights are soon forgotten."""
     return min(decay, (1 + step) / (10 + step))
 
 
 def _copy_buffers(network: nn.Module, ema: AveragedModel) -> None:
-    """BatchNorm's running statistics are averages already: the EMA takes them as they are."""
+    """Copy BatchNorm's running statistics, which are averages already, into the EMA."""
     for mine, theirs in zip(ema.module.buffers(), network.buffers(), strict=True):
         mine.copy_(theirs)
 
 
-def _keeps(quality: dict[str, float], task: Task, notes: Any, done: int) -> bool:
-    """Whether these weights are the ones to keep, which the notes then tell of."""
+def _keeps(quality: dict[str, float], task: Task, record: TrainRecord, done: int) -> bool:
+    """Return whether these weights are the ones to keep, and record it."""
     score = quality.get(task.score, float("inf"))
-    if quality and score <= notes.best:
+    if quality and score <= record.best:
         return False
-    notes.best, notes.best_step = score, done
-    notes.told = f"{task.describe(quality)} (step {done})" if quality else ""
-    notes.quality = quality
+    record.best, record.best_step = score, done
+    record.summary = f"{task.describe(quality)} (step {done})" if quality else ""
+    record.quality = quality
     return True
 
 
-def _provenance(options: TrainOptions, notes: Any) -> dict[str, Any]:
+def _provenance(options: TrainOptions, record: TrainRecord) -> dict[str, Any]:
     return {
         "options": options.model_dump(mode="json", exclude={"device", "threads", "experiments"}),
-        "step": notes.best_step,
-        "val": notes.quality,
+        "step": record.best_step,
+        "val": record.quality,
         "versions": versions(),
     }
 
 
 def _save(run: Run, model: Model) -> None:
-    if run.place.primary:
+    if run.process.primary:
         save_model(run.folder / "model.safetensors", model)
 
 
 def _test(run: Run, task: Task, done: int) -> None:
-    """The kept weights on the data's test split, if it has one."""
-    if run.place.primary:
+    """Log the kept weights' figures on the data's test split, if it has one."""
+    if run.process.primary:
         network = load_model(run.folder / "model.safetensors").network
-        figures = task.test(network.to(run.place.device))
+        figures = task.test(network.to(run.process.device))
         if figures:
             run.log("metrics.jsonl", {"step": done, **_prefix("test", figures)})
 

@@ -8,44 +8,51 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
-from torch import Tensor, nn
+from torch import Tensor
 
-from srnas.choice import Genotype
+from srnas.choice import Genotype, Space
 from srnas.errors import UserError
 from srnas.files import load_tensors, write_atomic
-from srnas.spaces import derived_network, published_genotype, read_published
-from srnas.spaces.options import check_space
+from srnas.parts import Part
+from srnas.spaces import (
+    SpaceLike,
+    check_space,
+    derived_network,
+    published_genotype,
+    read_published,
+    space_class,
+)
+from srnas.tasks import Task, task_of_space
 
 FORMAT = "srnas-model"
 VERSION = 1
-UPSAMPLER = "upsample."  # the part of a network that its scale shapes
 
 
 @dataclass(frozen=True)
 class Model:
-    """A derived network with the space options and the genotype that it was built from."""
+    """A derived network with the space and the genotype that it was built from.
 
-    network: nn.Module
-    space: dict[str, Any]
+    Attributes:
+        provenance: Options, step, validation and versions of its training.
+    """
+
+    network: Space
+    space: Part[Space]
     genotype: Genotype
     provenance: dict[str, Any]
 
     @property
-    def scale(self) -> int:
-        """The factor it enlarges by; UserError for a classifier, which does not."""
-        if "scale" not in self.space:
-            raise UserError(
-                f"a network of space {self.space['name']!r} classifies images: no scale"
-            )
-        return self.space["scale"]
+    def task(self) -> type[Task]:
+        """What the network is for."""
+        return task_of_space(self.space.name)
 
 
 def save_model(path: Path, model: Model) -> None:
-    """Write model.safetensors: weights, space, genotype and provenance, atomically."""
+    """Write a model file, atomically: weights, space, genotype and provenance."""
     description = {
         "format": FORMAT,
         "version": VERSION,
-        "space": model.space,
+        "space": model.space.to_dict(),
         "genotype": model.genotype.to_dict(),
         "provenance": model.provenance,
     }
@@ -57,7 +64,11 @@ def save_model(path: Path, model: Model) -> None:
 
 
 def load_model(path: Path) -> Model:
-    """Rebuild the network of a model file; UserError if it is not one, or broken."""
+    """Rebuild the network of a model file, in evaluation mode.
+
+    Raises:
+        UserError: The file is missing, broken, or not a model file.
+    """
     tensors, metadata = _read_safetensors(path)
     if FORMAT not in metadata:
         raise UserError(
@@ -66,56 +77,70 @@ def load_model(path: Path) -> Model:
     try:
         description = json.loads(metadata[FORMAT])
         version = description["version"]
-        space, genotype, provenance = (
+        space_options, choices, provenance = (
             description[key] for key in ("space", "genotype", "provenance")
         )
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise UserError(f"{path}: its description of the network is broken ({error})") from error
     if version != VERSION:
         raise UserError(f"{path}: model version {version}; this srnas reads {VERSION}")
-    space = check_space(space, str(path))
-    genotype = Genotype.from_dict(genotype, str(path))
+    space = check_space(space_options, f"{path}: space")
+    genotype = Genotype.from_dict(choices, str(path))
     network = derived_network(space, genotype)
     _load(network, tensors, path)
     return Model(network.eval(), space, genotype, provenance)
 
 
-def load_published(path: Path, space: dict[str, Any], genotype: Genotype | None = None) -> Model:
-    """A weight file (state dict or safetensors) for a space's network, of the file's width.
+def load_published(path: Path, space: SpaceLike, genotype: Genotype | None = None) -> Model:
+    """Load a weight file (state dict or safetensors) into a space's network of the file's width.
 
-    Takes the authors' key names and ours, a state dict alone or under "params_ema", "params"
-    or "state_dict" (BasicSR's and others' checkpoints). genotype: default the space's
-    published network. UserError if the file belongs to another network.
+    It may have the authors' key names or ours, and be a state dict alone or under "params_ema",
+    "params" or "state_dict" (checkpoints of BasicSR and others).
+
+    Args:
+        genotype: Of the network, by default the space's published one.
+
+    Raises:
+        UserError: The file is missing or broken, or belongs to another network.
     """
-    genotype = genotype or published_genotype(space["name"])
+    space = check_space(space, f"{path}: space")
+    genotype = genotype or published_genotype(space.name)
     state = _read_weights(path)
-    settled, tensors = read_published(space["name"], state)
-    space = check_space({**space, **settled}, str(path))
+    settled, tensors = read_published(space.name, state)
+    space = check_space({**space.to_dict(), **settled}, f"{path}: space")
     network = derived_network(space, genotype)
     _load(network, tensors, path)
     return Model(network.eval(), space, genotype, {"weights": Path(path).name})
 
 
-def warm_start(network: nn.Module, path: Path, space: dict[str, Any]) -> list[str]:
-    """Load a model or weight file into a network of `space`, but for its upsampler if that is
-    of another scale; the names of the tensors that stay as they are.
+def warm_start(network: Space, path: Path, space: str) -> list[str]:
+    """Load a model or weight file into a network, except what another scale shapes otherwise.
 
-    UserError if the file's other weights are not those of this network.
+    Args:
+        network: A network of the space named `space`.
+
+    Returns:
+        The names of the tensors that stay as they are (see `Space.rescaled`).
+
+    Raises:
+        UserError: The file's other weights are not those of this network.
     """
     tensors = _read_weights(path)
-    _, state = read_published(space["name"], tensors)
+    _, state = read_published(space, tensors)
     ours = network.state_dict()
     fresh = [
         key
         for key in ours
-        if key.startswith(UPSAMPLER) and key in state and state[key].shape != ours[key].shape
+        if key.startswith(space_class(space).rescaled)
+        and key in state
+        and state[key].shape != ours[key].shape
     ]
     _load(network, {**state, **{key: ours[key] for key in fresh}}, path)
     return fresh
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a model file, a safetensors file or a state dict."""
+    """Read the tensors of a model file, a safetensors file or a state dict."""
     return _read_safetensors(path)[0] if Path(path).suffix == ".safetensors" else _read_state(path)
 
 
@@ -142,14 +167,14 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise UserError(f"{path}: not a whole safetensors file ({error})") from error
 
 
-def _load(network: nn.Module, state: dict[str, Tensor], path: Path) -> None:
+def _load(network: Space, state: dict[str, Tensor], path: Path) -> None:
     expected = network.state_dict()
     missing = [key for key in expected if key not in state]
     foreign = [key for key in state if key not in expected]
     if missing or foreign:
-        told = [f"lacks {missing[0]}"] if missing else []
-        told += [f"has {foreign[0]}"] if foreign else []
-        raise UserError(f"{path}: weights of another network ({', '.join(told)})")
+        why = [f"lacks {missing[0]}"] if missing else []
+        why += [f"has {foreign[0]}"] if foreign else []
+        raise UserError(f"{path}: weights of another network ({', '.join(why)})")
     for key, tensor in state.items():
         if tensor.shape != expected[key].shape:
             raise UserError(

@@ -1,5 +1,1 @@
-"""PSNR and SSIM under named protocols."""
-
-from srnas.metrics.protocols import EVERY_PROTOCOL, PROTOCOLS, Protocol
-
-__all__ = ["EVERY_PROTOCOL", "PROTOCOLS", "Protocol"]
+"""Figures of merit of images."""

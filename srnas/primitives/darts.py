@@ -1,11 +1,15 @@
 """The candidate operations of DARTS' cells, as in its released code, and RobustDARTS' noise.
 
-none, max_pool_3x3, avg_pool_3x3, skip_connect (at stride 2 a factorized reduction),
-sep_conv_3x3, 5x5: ReLU, depthwise, pointwise, BatchNorm, twice. dil_conv_3x3, 5x5: the same
-once, dilated by 2. noise: N(0, 1), whatever the input (the S4 space of Zela et al., ICLR 2020).
+- none: zeros.
+- max_pool_3x3, avg_pool_3x3.
+- skip_connect: the identity; at stride 2 a factorized reduction.
+- sep_conv_3x3, sep_conv_5x5: ReLU, depthwise convolution, pointwise convolution and BatchNorm,
+  twice.
+- dil_conv_3x3, dil_conv_5x5: the same once, with dilation 2.
+- noise: N(0, 1), whatever the input (the S4 space of Zela et al., ICLR 2020).
 
-They keep the number of channels. Pooling brings a BatchNorm along while searching, and is bare
-in a derived network: `searched_norm`.
+All keep the number of channels. Pooling is followed by a BatchNorm during the search only, not in
+a derived network (`searched_norm`).
 """
 
 from collections.abc import Callable
@@ -16,15 +20,23 @@ import torch
 from torch import Tensor, nn
 
 from srnas.primitives.separable import relu_separable
-from srnas.registry import Registry
-
-DARTS_PRIMITIVES = Registry("candidate")
 
 
 def relu_conv_bn(
     in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, affine: bool = True
 ) -> nn.Sequential:
-    """ReLU, convolution without bias, BatchNorm: (B, C_in, H, W) -> (B, C_out, H/s, W/s)."""
+    """Build ReLU, a convolution without bias, and BatchNorm.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel_size: Side of the kernel, odd.
+        stride: Stride of the convolution.
+        affine: Whether the BatchNorm has scale and shift.
+
+    Returns:
+        A module that maps (B, C_in, H, W) to (B, C_out, H/stride, W/stride).
+    """
     padding = kernel_size // 2
     return nn.Sequential(
         nn.ReLU(),
@@ -34,9 +46,15 @@ def relu_conv_bn(
 
 
 class FactorizedReduce(nn.Module):
-    """Halves an image's even sides: half of the channels from its even pixels, half from its odd.
+    """Halve the sides of a feature map with two 1x1 convolutions of stride 2.
 
-    out_channels: even.
+    The first computes half of the output channels from the pixels at even positions, the second
+    the other half from those at odd positions. ReLU comes before them, BatchNorm after.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output, even.
+        affine: Whether the BatchNorm has scale and shift.
     """
 
     def __init__(self, in_channels: int, out_channels: int, affine: bool = True) -> None:
@@ -47,33 +65,39 @@ class FactorizedReduce(nn.Module):
         self.bn = nn.BatchNorm2d(2 * half, affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C_in, H, W) with even H and W to (B, C_out, H/2, W/2)."""
         x = torch.relu(x)
-        return self.bn(torch.cat((self.even(x), self.odd(x[:, :, 1:, 1:])), dim=1))
+        out: Tensor = self.bn(torch.cat((self.even(x), self.odd(x[:, :, 1:, 1:])), dim=1))
+        return out
 
 
 class Zero(nn.Module):
-    """No connection: zeros of the output's shape."""
+    """Return zeros in the shape of the output: no connection."""
 
     def __init__(self, stride: int) -> None:
         super().__init__()
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to zeros of shape (B, C, H/stride, W/stride)."""
         return torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
 
 
 class Noise(Zero):
-    """N(0, 1) of the output's shape, drawn anew at every pass."""
+    """Return N(0, 1) noise in the shape of the output, drawn anew in every forward pass."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to noise of shape (B, C, H/stride, W/stride)."""
         return torch.randn_like(super().forward(x))
 
 
 @dataclass(frozen=True)
 class ParameterFree:
-    """A candidate without weights (but for a skip connection's at stride 2).
+    """A candidate operation without weights (except for a skip connection at stride 2).
 
-    layer: (channels, stride, affine) -> the module.
+    Attributes:
+        layer: Builds the module from the number of channels, the stride and `affine`.
+        searched_norm: Whether a BatchNorm follows it in a mixed operation.
     """
 
     layer: Callable[[int, int, bool], nn.Module]
@@ -85,18 +109,25 @@ class ParameterFree:
     def build(
         self, in_channels: int, out_channels: int, stride: int = 1, affine: bool = True
     ) -> nn.Module:
-        """(B, C, H, W) -> (B, C, H/stride, W/stride)."""
+        """Build the module that maps (B, C, H, W) to (B, C, H/stride, W/stride)."""
         assert in_channels == out_channels, (in_channels, out_channels)
         return self.layer(out_channels, stride, affine)
 
     def macs_per_pixel(self, in_channels: int, out_channels: int) -> int:
-        """None: pooling multiplies nothing."""
+        """Return 0: only the multiplications of convolutions count."""
         return 0
 
 
 @dataclass(frozen=True)
 class SeparableConv:
-    """`repeats` times ReLU, depthwise, pointwise, BatchNorm; the first with the stride."""
+    """ReLU, depthwise convolution, pointwise convolution and BatchNorm, `repeats` times.
+
+    Attributes:
+        kernel_size: Side of the depthwise kernels.
+        repeats: How often the four layers follow each other; only the first depthwise
+            convolution has the stride.
+        dilation: Dilation of the depthwise convolutions.
+    """
 
     kernel_size: int
     repeats: int = 2
@@ -109,7 +140,7 @@ class SeparableConv:
     def build(
         self, in_channels: int, out_channels: int, stride: int = 1, affine: bool = True
     ) -> nn.Module:
-        """(B, C_in, H, W) -> (B, C_out, H/stride, W/stride)."""
+        """Build the module that maps (B, C_in, H, W) to (B, C_out, H/stride, W/stride)."""
         layers: list[nn.Module] = []
         for repeat in range(self.repeats):
             out = out_channels if repeat == self.repeats - 1 else in_channels
@@ -119,7 +150,7 @@ class SeparableConv:
         return nn.Sequential(*layers)
 
     def macs_per_pixel(self, in_channels: int, out_channels: int) -> int:
-        """Which is also the number of its convolutions' weights."""
+        """Return the MACs per output pixel, which is also the number of convolution weights."""
         taps = self.kernel_size**2
         inner = (self.repeats - 1) * (taps + in_channels) * in_channels
         return inner + (taps + out_channels) * in_channels
@@ -145,8 +176,8 @@ def _skip(channels: int, stride: int, affine: bool) -> nn.Module:
     return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, affine)
 
 
-# in the order of the released code, which is that of the logits
-for _name, _primitive in {
+# The order is that of the released code, and so the order of the logits.
+DARTS_PRIMITIVES: dict[str, ParameterFree | SeparableConv] = {
     "none": ParameterFree(_zero),
     "max_pool_3x3": ParameterFree(_max_pool, searched_norm=True),
     "avg_pool_3x3": ParameterFree(_avg_pool, searched_norm=True),
@@ -156,5 +187,4 @@ for _name, _primitive in {
     "dil_conv_3x3": SeparableConv(3, repeats=1, dilation=2),
     "dil_conv_5x5": SeparableConv(5, repeats=1, dilation=2),
     "noise": ParameterFree(_noise),
-}.items():
-    DARTS_PRIMITIVES.register(_name)(_primitive)
+}

@@ -1,4 +1,4 @@
-"""ReLU, depthwise, pointwise: what DARTS' and DLSR's separable candidates repeat."""
+"""The ReLU, depthwise and pointwise convolution that DARTS' and DLSR's candidates repeat."""
 
 from torch import nn
 
@@ -6,7 +6,18 @@ from torch import nn
 def relu_separable(
     in_channels: int, out_channels: int, kernel_size: int, stride: int, dilation: int
 ) -> list[nn.Module]:
-    """The layers, without bias: (B, C_in, H, W) -> (B, C_out, H/stride, W/stride)."""
+    """Build ReLU, depthwise convolution and pointwise convolution, both without bias.
+
+    Args:
+        in_channels: Channels of the input and of the depthwise convolution.
+        out_channels: Channels of the output.
+        kernel_size: Side of the depthwise kernel, odd.
+        stride: Stride of the depthwise convolution.
+        dilation: Dilation of the depthwise convolution.
+
+    Returns:
+        The three layers, which map (B, C_in, H, W) to (B, C_out, H/stride, W/stride).
+    """
     padding = dilation * (kernel_size // 2)
     depthwise = nn.Conv2d(
         in_channels,

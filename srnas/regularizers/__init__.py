@@ -1,20 +1,41 @@
-"""Terms added to the loss of the alphas: `term(supernet) -> scalar`, one a file.
+"""Regularizers: terms added to the loss of the alphas, one a file."""
 
-A term that remembers something from step to step has `alphas_moved(supernet)`, called after each
-alpha step, and `state_dict` and `load_state_dict` for the checkpoint.
-"""
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
 
+from torch import Tensor
+
+from srnas.choice import Supernet
 from srnas.registry import Registry
 
-REGULARIZERS = Registry("regularizer")
 
-from srnas.regularizers import (  # noqa: E402, F401  (fill the registry)
-    admm,
-    beta_decay,
-    dirichlet_kl,
-    expected_cost,
-    l2,
-    proximity,
-    smooth_activation,
-    zero_one,
+class Regularizer(ABC):
+    """A term of the alphas' loss.
+
+    Attributes:
+        stateful: Whether it remembers something from step to step, which belongs into the
+            checkpoint; it then implements `state_dict` and `load_state_dict`.
+    """
+
+    stateful: ClassVar[bool] = False
+
+    @abstractmethod
+    def __call__(self, supernet: Supernet) -> Tensor:
+        """Return the term for the supernet's alphas, a scalar that carries their gradient."""
+
+    def alphas_moved(self, supernet: Supernet) -> None:  # noqa: B027  (most do not care)
+        """React to an alpha step; called after each."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the term remembers."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027  (see `stateful`)
+        """Continue from what `state_dict` returned."""
+
+
+REGULARIZERS: Registry[Regularizer] = Registry(
+    "regularizer",
+    packages=("srnas.regularizers",),
+    base=Regularizer,  # type: ignore[type-abstract]
 )

@@ -7,21 +7,27 @@ from annotated_types import Ge, Interval
 from torch import Tensor
 
 from srnas.choice import Supernet
-from srnas.regularizers import REGULARIZERS
+from srnas.regularizers import REGULARIZERS, Regularizer
 from srnas.regularizers.proximity import distance
 
 Rows = dict[str, Tensor]
 
 
 @REGULARIZERS.register("admm")
-class ADMM:
-    """|p - Z + U| / 2: p the relaxed weights, Z a genotype, U the scaled dual variable. After
-    every `every` alpha steps Z <- P(p + U) and U <- discount U + p - Z (`Supernet.project`).
+class ADMM(Regularizer):
+    """|p - Z + U| / 2 with the relaxed weights p, a genotype Z and the scaled dual variable U.
 
-    norm: "l2", as in the released code (the textbook's is "l2sq"). discount: of U; the paper
-    gives no number, its code applies none (1). Z starts at p, U at 0. The paper's weight is 0.1.
-    (The released code updates U with raw alphas and every 9 steps; here both are as in the text.)
+    After every `every` alpha steps Z <- P(p + U) and U <- discount U + p - Z, where P projects on
+    the genotypes (`OpenChoices.project`). Z starts at p, U at 0. The paper's weight is 0.1. (The
+    released code updates U with raw alphas and every 9 steps; here both are as in the text.)
+
+    Args:
+        every: The number of alpha steps between two updates of Z and U.
+        discount: The factor of U; the paper gives no number, its code applies none (1).
+        norm: "l2", as in the released code, or its square "l2sq", as in textbooks.
     """
+
+    stateful = True
 
     def __init__(
         self,
@@ -42,20 +48,20 @@ class ADMM:
 
     @torch.no_grad()
     def alphas_moved(self, supernet: Supernet) -> None:
-        """Count an alpha step; refresh Z and U when it is time."""
+        """Count an alpha step; update Z and U after every `every`."""
         self.count += 1
         if self.count % self.every == 0:
             p = supernet.strengths()
             self._start(p)
-            self.z = supernet.project({k: p[k] + self.u[k] for k in p})
+            self.z = supernet.choices.project({k: p[k] + self.u[k] for k in p})
             self.u = {k: self.discount * self.u[k] + p[k] - self.z[k] for k in p}
 
     def state_dict(self) -> dict[str, Any]:
-        """Z, U and the count."""
+        """Return Z, U and the number of alpha steps."""
         return {"z": self.z, "u": self.u, "count": self.count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken."""
+        """Continue from what `state_dict` returned."""
         self.z, self.u, self.count = state["z"], state["u"], state["count"]
 
     def _start(self, p: Rows) -> None:

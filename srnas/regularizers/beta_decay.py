@@ -4,15 +4,15 @@ import torch
 from torch import Tensor
 
 from srnas.choice import Supernet
-from srnas.regularizers import REGULARIZERS
+from srnas.regularizers import REGULARIZERS, Regularizer
 
 
 @REGULARIZERS.register("beta_decay")
-class BetaDecay:
-    """mean over positions of logsumexp over the raw logits, summed over alpha matrices.
+class BetaDecay(Regularizer):
+    """The mean over positions of logsumexp over the raw logits, summed over alpha matrices.
 
-    Its gradient is p / E: large probabilities are pushed down, and a position's gradients
-    sum to 1 / E.
+    Its gradient is p / E for E positions: large probabilities are pushed down, and the gradients
+    of a position sum to 1 / E.
     """
 
     def __init__(self) -> None:

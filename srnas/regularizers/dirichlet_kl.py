@@ -6,13 +6,16 @@ from torch.distributions import Dirichlet, kl_divergence
 
 from srnas.choice import Supernet
 from srnas.choice.relaxations import concentration
-from srnas.regularizers import REGULARIZERS
+from srnas.regularizers import REGULARIZERS, Regularizer
 
 
 @REGULARIZERS.register("dirichlet_kl")
-class DirichletKL:
-    """sum over positions of KL(Dir(elu(alpha) + 1) || Dir(1)). DrNAS's weight is 1e-3, with the
-    alphas' weight decay off; its other form is that weight decay alone."""
+class DirichletKL(Regularizer):
+    """The sum over positions of KL(Dir(elu(alpha) + 1) || Dir(1)).
+
+    DrNAS's weight is 1e-3, with the weight decay of the alphas off; its other form is that weight
+    decay alone.
+    """
 
     def __init__(self) -> None:
         pass

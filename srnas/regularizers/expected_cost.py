@@ -8,25 +8,27 @@ from torch import Tensor
 
 from srnas.choice import Position, Supernet
 from srnas.errors import UserError, did_you_mean
-from srnas.regularizers import REGULARIZERS
+from srnas.regularizers import REGULARIZERS, Regularizer
 
 
 @REGULARIZERS.register("expected_cost")
-class ExpectedCost:
-    """sum over positions and candidates of p * c, with c scaled at each position.
+class ExpectedCost(Regularizer):
+    """The sum over positions and candidates of p * c, with the costs c scaled at each position.
 
-    cost: "nominal": MACs of a convolution that keeps its input's channels (what the paper
-        says: 64 channels at IMDN's first position, 48 at the others). "true_io": MACs with
-        the real input and output channels. Resolution cancels in the scaling.
-    channels: for "nominal", count at so many channels at every position instead; DLSR's
-        parameter penalty is the expected cost at 50 (its weights have no bias).
-    norm: c divided by "sum" (of the position's costs, as DLSR does), by "max", or by
-        "baseline" (the cost of the candidate named by `baseline`).
-    detach: True makes the term a constant without a gradient, as DLSR's released code does
-        by accident; for faithful replication only.
+    BatchNorm and activations cost nothing, so a candidate ties with its BN variant. A position
+    whose candidates all cost nothing (pooling, skip connection) adds nothing.
 
-    BatchNorm and activations count nothing, so a candidate ties with its BN variant; a
-    position whose candidates all cost nothing (pooling, skip connection) adds nothing.
+    Args:
+        cost: "nominal" counts the MACs of a convolution that keeps the channels of its input (as
+            the paper says: 64 channels at IMDN's first position, 48 at the others), "true_io"
+            those with the real input and output channels. Resolution cancels in the scaling.
+        channels: With "nominal", the number of channels to count with at every position; DLSR's
+            parameter penalty is the expected cost at 50 (its weights have no bias).
+        norm: Divides c by the "sum" of the position's costs (as DLSR does), by their "max", or by
+            the cost of the "baseline" candidate.
+        baseline: The name of that candidate.
+        detach: True makes the term a constant without a gradient, as DLSR's released code does
+            by accident; for faithful replication only.
     """
 
     def __init__(
@@ -48,13 +50,13 @@ class ExpectedCost:
         probabilities = supernet.probabilities()
         costs = [
             (probabilities[label] * self.costs(position).to(probabilities[label])).sum()
-            for label, position in supernet.positions.items()
+            for label, position in supernet.choices.positions.items()
         ]
         total = torch.stack(costs).sum()
         return total.detach() if self.detach else total
 
     def costs(self, position: Position) -> Tensor:
-        """(N,) scaled costs of the position's candidates, float64."""
+        """Return the (N,) scaled costs of a position's candidates, float64."""
         shape = (position.in_channels, position.out_channels)
         if self.cost == "nominal":
             shape = (self.channels or position.in_channels,) * 2

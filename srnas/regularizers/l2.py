@@ -4,15 +4,15 @@ import torch
 from torch import Tensor
 
 from srnas.choice import Supernet
-from srnas.regularizers import REGULARIZERS
+from srnas.regularizers import REGULARIZERS, Regularizer
 
 
 @REGULARIZERS.register("l2")
-class L2:
-    """Half the sum of squared logits: its gradient is alpha.
+class L2(Regularizer):
+    """Half the sum of squared logits; its gradient is alpha.
 
-    With weight w this equals the coupled weight decay w of torch's Adam on the alphas, the
-    way DARTS and Beta-DARTS regularize them (w = 1e-3), but with a schedule.
+    With weight w it equals the coupled weight decay w of torch's Adam on the alphas, which DARTS
+    and Beta-DARTS use (w = 1e-3), but its weight can follow a schedule.
     """
 
     def __init__(self) -> None:

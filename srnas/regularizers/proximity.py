@@ -6,16 +6,18 @@ import torch
 from torch import Tensor
 
 from srnas.choice import Supernet
-from srnas.regularizers import REGULARIZERS
+from srnas.regularizers import REGULARIZERS, Regularizer
 
 
 @REGULARIZERS.register("proximity")
-class Proximity:
-    """|p - P(p)| / 2, summed over alpha matrices and links: p the relaxed weights, P(p) the
-    genotype that they stand for (`Supernet.project`), taken anew at each step as a constant.
+class Proximity(Regularizer):
+    """|p - P(p)| / 2, summed over alpha matrices and links.
 
-    norm: "l2", the Euclidean norm of a matrix, as in the released code; "l2sq", its square.
-    The paper's weight grows in a straight line from 0 to 0.1.
+    p are the relaxed weights; P(p) is the genotype that they stand for (`OpenChoices.project`),
+    computed anew at each step and held constant. The paper's weight grows linearly from 0 to 0.1.
+
+    Args:
+        norm: "l2", the Euclidean norm of a matrix, as in the released code, or its square "l2sq".
     """
 
     def __init__(self, *, norm: Literal["l2", "l2sq"] = "l2") -> None:
@@ -23,16 +25,21 @@ class Proximity:
 
     def __call__(self, supernet: Supernet) -> Tensor:
         weights = supernet.strengths()
-        target = supernet.project(weights)
+        target = supernet.choices.project(weights)
         gaps = {label: weights[label] - target[label].detach() for label in weights}
         return distance(supernet, gaps, self.norm) / 2
 
 
 def distance(supernet: Supernet, gaps: dict[str, Tensor], norm: str) -> Tensor:
-    """The norm (or its square) of each alpha matrix's rows, and of each link's row, summed."""
-    groups: dict[str, list[Tensor]] = {}
+    """Sum the norms (or their squares) of the alpha matrices and of each other row.
+
+    Args:
+        gaps: label -> (N,).
+    """
+    groups: dict[tuple[str, str], list[Tensor]] = {}
     for label, gap in gaps.items():
-        group = label.rpartition("/")[0] if label in supernet.positions else f"link {label}"
+        position = supernet.choices.positions.get(label)
+        group = ("matrix", position.place.group) if position else ("row", label)
         groups.setdefault(group, []).append(gap.square().sum())
     squares = [torch.stack(rows).sum() for rows in groups.values()]
     if norm == "l2sq":

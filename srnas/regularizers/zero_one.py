@@ -6,15 +6,17 @@ import torch
 from torch import Tensor
 
 from srnas.choice import Supernet
-from srnas.regularizers import REGULARIZERS
+from srnas.regularizers import REGULARIZERS, Regularizer
 
 
 @REGULARIZERS.register("zero_one")
-class ZeroOne:
-    """-mean (sigmoid(alpha) - 1/2)^2 over each alpha matrix, summed over matrices: pushes each
-    candidate's weight to 0 or 1. The paper's weight is 10.
+class ZeroOne(Regularizer):
+    """-mean (sigmoid(alpha) - 1/2)^2 of each alpha matrix, summed over matrices.
 
-    power: 2 as above; 1: -mean |sigmoid(alpha) - 1/2|.
+    It pushes the weight of each candidate to 0 or 1. The paper's weight is 10.
+
+    Args:
+        power: 2 as above, or 1 for -mean |sigmoid(alpha) - 1/2|.
     """
 
     def __init__(self, *, power: Literal[1, 2] = 2) -> None:

@@ -1,4 +1,4 @@
-"""A run's page: one HTML file without outside references, made from the run's folder."""
+"""The report of a run: one HTML file without outside references, made from its folder."""
 
 import base64
 import html
@@ -13,14 +13,16 @@ from matplotlib.figure import Figure
 
 from srnas.analysis.trajectory import convergence
 from srnas.errors import UserError
-from srnas.files import read_json, read_json_lines, read_text, write_atomic
+from srnas.files import read_json, read_json_lines, read_text, read_yaml, write_atomic
+from srnas.spaces import SPACES
+from srnas.tasks import task_of_space
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
 table { border-collapse: collapse } td, th { padding: .2rem .8rem; border-bottom: 1px solid #ccc }
 img { max-width: 100% } pre { background: #f5f5f5; padding: 1rem; overflow-x: auto }
 """
-FIGURES = {  # of each epoch: title -> key in metrics.jsonl -> what it is called in the legend
+FIGURES = {  # of each epoch: title -> key in metrics.jsonl -> its name in the legend
     "Top-2 gap": {
         "top2_gap_min": "least",
         "top2_gap_mean": "mean",
@@ -31,23 +33,17 @@ FIGURES = {  # of each epoch: title -> key in metrics.jsonl -> what it is called
     "Share of parameter-free operations": {"parameter_free_share": ""},
 }
 
-CURVES = {
-    "loss": "Loss",
-    "val_psnr": "PSNR on the validation images, dB",
-    "val_accuracy": "Accuracy on the validation images, %",
-    "nb201_cifar10": "CIFAR-10 accuracy of the epoch's cell in NAS-Bench-201, %",
-}
 
 
 def write_report(run_dir: Path) -> Path:
-    """Write report.html into a run folder; returns its path. UserError if it is no run."""
+    """Write report.html into a run folder and return its path; UserError if it is not one."""
     run_dir = Path(run_dir)
     if not (run_dir / "options.yml").is_file():
         raise UserError(f"{run_dir}: not a run folder (no options.yml)")
     metrics = read_json_lines(run_dir / "metrics.jsonl")
     alphas = read_json_lines(run_dir / "alphas.jsonl")
     sections = [_genotype(run_dir), _last_values(metrics)]
-    for key, title in CURVES.items():
+    for key, title in {"loss": "Loss", **_task_curves(run_dir)}.items():
         sections.append(_curve(metrics, key, title))
     if alphas:
         sections += [_trajectory(metrics, alphas), _alphas(alphas)]
@@ -60,6 +56,13 @@ def write_report(run_dir: Path) -> Path:
     )
     write_atomic(run_dir / "report.html", page)
     return run_dir / "report.html"
+
+
+def _task_curves(run_dir: Path) -> dict[str, str]:
+    """Return the curves that the run's task draws, none if its space is not known here."""
+    space = read_yaml(run_dir / "options.yml").get("space")
+    name = space.get("name") if isinstance(space, dict) else space
+    return dict(task_of_space(name).curves) if name in SPACES else {}
 
 
 def _genotype(run_dir: Path) -> str:
@@ -93,14 +96,14 @@ def _curve(rows: list[dict[str, Any]], key: str, title: str) -> str:
 
 
 def _trajectory(metrics: list[dict[str, Any]], alphas: list[dict[str, Any]]) -> str:
-    """Whether the genotype settled, and the figures of every epoch's alphas."""
+    """Say whether the genotype settled, and draw the figures of every epoch's alphas."""
     settled, converged = convergence(alphas)
     verdict = "" if converged else " The search has not converged."
-    told = f"The genotype is the same since epoch {settled + 1} of {alphas[-1]['epoch'] + 1}."
-    told = f"<h2>Convergence</h2><p>{told}{verdict}</p>"
+    stays = f"The genotype is the same since epoch {settled + 1} of {alphas[-1]['epoch'] + 1}."
+    text = f"<h2>Convergence</h2><p>{stays}{verdict}</p>"
     rows = [row for row in metrics if "entropy" in row]
     if not rows:
-        return told
+        return text
     epochs = [row["epoch"] + 1 for row in rows]
     figure = Figure(figsize=(8.8, 2.4), layout="constrained")
     for axes, (title, names) in zip(figure.subplots(1, len(FIGURES)), FIGURES.items(), strict=True):
@@ -114,11 +117,11 @@ def _trajectory(metrics: list[dict[str, Any]], alphas: list[dict[str, Any]]) -> 
         axes.grid(alpha=0.3)
         if len(names) > 1:
             axes.legend(fontsize=7)
-    return told + _image(figure, "Convergence")
+    return text + _image(figure, "Convergence")
 
 
 def _alphas(rows: list[dict[str, Any]]) -> str:
-    """A small panel for each position; the same candidate looks the same in all of them."""
+    """Draw a small panel a position; the same candidate looks the same in all of them."""
     last = rows[-1]["alphas"]
     names = {
         label: rows[-1].get("candidates", {}).get(label)
@@ -136,7 +139,12 @@ def _alphas(rows: list[dict[str, Any]]) -> str:
 
 
 def alpha_panels(rows: list[dict[str, Any]], names: dict[str, list[str]]) -> Figure:
-    """names: label -> candidates. One legend for all panels."""
+    """Draw the alphas of each label over the epochs, with one legend.
+
+    Args:
+        rows: Those of alphas.jsonl.
+        names: label -> candidates.
+    """
     columns = min(4, ceil(len(names) ** 0.5))
     lines = ceil(len(names) / columns)
     legend: dict[str, Any] = {}

@@ -1,60 +1,101 @@
-"""Search spaces: one network a file, each an `nn.Module` that asks a builder."""
+"""Search spaces: one network a file, each a `Space` that asks a builder for its open choices.
+
+A space registers under the name that YAML uses. The folders of `srnas.tasks` may bring spaces of
+their own.
+"""
 
 import copy
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from srnas.choice import Derived, Genotype
+from srnas.choice import Builder, Derived, Genotype, Space
 from srnas.errors import UserError
+from srnas.parts import Part, check_part
 from srnas.registry import Registry
 
-SPACES = Registry("space")
-
-from srnas.spaces import darts, dlsr, imdn, nasbench201  # noqa: E402, F401  (fills the registry)
-
-
-def space_builder(space: Mapping[str, Any]) -> Callable[[Any], nn.Module]:
-    """{"name": ..., options} -> `build(choose) -> network`, for `Supernet` and `Derived`."""
-    arguments = {key: value for key, value in space.items() if key != "name"}
-    return partial(_construct, SPACES[space["name"]], arguments)
+SPACES: Registry[Space] = Registry(
+    "space",
+    packages=("srnas.spaces", "srnas.tasks"),
+    base=Space,  # type: ignore[type-abstract]
+)
+SpaceLike = Part[Space] | Mapping[str, Any] | str
+"""A checked space, or what YAML would say: its name, or name and options."""
 
 
-def derived_network(space: Mapping[str, Any], genotype: Genotype) -> nn.Module:
-    """The network that `genotype` describes, in `space` with its options (width, scale, ...).
+def check_space(space: SpaceLike, where: str = "space") -> Part[Space]:
+    """Check a space's options as YAML's are checked.
 
-    Raises UserError if the genotype is of another space or does not fit this one.
+    Args:
+        where: Names the space in error messages.
+
+    Raises:
+        UserError: There is no such space or option, or a value does not fit.
     """
-    if genotype.space != space["name"]:
+    return space if isinstance(space, Part) else check_part(SPACES, space, where)
+
+
+def space_class(name: str) -> type[Space]:
+    """Return the class of a space; UserError if there is none of that name."""
+    found = SPACES[name]
+    assert isinstance(found, type)
+    return found
+
+
+def space_builder(space: SpaceLike) -> Callable[[Builder], Space]:
+    """Return `build(choose) -> network`, for `Supernet` and `Derived`."""
+    return partial(_build, check_space(space))
+
+
+def derived_network(space: SpaceLike, genotype: Genotype) -> Space:
+    """Build the network of a genotype, randomly initialized.
+
+    Args:
+        space: The space with its options (width, scale, ...).
+
+    Raises:
+        UserError: The genotype is of another space or does not fit this one.
+    """
+    space = check_space(space)
+    if genotype.space != space.name:
         raise UserError(
-            f"genotype: made for space {genotype.space!r}, but the options say {space['name']!r}"
+            f"genotype: made for space {genotype.space!r}, but the options say {space.name!r}"
         )
-    choose = Derived(genotype.flat(SPACES[space["name"]]))
-    network = space_builder(space)(choose)
+    choose = Derived(space_class(space.name).read_choices(genotype.choices), space.name)
+    network = space.build(choose)
     choose.check_all_used()
     return network
 
 
 def published_genotype(name: str) -> Genotype:
-    """The space's published, hand-made network (IMDN itself for `imdn`)."""
-    return Genotype(name, copy.deepcopy(SPACES[name].published), {"source": "published network"})
+    """Return the genotype of the space's published network (IMDN itself for `imdn`)."""
+    choices = copy.deepcopy(dict(space_class(name).published))
+    return Genotype(name, choices, {"source": "published network"})
+
+
+def genotype_space(genotype: Genotype, **changes: Any) -> Part[Space]:
+    """Return the space with the options of a genotype's search.
+
+    Args:
+        changes: Options to set otherwise, such as the scale.
+    """
+    made_with = genotype.provenance.get("options", {}).get("space", {"name": genotype.space})
+    return check_space({**made_with, **changes}, "genotype: space")
 
 
 def read_published(
     name: str, state: Mapping[str, Tensor]
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """(space options that a weight file settles, its tensors under our names).
+    """Read a weight file, the authors' or one with our names.
 
-    By the space's `published_options` and `from_published`; a space without them takes weight
-    files with our names only.
+    Returns:
+        The space options that the file settles, and its tensors under our names.
     """
-    space = SPACES[name]
-    options = space.published_options(state) if hasattr(space, "published_options") else {}
-    tensors = space.from_published(state) if hasattr(space, "from_published") else dict(state)
-    return options, tensors
+    space = space_class(name)
+    return space.published_options(state), space.from_published(state)
 
 
-def _construct(space: Any, arguments: dict[str, Any], choose: Any) -> nn.Module:
-    return space(choose, **arguments)
+def _build(space: Part[Space], choose: Builder) -> Space:
+    return space.build(choose)

@@ -12,42 +12,41 @@ import torch.nn.functional as F
 from annotated_types import Ge, MultipleOf
 from torch import Tensor, nn
 
-from srnas.choice import Candidates
-from srnas.choice.edges import ChosenEdges
+from srnas.choice import Builder, Candidates, Choices, Place
 from srnas.errors import UserError
 from srnas.primitives.darts import FactorizedReduce, relu_conv_bn
 from srnas.spaces import SPACES
 from srnas.spaces.darts_sets import NODES, edge_candidates
+from srnas.spaces.kinds import ClassificationSpace
 
+CELLS = ("normal", "reduce")
 KEPT = 2  # edges of a node, after derivation
 
 
 @SPACES.register("darts")
-class DARTS(nn.Module):
+class DARTS(ClassificationSpace):
     """stem - num_cell cells, each fed by the two before it - global average - linear.
 
     The cells at a third and two thirds of the depth are reduction cells: they halve the sides
-    and double the channels.
-
-    x: (B, 3, H, W) -> (B, num_classes) logits; sides are multiples of 4, with the ImageNet
-    stem of 32. In training with `auxiliary`: (logits, logits of the auxiliary head).
+    and double the channels. The sides of the input are multiples of 4, with the ImageNet stem
+    of 32. In training, a network with `auxiliary` returns (logits, logits of the auxiliary head).
 
     Choices: normal and reduce, each the four nodes' [candidate, input] pairs, strongest first;
     inputs 0 and 1 are the two cells before, 2 to 4 the nodes.
 
-    num_classes: 10 (CIFAR-10). num_feat: channels, even: 16 searches, 36 is DARTS' evaluation on
-    CIFAR, 48 on ImageNet. num_cell: 8 searches, 20 and 14 evaluate. stem: one convolution
-    ("cifar") or three of stride 2 ("imagenet"). auxiliary: a second classifier at two thirds of
-    the depth, for images of 32x32 (224x224). space_set: the candidates, see
-    `srnas.spaces.darts_sets`.
-
-    Attributes:
-        drop_path_prob: set it before a training epoch; edges of a derived network are left
-            out with this probability, see `ChosenEdges`.
+    Args:
+        num_classes: The number of classes (CIFAR-10: 10).
+        num_feat: The number of channels, even. 16 is for search, 36 DARTS' evaluation on CIFAR,
+            48 on ImageNet.
+        num_cell: The number of cells. 8 is for search, 20 and 14 for evaluation.
+        stem: One convolution ("cifar") or three of stride 2 ("imagenet").
+        auxiliary: Adds the auxiliary head, a second classifier at two thirds of the depth, for
+            images of 32x32 (ImageNet: 224x224).
+        space_set: The candidate operations, see `srnas.spaces.darts_sets`.
     """
 
-    task: ClassVar[str] = "classification"
-    published: ClassVar[dict[str, Any]] = {  # DARTS_V2, found by second order
+    drops_paths: ClassVar[bool] = True
+    published: ClassVar[Mapping[str, Any]] = {  # DARTS_V2, found by second order
         "normal": [
             [["sep_conv_3x3", 0], ["sep_conv_3x3", 1]],
             [["sep_conv_3x3", 0], ["sep_conv_3x3", 1]],
@@ -64,7 +63,7 @@ class DARTS(nn.Module):
 
     def __init__(
         self,
-        choose: Any,
+        choose: Builder,
         *,
         num_classes: Annotated[int, Ge(2)] = 10,
         num_feat: Annotated[int, Ge(2), MultipleOf(2)] = 16,
@@ -74,10 +73,11 @@ class DARTS(nn.Module):
         space_set: Literal["full", "s1", "s2", "s3", "s4", "s5", "three"] = "full",
     ) -> None:
         super().__init__()
+        self.num_classes = num_classes
         imagenet = stem == "imagenet"
         self.multiple = 32 if imagenet else 4
         self.stem0, self.stem1 = _imagenet_stem(num_feat) if imagenet else _cifar_stem(num_feat)
-        tables = {cell: edge_candidates(space_set, cell) for cell in ("normal", "reduce")}
+        tables = {cell: edge_candidates(space_set, cell) for cell in CELLS}
         reductions = (num_cell // 3, 2 * num_cell // 3)
         self.auxiliary_after = reductions[1]
         before = last = num_feat if imagenet else 3 * num_feat
@@ -92,19 +92,6 @@ class DARTS(nn.Module):
             if auxiliary and index == self.auxiliary_after:
                 self.auxiliary = _auxiliary_head(last, num_classes, imagenet)
         self.classifier = nn.Linear(last, num_classes)
-        self._drop_path_prob = 0.0
-
-    @property
-    def drop_path_prob(self) -> float:
-        """The probability in force, from 0 to below 1."""
-        return self._drop_path_prob
-
-    @drop_path_prob.setter
-    def drop_path_prob(self, prob: float) -> None:
-        self._drop_path_prob = prob
-        for module in self.modules():
-            if isinstance(module, ChosenEdges):
-                module.drop_path_prob = prob
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         if any(side % self.multiple for side in x.shape[2:]):
@@ -122,36 +109,42 @@ class DARTS(nn.Module):
         logits = self.classifier(F.adaptive_avg_pool2d(last, 1).flatten(1))
         return logits if second is None else (logits, second)
 
-    @staticmethod
-    def read_choices(choices: Mapping[str, Any]) -> dict[str, Any]:
-        """{"normal": nodes, "reduce": nodes} -> {"normal/2": pairs, "normal/3": pairs, ...}."""
-        flat = dict(choices)
-        for cell in ("normal", "reduce"):
-            nodes = flat.pop(cell, None)
+    @classmethod
+    def read_choices(cls, choices: Mapping[str, Any]) -> Choices:
+        """Return the edges of the nodes of both cells."""
+        others = dict(choices)
+        edges: Choices = {}
+        for cell in CELLS:
+            nodes = others.pop(cell, None)
             if not isinstance(nodes, list) or len(nodes) != len(NODES):
                 raise UserError(
                     f"genotype: choices.{cell} is missing, or not a list of {len(NODES)} nodes"
                 )
-            flat |= {f"{cell}/{node}": pairs for node, pairs in zip(NODES, nodes, strict=True)}
-        return flat
+            edges |= {
+                Place(cell, str(node)): pairs for node, pairs in zip(NODES, nodes, strict=True)
+            }
+        return super().read_choices(others) | edges
 
-    @staticmethod
-    def write_choices(flat: Mapping[str, Any]) -> dict[str, Any]:
-        """What `read_choices` reads."""
-        return {cell: [flat[f"{cell}/{node}"] for node in NODES] for cell in ("normal", "reduce")}
+    @classmethod
+    def write_choices(cls, choices: Choices) -> dict[str, Any]:
+        """Return the four nodes of each cell."""
+        return {cell: [choices[Place(cell, str(node))] for node in NODES] for cell in CELLS}
 
 
 class Cell(nn.Module):
-    """Four nodes, each the sum over searched edges from the two inputs and the nodes before it;
-    the output is all four, concatenated.
+    """Four nodes, each the sum over searched edges from both inputs and the nodes before it.
 
-    before, last: channels of the two inputs. halved: whether the cell between them halved the
-    sides, so that the first input must follow.
+    The output is all four, concatenated.
+
+    Args:
+        before, last: The channels of the two inputs.
+        halved: Whether the cell between the two inputs halved the sides, so that the first input
+            must be halved too.
     """
 
     def __init__(
         self,
-        choose: Any,
+        choose: Builder,
         kind: str,
         tables: Mapping[int, list[Candidates]],
         before: int,
@@ -169,7 +162,7 @@ class Cell(nn.Module):
         stride = 2 if kind == "reduce" else 1
         self.nodes = nn.ModuleList(
             choose.edges(
-                f"{kind}/{node}",
+                Place(kind, str(node)),
                 node,
                 KEPT,
                 tables[node],
@@ -202,7 +195,7 @@ def _imagenet_stem(num_feat: int) -> tuple[nn.Module, nn.Module]:
 
 
 def _auxiliary_head(channels: int, num_classes: int, imagenet: bool) -> nn.Module:
-    """For 8x8 (CIFAR) or 7x7 (ImageNet) pixels; the latter lacks a BatchNorm, as released."""
+    """Build it for 8x8 (CIFAR) or 7x7 (ImageNet) pixels; the latter lacks a BatchNorm, as released."""
     return nn.Sequential(
         nn.ReLU(),
         nn.AvgPool2d(5, stride=2 if imagenet else 3),

@@ -12,7 +12,16 @@ from srnas.primitives.darts import DARTS_PRIMITIVES
 NODES = (2, 3, 4, 5)  # 0 and 1 are the cell's inputs
 EDGES = [(node, source) for node in NODES for source in range(node)]
 
-_FULL = [name for name in DARTS_PRIMITIVES if name != "noise"]
+_FULL = [
+    "none",
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+]
 _SAME_EVERYWHERE = {
     "full": _FULL,
     "s2": ["skip_connect", "sep_conv_3x3"],
@@ -46,7 +55,7 @@ _S1 = {  # a line a node
 
 
 def edge_candidates(space_set: str, cell: str) -> dict[int, list[Candidates]]:
-    """node -> its edges' candidates, by input. cell: "normal" or "reduce"."""
+    """Return node -> the candidates of its edges, by input; `cell` is "normal" or "reduce"."""
     if space_set == "s1":
         names = [[_SHORT[short] for short in edge.split(",")] for edge in _S1[cell].split()]
     else:

@@ -12,33 +12,51 @@ import torch.nn.functional as F
 from annotated_types import Ge, MinLen
 from torch import Tensor, nn
 
+from srnas.choice import Builder, Candidates
 from srnas.primitives.dlsr import DLSR_PRIMITIVES
 from srnas.primitives.sr import SR_PRIMITIVES
 from srnas.spaces import SPACES
-from srnas.spaces.published import is_published, published_width
+from srnas.spaces.imdn import CANDIDATES as IMDN_CANDIDATES
+from srnas.spaces.kinds import SuperResolutionSpace
+from srnas.spaces.published import is_published, named_candidates, published_width
 
 NEGATIVE_SLOPE = 0.05
 RGB_RANGE = 255  # of the published weights' input and output
-FAMILIES = {"dlsr": DLSR_PRIMITIVES, "imdn": SR_PRIMITIVES}
+CANDIDATES = (  # in the order of the logits
+    "conv_1x1",
+    "conv_3x3",
+    "conv_5x5",
+    "conv_7x7",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "sep_conv_7x7",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+)
+FAMILIES: dict[str, tuple[Candidates, tuple[str, ...]]] = {
+    "dlsr": (DLSR_PRIMITIVES, CANDIDATES),
+    "imdn": (SR_PRIMITIVES, IMDN_CANDIDATES),
+}
 
 
 @SPACES.register("dlsr")
-class DLSR(nn.Module):
-    """conv - num_cell cells, each from the third on fed by two searched earlier ones - 1x1 of
-    all cells - conv + skip - pixel shuffle.
+class DLSR(SuperResolutionSpace):
+    """conv - num_cell cells - 1x1 of all cells - conv + skip - pixel shuffle.
 
-    x: (B, 3, H, W), RGB in [0, 1], sides of at least 15 -> (B, 3, scale*H, scale*W).
+    The first two cells follow each other; each later one takes two searched earlier cells. The
+    sides of the input are at least 15.
 
     Choices: r1, r2, r3, the residual convolutions, shared by all cells; link3, link4, ...,
     each the 1-based numbers of two earlier cells, in the order in which they are concatenated.
 
-    num_feat: channels, even (48). num_cell: cells (6). primitives: the family of candidates,
-    DLSR's nine or IMDN's twelve; candidates: names of those open at each position, all by
-    default.
+    Args:
+        num_feat: The number of channels, even.
+        num_cell: The number of cells.
+        primitives: The family of candidates, DLSR's nine or IMDN's twelve.
+        candidates: The operations open at each position, all of the family by default.
     """
 
-    task: ClassVar[str] = "super_resolution"
-    published: ClassVar[dict[str, Any]] = {
+    published: ClassVar[Mapping[str, Any]] = {
         "r1": "conv_1x1",
         "r2": "sep_conv_7x7",
         "r3": "sep_conv_5x5",
@@ -47,11 +65,11 @@ class DLSR(nn.Module):
         "link5": [2, 4],
         "link6": [4, 5],
     }
-    min_size = 15  # of the LR image's sides: the attention strides and pools without padding
+    min_size: ClassVar[int] = 15  # the attention strides and pools without padding
 
     def __init__(
         self,
-        choose: Any,
+        choose: Builder,
         *,
         scale: Literal[2, 3, 4] = 2,
         num_feat: Annotated[int, Ge(4)] = 48,
@@ -61,8 +79,8 @@ class DLSR(nn.Module):
     ) -> None:
         super().__init__()
         self.scale = scale
-        family = FAMILIES[primitives]
-        table = {name: family[name] for name in (candidates or family)}
+        family, everything = FAMILIES[primitives]
+        table = named_candidates(family, candidates or everything)
         self.head = nn.Conv2d(3, num_feat, 3, padding=1)
         self.cells = nn.ModuleList(Cell(choose, num_feat, table) for _ in range(num_cell))
         self.links = nn.ModuleList(
@@ -83,17 +101,17 @@ class DLSR(nn.Module):
         fused = _leaky(self.fuse(torch.cat(outputs, dim=1)))
         return self.upsample(self.body_end(fused) + features)
 
-    @staticmethod
-    def published_options(state: Mapping[str, Tensor]) -> dict[str, int]:
-        """The width of the network that a weight file belongs to."""
+    @classmethod
+    def published_options(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Return the width of the network that a weight file belongs to."""
         return published_width(state)
 
-    @staticmethod
-    def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The authors' weight files -> ours; other key names stay as they are.
+    @classmethod
+    def from_published(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Translate the authors' weight files; keep files with other key names.
 
-        Theirs take and give RGB in 0-255: the first layer's weights take that factor in, the
-        last layer's give it back.
+        Theirs map RGB in 0-255 to RGB in 0-255: the weights of the first layer are multiplied by
+        255, those of the last divided by it.
         """
         if not is_published(state):
             return dict(state)
@@ -105,9 +123,9 @@ class DLSR(nn.Module):
 
 
 class Cell(nn.Module):
-    """Three residual convolutions, each with a 1x1 beside it that distils half the channels."""
+    """Three residual convolutions, each beside a 1x1 that distils half the channels."""
 
-    def __init__(self, choose: Any, num_feat: int, candidates: Mapping[str, Any]) -> None:
+    def __init__(self, choose: Builder, num_feat: int, candidates: Candidates) -> None:
         super().__init__()
         half = num_feat // 2
         self.d1, self.d2, self.d3 = (nn.Conv2d(num_feat, half, 1) for _ in range(3))
@@ -130,7 +148,7 @@ class Cell(nn.Module):
 class Link(nn.Module):
     """A cell's input from the cells before it: weighted or chosen, concatenated, 1x1."""
 
-    def __init__(self, choose: Any, label: str, count: int, num_feat: int) -> None:
+    def __init__(self, choose: Builder, label: str, count: int, num_feat: int) -> None:
         super().__init__()
         self.inputs = choose.inputs(label, count, keep=2)
         self.fuse = nn.Conv2d(num_feat * len(self.inputs), num_feat, 1)

@@ -13,29 +13,47 @@ import torch.nn.functional as F
 from annotated_types import Ge, MinLen, MultipleOf
 from torch import Tensor, nn
 
+from srnas.choice import Builder, Candidates
 from srnas.primitives.sr import SR_PRIMITIVES
 from srnas.spaces import SPACES
-from srnas.spaces.published import published_width
+from srnas.spaces.kinds import SuperResolutionSpace
+from srnas.spaces.published import named_candidates, published_width
 
 NEGATIVE_SLOPE = 0.05
+CANDIDATES = (  # in the order of the logits
+    "conv_3x3",
+    "conv_3x3_bn",
+    "conv_5x5",
+    "conv_5x5_bn",
+    "ds_conv_3x3",
+    "ds_conv_3x3_bn",
+    "ds_conv_5x5",
+    "ds_conv_5x5_bn",
+    "dil_ds_conv_3x3",
+    "dil_ds_conv_3x3_bn",
+    "dil_ds_conv_5x5",
+    "dil_ds_conv_5x5_bn",
+)
 
 
 @SPACES.register("imdn")
-class IMDN(nn.Module):
+class IMDN(SuperResolutionSpace):
     """conv - num_block x IMDBlock - 1x1 of all blocks - conv + skip - pixel shuffle.
 
-    x: (B, 3, H, W), RGB in [0, 1] -> (B, 3, scale*H, scale*W).
+    Choices: c1 to c4, each a candidate, shared by all blocks.
 
-    num_feat: channels, a multiple of 4 (64). num_block: blocks (6).
-    candidates: names of the operations open at each position; all 12 by default.
+    Args:
+        num_feat: The number of channels, a multiple of 4.
+        num_block: The number of blocks.
+        candidates: The operations open at each position: names of `SR_PRIMITIVES`, by default
+            the 12 of SA-DARTS.
     """
 
-    task: ClassVar[str] = "super_resolution"
-    published: ClassVar[dict[str, str]] = dict.fromkeys(("c1", "c2", "c3", "c4"), "conv_3x3")
+    published: ClassVar[Mapping[str, Any]] = dict.fromkeys(("c1", "c2", "c3", "c4"), "conv_3x3")
 
     def __init__(
         self,
-        choose: Any,
+        choose: Builder,
         *,
         scale: Literal[2, 3, 4] = 2,
         num_feat: Annotated[int, Ge(4), MultipleOf(4)] = 64,
@@ -44,8 +62,7 @@ class IMDN(nn.Module):
     ) -> None:
         super().__init__()
         self.scale = scale
-        names = list(SR_PRIMITIVES) if candidates is None else candidates
-        table = {name: SR_PRIMITIVES[name] for name in names}
+        table = named_candidates(SR_PRIMITIVES, candidates or CANDIDATES)
         self.head = nn.Conv2d(3, num_feat, 3, padding=1)
         self.blocks = nn.ModuleList(IMDBlock(choose, num_feat, table) for _ in range(num_block))
         self.fuse = nn.Conv2d(num_feat * num_block, num_feat, 1)
@@ -63,22 +80,25 @@ class IMDN(nn.Module):
         fused = F.leaky_relu(self.fuse(torch.cat(outputs, dim=1)), NEGATIVE_SLOPE)
         return self.upsample(self.body_end(fused) + features)
 
-    @staticmethod
-    def published_options(state: Mapping[str, Tensor]) -> dict[str, int]:
-        """The width of the network that a weight file belongs to."""
+    @classmethod
+    def published_options(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Return the width of the network that a weight file belongs to."""
         return published_width(state)
 
-    @staticmethod
-    def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The key names of the authors' weight files -> ours; foreign keys stay as they are."""
+    @classmethod
+    def from_published(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Translate the key names of the authors' weight files; keep foreign keys."""
         return {_our_key(key): tensor for key, tensor in state.items()}
 
 
 class IMDBlock(nn.Module):
-    """Information multi-distillation block: three times a convolution whose first quarter is
-    kept and whose rest goes on, a fourth convolution, contrast-aware attention, 1x1, skip."""
+    """Information multi-distillation block.
 
-    def __init__(self, choose: Any, num_feat: int, candidates: Mapping[str, Any]) -> None:
+    Three convolutions, of each the first quarter of the channels is kept and the rest goes on; a
+    fourth convolution; contrast-aware attention, 1x1, skip.
+    """
+
+    def __init__(self, choose: Builder, num_feat: int, candidates: Candidates) -> None:
         super().__init__()
         kept = num_feat // 4
         rest = num_feat - kept
@@ -103,8 +123,8 @@ class ContrastAwareAttention(nn.Module):
     """Channel attention from each channel's mean + standard deviation (IMDN's CCA layer).
 
     The statistics are means in float32: IMDN's sums over the image overflow float16 above
-    65,504 pixels-times-value. The epsilon bounds the gradient of the root on flat patches; at
-    1e-10 (a standard deviation of 1e-5) it moves no published figure.
+    65,504. The epsilon bounds the gradient of the root on flat patches; at 1e-10 (a standard
+    deviation of 1e-5) it changes no published figure.
     """
 
     def __init__(self, channels: int, reduction: int = 16, eps: float = 1e-10) -> None:

@@ -6,50 +6,57 @@ Dong, Yang: NAS-Bench-201: Extending the Scope of Reproducible Neural Architectu
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import torch.nn.functional as F
 from annotated_types import Ge
 from torch import Tensor, nn
 
+from srnas.choice import Builder, Choices, Genotype, Place, ScoreTable
 from srnas.errors import UserError, did_you_mean
 from srnas.primitives.darts import relu_conv_bn
 from srnas.primitives.nasbench201 import NB201_PRIMITIVES
 from srnas.spaces import SPACES
+from srnas.spaces.kinds import ClassificationSpace
+from srnas.spaces.published import named_candidates
 
+CANDIDATES = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 NODES = (1, 2, 3)  # each is the sum over its edges from all nodes before it; 0 is the input
 STAGES = 3
 
 
 @SPACES.register("nasbench201")
-class NASBench201(nn.Module):
-    """conv - three stages of num_cell cells at 1, 2, 4 x num_feat channels, with a residual block
-    of stride 2 between them - BatchNorm, ReLU - global average - linear.
+class NASBench201(ClassificationSpace):
+    """conv - three stages of cells - BatchNorm, ReLU - global average - linear.
 
-    x: (B, 3, H, W) -> (B, num_classes) logits.
+    The stages have 1, 2 and 4 times num_feat channels, and a residual block of stride 2 before
+    the second and third.
 
     Choices: cell, the string of the benchmark: `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`.
 
-    num_classes: 10 (CIFAR-10). num_feat: channels of the first stage (16). num_cell: cells of
-    a stage (5).
+    Args:
+        num_classes: The number of classes (CIFAR-10: 10).
+        num_feat: The number of channels of the first stage.
+        num_cell: The number of cells of a stage.
     """
 
-    task: ClassVar[str] = "classification"
     # what SA, Beta decay, DrNAS and Single-DARTS all report to find
-    published: ClassVar[dict[str, str]] = {
+    published: ClassVar[Mapping[str, Any]] = {
         "cell": "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|"
         "+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
     }
 
     def __init__(
         self,
-        choose: Any,
+        choose: Builder,
         *,
         num_classes: Annotated[int, Ge(2)] = 10,
         num_feat: Annotated[int, Ge(1)] = 16,
         num_cell: Annotated[int, Ge(1)] = 5,
     ) -> None:
         super().__init__()
+        self.num_classes = num_classes
         widths = [num_feat * 2**stage for stage in range(STAGES)]
         self.stem = nn.Sequential(
             nn.Conv2d(3, num_feat, 3, padding=1, bias=False), nn.BatchNorm2d(num_feat)
@@ -67,29 +74,47 @@ class NASBench201(nn.Module):
         features = F.relu(self.norm(self.body(self.stem(x))))
         return self.classifier(F.adaptive_avg_pool2d(features, 1).flatten(1))
 
-    @staticmethod
-    def read_choices(choices: Mapping[str, Any]) -> dict[str, Any]:
-        """{"cell": string} -> {"cell/1": [[op, 0]], "cell/2": ..., "cell/3": ...}."""
-        flat = dict(choices)
-        if not isinstance(flat.get("cell"), str):
+    @classmethod
+    def read_choices(cls, choices: Mapping[str, Any]) -> Choices:
+        """Return the edges of the cell's three nodes."""
+        others = dict(choices)
+        cell = others.pop("cell", None)
+        if not isinstance(cell, str):
             raise UserError("genotype: choices.cell is missing, or not a string as |op~0|+...")
-        nodes = read_arch(flat.pop("cell"))
-        return flat | {f"cell/{node}": edges for node, edges in zip(NODES, nodes, strict=True)}
+        nodes = zip(NODES, read_arch(cell), strict=True)
+        return super().read_choices(others) | {_node(number): edges for number, edges in nodes}
 
-    @staticmethod
-    def write_choices(flat: Mapping[str, Any]) -> dict[str, str]:
-        """What `read_choices` reads."""
-        return {"cell": write_arch([flat[f"cell/{node}"] for node in NODES])}
+    @classmethod
+    def write_choices(cls, choices: Choices) -> dict[str, Any]:
+        """Return the string of the benchmark."""
+        return {"cell": write_arch([choices[_node(number)] for number in NODES])}
+
+    @classmethod
+    def open_table(cls, file: Path) -> ScoreTable:
+        """Open the benchmark: test accuracies in percent after 200 epochs, by data set."""
+        from srnas.tasks.classification.nasbench201_table import load_table, look_up
+
+        table = load_table(file)
+
+        def score(genotype: Genotype) -> dict[str, float]:
+            return look_up(table, genotype.choices["cell"], file)
+
+        return score
+
+
+def _node(number: int) -> Place:
+    return Place("cell", str(number))
 
 
 class Cell(nn.Module):
-    """Node 3 of the searched graph; its input is node 0. It keeps the shape."""
+    """The searched graph: its input is node 0, its output node 3. It keeps the shape."""
 
-    def __init__(self, choose: Any, channels: int) -> None:
+    def __init__(self, choose: Builder, channels: int) -> None:
         super().__init__()
+        candidates = named_candidates(NB201_PRIMITIVES, CANDIDATES)
         self.nodes = nn.ModuleList(
-            choose.edges(f"cell/{node}", node, None, NB201_PRIMITIVES, channels, [1] * node)
-            for node in NODES
+            choose.edges(_node(number), number, None, candidates, channels, [1] * number)
+            for number in NODES
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -117,9 +142,16 @@ class ResidualBlock(nn.Module):
 
 
 def read_arch(arch: str) -> list[list[list[str | int]]]:
-    """`|op~0|+|op~0|op~1|+|op~0|op~1|op~2|` -> [op, input] pairs of nodes 1, 2, 3.
+    """Read a cell in the notation of the benchmark.
 
-    Raises UserError for anything else.
+    Args:
+        arch: `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`.
+
+    Returns:
+        The [op, input] pairs of nodes 1, 2 and 3.
+
+    Raises:
+        UserError: The string has another form, or names no candidate.
     """
     nodes = [re.findall(r"(\w+)~(\d)", part) for part in arch.split("+")]
     pairs = [[[op, int(index)] for op, index in node] for node in nodes]
@@ -127,16 +159,16 @@ def read_arch(arch: str) -> list[list[list[str | int]]]:
     if write_arch(pairs) != arch or sources != [list(range(node)) for node in NODES]:
         raise UserError(
             f"cell {arch!r}: write it as |op~0|+|op~0|op~1|+|op~0|op~1|op~2|, each op one of "
-            + ", ".join(NB201_PRIMITIVES)
+            + ", ".join(CANDIDATES)
         )
     for op in (op for node in pairs for op, _ in node):
-        if op not in NB201_PRIMITIVES:
+        if op not in CANDIDATES:
             raise UserError(
-                f"cell {arch!r}: no candidate is named {op!r}; {did_you_mean(op, NB201_PRIMITIVES)}"
+                f"cell {arch!r}: no candidate is named {op!r}; {did_you_mean(op, CANDIDATES)}"
             )
     return pairs
 
 
 def write_arch(nodes: Sequence[Sequence[Sequence[Any]]]) -> str:
-    """What `read_arch` reads."""
+    """Write a cell in the notation of the benchmark; the inverse of `read_arch`."""
     return "+".join("|" + "".join(f"{op}~{index}|" for op, index in node) for node in nodes)

@@ -1,12 +1,27 @@
-"""What the weight files of IMDN and DLSR have in common."""
+"""Helpers of the spaces: candidates by name, and the weight files of IMDN and DLSR."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
+from srnas.choice import Candidates
+from srnas.errors import UserError, did_you_mean
+
+
+def named_candidates(family: Candidates, names: Iterable[str]) -> Candidates:
+    """Pick candidates of a family, in the order of the names.
+
+    Raises:
+        UserError: The family has no candidate of a name.
+    """
+    for name in names:
+        if name not in family:
+            raise UserError(f"no candidate is named {name!r}; {did_you_mean(name, family)}")
+    return {name: family[name] for name in names}
+
 
 def published_width(state: Mapping[str, Tensor]) -> dict[str, int]:
-    """{"num_feat": channels} by the first layer, the authors' or ours; {} if there is neither."""
+    """Return {"num_feat": channels} of the first layer, under the authors' name or ours, or {}."""
     for key, tensor in state.items():
         if key.removeprefix("module.") in ("fea_conv.bias", "head.bias"):
             return {"num_feat": len(tensor)}
@@ -14,5 +29,5 @@ def published_width(state: Mapping[str, Tensor]) -> dict[str, int]:
 
 
 def is_published(state: Mapping[str, Tensor]) -> bool:
-    """Whether the key names are the authors'."""
+    """Return whether the key names are the authors'."""
     return any(key.removeprefix("module.") == "fea_conv.bias" for key in state)

@@ -1,14 +1,10 @@
 """Update rules: at each step, whether the alphas move, and on which batches."""
 
 from srnas.registry import Registry
+from srnas.updates.rule import UpdateRule
 
-UPDATES = Registry("update rule")
-
-from srnas.updates import (  # noqa: E402, F401  (fill the registry)
-    alternate,
-    every_n,
-    fimt,
-    random,
-    single_level,
-    unrolled,
+UPDATES: Registry[UpdateRule] = Registry(
+    "update rule",
+    packages=("srnas.updates",),
+    base=UpdateRule,  # type: ignore[type-abstract]
 )

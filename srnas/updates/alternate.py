@@ -3,16 +3,17 @@
 from typing import Any, Literal
 
 from srnas.updates import UPDATES
-from srnas.updates.rule import Steps, UpdateRule
+from srnas.updates.rule import Stepper, UpdateRule
 
 
 @UPDATES.register("alternate")
 class Alternate(UpdateRule):
     """A weight step on a training batch and an alpha step, at every iteration.
 
-    order: "weights_first" (DLSR) or "alpha_first" (DARTS).
-    objective: "val_only": the alphas see a batch of their own images (DARTS, first order);
-        "mixed": they see it and the training batch, losses added (DLSR's released code).
+    Args:
+        order: "weights_first" (DLSR) or "alpha_first" (DARTS).
+        objective: With "val_only" the alphas see a batch of their own images (DARTS, first
+            order), with "mixed" also the training batch, losses added (DLSR's released code).
     """
 
     def __init__(
@@ -24,16 +25,16 @@ class Alternate(UpdateRule):
         self.order = order
         self.objective = objective
 
-    def __call__(self, search: Steps, alpha_moves: bool) -> None:
-        train_batch = next(search.train)
+    def __call__(self, stepper: Stepper, alpha_moves: bool) -> None:
+        train_batch = next(stepper.train_batches)
         if alpha_moves and self.order == "alpha_first":
-            self._alpha_step(search, train_batch)
-        search.weight_step(train_batch)
+            self._alpha_step(stepper, train_batch)
+        stepper.weight_step(train_batch)
         if alpha_moves and self.order == "weights_first":
-            self._alpha_step(search, train_batch)
+            self._alpha_step(stepper, train_batch)
 
-    def _alpha_step(self, search: Steps, train_batch: Any) -> None:
-        batches = [next(search.alpha)]
+    def _alpha_step(self, stepper: Stepper, train_batch: Any) -> None:
+        batches = [next(stepper.alpha_batches)]
         if self.objective == "mixed":
             batches.append(train_batch)
-        search.alpha_step(*batches)
+        stepper.alpha_step(*batches)

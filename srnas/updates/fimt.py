@@ -1,26 +1,31 @@
 """FIMT: the alphas move when the weights have settled (DARTS-PRIME)."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from annotated_types import Ge, Gt, Interval
 
 from srnas.updates import UPDATES
-from srnas.updates.rule import Steps, UpdateRule
+from srnas.updates.rule import Stepper, UpdateRule
 
 
 @UPDATES.register("fimt")
 class FIMT(UpdateRule):
-    """Fisher-information-metric threshold: an alpha step when F < h, then h is lowered;
-    otherwise h grows. The weights move at every step.
+    """Fisher-information-metric threshold: an alpha step when F < h lowers h; otherwise h grows.
 
-    F is a moving average of the squared norm of the weights' gradient (the trace of the
-    empirical Fisher information of a batch), before clipping; `smoothing` weighs the new value.
+    The weights move at every step. F is a moving average of the squared norm of the weights'
+    gradient before clipping, which is the trace of the empirical Fisher information of a batch.
 
-    threshold: h at the start. growth: its factor at a step without the alphas. ratio: of weight
-    steps to alpha steps in the long run, by the factor growth^-ratio at an alpha step. As the
-    weights move at those steps too, the published factor gives ratio + 1; corrected=True lowers
-    h by growth^-(ratio - 1) and gives just `ratio`.
+    Args:
+        threshold: h at the start.
+        growth: The factor of h at a step without an alpha step.
+        ratio: Sets the factor of h at an alpha step, growth^-ratio, and thereby the ratio of
+            weight steps to alpha steps in the long run. As the weights move at those steps too,
+            the published factor gives ratio + 1.
+        smoothing: The weight of the new value in the moving average.
+        corrected: Lowers h by growth^-(ratio - 1), which gives just `ratio`.
     """
+
+    remembered = ("threshold", "fisher")
 
     def __init__(
         self,
@@ -37,16 +42,14 @@ class FIMT(UpdateRule):
         self.smoothing = smoothing
         self.fisher: float | None = None
 
-    def __call__(self, search: Steps, alpha_moves: bool) -> None:
+    def __call__(self, stepper: Stepper, alpha_moves: bool) -> None:
         if alpha_moves:
             if self.fisher is not None and self.fisher < self.threshold:
-                search.alpha_step(next(search.alpha))
+                stepper.alpha_step(next(stepper.alpha_batches))
                 self.threshold *= self.decay
             else:
                 self.threshold *= self.growth
-        norm = search.weight_step(next(search.train), measure=True)
+        norm = stepper.weight_step(next(stepper.train_batches), measure=True)
+        assert norm is not None
         last = norm if self.fisher is None else self.fisher
         self.fisher = self.smoothing * norm + (1 - self.smoothing) * last
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"threshold": self.threshold, "fisher": self.fisher}

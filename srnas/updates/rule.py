@@ -1,59 +1,85 @@
-"""What an update rule is, and what a search offers it."""
+"""The contract of an update rule, and what a search offers it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Protocol
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from srnas.choice import Supernet
+from srnas.optimizers import ScheduledOptimizer
 
 
-class Steps(Protocol):
-    """A search, as its update rule sees it."""
+class LossOnBatch(Protocol):
+    """What has a loss: a task."""
+
+    def loss(self, network: nn.Module, batch: Any) -> Tensor:
+        """Return the mean loss of a batch, a scalar."""
+
+
+class Stepper(Protocol):
+    """The steps of a search, as its update rule sees them.
+
+    Attributes:
+        task: Computes the loss of a network on a batch.
+        train_batches: Batches of the weights' images.
+        alpha_batches: Batches of the alphas' images.
+        step_in_epoch: The number of the current step in its epoch, from 0.
+    """
 
     supernet: Supernet
-    task: Any  # loss(network, batch) -> scalar
-    train: Iterator[Any]
-    alpha: Iterator[Any]
+    weight_optimizer: ScheduledOptimizer
     step_in_epoch: int
-    weight_optimizer: torch.optim.Optimizer
+
+    @property
+    def task(self) -> LossOnBatch: ...
+
+    @property
+    def train_batches(self) -> Iterator[Any]: ...
+
+    @property
+    def alpha_batches(self) -> Iterator[Any]: ...
 
     def weight_step(self, batch: Any, measure: bool = False) -> float | None:
-        """One step of the weight optimizer on a batch; if asked, the squared norm of its
-        gradient before clipping."""
+        """Take one step of the weight optimizer on a batch.
+
+        Returns:
+            With `measure`, the squared norm of the gradient before clipping.
+        """
 
     def alpha_step(self, *batches: Any) -> None:
-        """One step of the alpha optimizer on the summed losses of the batches + regularizers."""
+        """Take one step of the alpha optimizer on the batches' losses plus the regularizers."""
 
-    def alpha_step_along(self, gradients: list[Tensor]) -> None:
-        """The same with the losses' gradients given, one an alpha."""
+    def alpha_step_along(self, gradients: Sequence[Tensor]) -> None:
+        """Take that step with the gradients of the losses given, one an alpha."""
 
     def joint_step(self, weight_batch: Any, alpha_batch: Any | None = None) -> None:
-        """Both optimizers step from gradients at one point; of one pass, without a second
-        batch."""
+        """Take both steps from gradients at one point; of one pass, without a second batch."""
 
 
 class UpdateRule(ABC):
     """Called once a step; `state_dict` goes into the checkpoint.
 
-    pools_images: whether the alphas see the weights' images, so that their own join the pool.
+    Attributes:
+        pools_images: Whether the alphas see the weights' images, so that their own images join
+            the training images.
     """
 
-    pools_images = False
+    pools_images: bool = False
+    remembered: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
-    def __call__(self, search: Steps, alpha_moves: bool) -> None:
-        """One step; during warm-up (`alpha_moves` False) only the weights move."""
+    def __call__(self, stepper: Stepper, alpha_moves: bool) -> None:
+        """Take one step; during warm-up (`alpha_moves` False) only the weights move."""
 
-    def finish(self, search: Steps) -> None:  # noqa: B027  (most have nothing to finish)
-        """After the last step, before the genotype is read off."""
+    def finish(self, stepper: Stepper) -> None:  # noqa: B027  (most have nothing to finish)
+        """Act after the last step, before the genotype is read off."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What the rule remembers from step to step."""
-        return {}
+        """Return the attributes named in `remembered`."""
+        return {name: getattr(self, name) for name in self.remembered}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken."""
-        self.__dict__.update(state)
+        """Continue from what `state_dict` returned."""
+        for name in self.remembered:
+            setattr(self, name, state[name])

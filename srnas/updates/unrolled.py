@@ -7,23 +7,26 @@ from torch import Tensor
 from torch.func import functional_call
 
 from srnas.updates import UPDATES
-from srnas.updates.rule import Steps, UpdateRule
+from srnas.updates.rule import Stepper, UpdateRule
 
-REACH = 0.01  # of the finite difference, over the norm of the direction
+REACH = 0.01  # step of the finite difference, times the norm of the direction
 
 
 @UPDATES.register("unrolled")
 class Unrolled(UpdateRule):
-    """g = dL_val(w'(alpha), alpha)/dalpha with w' = w - lr (momentum m + dL_train/dw + wd w)
-    (DARTS, Eq. 7), then a weight step on the same training batch.
+    """Second order: g = dL_val(w'(alpha), alpha)/dalpha through one virtual weight step.
 
-    gradient: "finite_difference": the product of the second derivative and v = dL_val/dw' from
-        two passes at w +- 0.01 v / |v| (DARTS, Eq. 8; as released); "exact": by
-        differentiating through the step, for twice the memory.
+    w' = w - lr (momentum m + dL_train/dw + wd w) (DARTS, Eq. 7). A weight step on the same
+    training batch follows.
 
-    Momentum is that of an SGD weight optimizer; for Adam the step taken in thought is SGD's
-    with its learning rate. The weights and running statistics are restored bit for bit. Of several
-    processes each goes through the step on its own part of the batch; the results are averaged.
+    Momentum is that of an SGD weight optimizer; for Adam the virtual step is SGD's with Adam's
+    learning rate. The weights and running statistics are restored bit for bit. With several
+    processes each takes the virtual step on its own share of the batch; the results are averaged.
+
+    Args:
+        gradient: "finite_difference" gets the product of the second derivative and
+            v = dL_val/dw' from two passes at w +- 0.01 v / |v| (DARTS, Eq. 8; as released),
+            "exact" from differentiating through the step, for twice the memory.
     """
 
     def __init__(
@@ -31,26 +34,23 @@ class Unrolled(UpdateRule):
     ) -> None:
         self.through = _exact if gradient == "exact" else _finite_difference
 
-    def __call__(self, search: Steps, alpha_moves: bool) -> None:
-        train = next(search.train)
+    def __call__(self, stepper: Stepper, alpha_moves: bool) -> None:
+        train = next(stepper.train_batches)
         if alpha_moves:
-            buffers = [b.clone() for b in search.supernet.buffers()]
-            gradients = self.through(search, train, next(search.alpha))
+            buffers = [b.clone() for b in stepper.supernet.buffers()]
+            gradients = self.through(stepper, train, next(stepper.alpha_batches))
             with torch.no_grad():
-                for buffer, kept in zip(search.supernet.buffers(), buffers, strict=True):
+                for buffer, kept in zip(stepper.supernet.buffers(), buffers, strict=True):
                     buffer.copy_(kept)
-            search.alpha_step_along(gradients)
-        search.weight_step(train)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
+            stepper.alpha_step_along(gradients)
+        stepper.weight_step(train)
 
 
-def _finite_difference(search: Steps, train: Any, val: Any) -> list[Tensor]:
-    supernet, loss = search.supernet, search.task.loss
+def _finite_difference(stepper: Stepper, train: Any, val: Any) -> list[Tensor]:
+    supernet, loss = stepper.supernet, stepper.task.loss
     weights, alphas = supernet.weight_parameters(), supernet.arch_parameters()
     start = [w.detach().clone() for w in weights]
-    lr = search.weight_optimizer.param_groups[0]["lr"]
+    lr = stepper.weight_optimizer.param_groups[0]["lr"]
 
     def at(shift: float, direction: list[Tensor]) -> None:
         with torch.no_grad():
@@ -62,7 +62,7 @@ def _finite_difference(search: Steps, train: Any, val: Any) -> list[Tensor]:
         return list(torch.autograd.grad(value, inputs, materialize_grads=True))
 
     try:
-        at(-lr, _direction(search, gradient(train, weights)))
+        at(-lr, _direction(stepper, gradient(train, weights)))
         both = gradient(val, [*alphas, *weights])
         direct, v = both[: len(alphas)], both[len(alphas) :]
         norm = torch.sqrt(sum(t.square().sum() for t in v)).item()
@@ -78,28 +78,28 @@ def _finite_difference(search: Steps, train: Any, val: Any) -> list[Tensor]:
     return [d - lr * (a - b) / (2 * reach) for d, a, b in zip(direct, up, down, strict=True)]
 
 
-def _exact(search: Steps, train: Any, val: Any) -> list[Tensor]:
-    supernet, loss = search.supernet, search.task.loss
+def _exact(stepper: Stepper, train: Any, val: Any) -> list[Tensor]:
+    supernet, loss = stepper.supernet, stepper.task.loss
     weights = {n: p for n, p in supernet.named_parameters() if not n.startswith("alphas.")}
     gradients = torch.autograd.grad(
         loss(supernet, train), list(weights.values()), create_graph=True, materialize_grads=True
     )
-    lr = search.weight_optimizer.param_groups[0]["lr"]
+    lr = stepper.weight_optimizer.param_groups[0]["lr"]
     moved = {
         name: w - lr * d
-        for (name, w), d in zip(weights.items(), _direction(search, gradients), strict=True)
+        for (name, w), d in zip(weights.items(), _direction(stepper, gradients), strict=True)
     }
     value = loss(lambda x: functional_call(supernet, moved, (x,)), val)
     return list(torch.autograd.grad(value, supernet.arch_parameters(), materialize_grads=True))
 
 
-def _direction(search: Steps, gradients: Any) -> list[Tensor]:
-    """momentum * m + gradient + weight_decay * w, as SGD would go."""
-    group = search.weight_optimizer.param_groups[0]
+def _direction(stepper: Stepper, gradients: Any) -> list[Tensor]:
+    """Return SGD's direction, momentum * m + gradient + weight_decay * w."""
+    group = stepper.weight_optimizer.param_groups[0]
     momentum, decay = group.get("momentum", 0.0), group.get("weight_decay", 0.0)
     directions = []
     for w, g in zip(group["params"], gradients, strict=True):
-        buffer = search.weight_optimizer.state[w].get("momentum_buffer")
+        buffer = stepper.weight_optimizer.state[w].get("momentum_buffer")
         direction = g + decay * w
         directions.append(direction if buffer is None else direction + momentum * buffer)
     return directions

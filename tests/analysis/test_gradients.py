@@ -11,7 +11,7 @@ from srnas.analysis import (
     operator_gradients,
     weight_gradient_correlation,
 )
-from srnas.choice import RELAXATIONS, Supernet
+from srnas.choice import RELAXATIONS, Relaxed, Supernet
 from srnas.choice.mixed_op import MixedOp
 from srnas.primitives.nasbench201 import NB201_PRIMITIVES
 from srnas.spaces import space_builder
@@ -143,7 +143,7 @@ def test_operator_gradients_of_all_places_make_up_the_gradient_of_alpha(imdn):
 def test_partial_channels_have_edges_too():
     torch.manual_seed(0)
     space = {"name": "imdn", "num_feat": 8, "num_block": 1}
-    net = Supernet(space_builder(space), "imdn", partial_channels=2)
+    net = Supernet(space_builder(space), "imdn", choose=Relaxed(partial_channels=2))
     x = torch.rand(2, 3, 8, 8)
     result = edge_gradient_correlations(net, lambda: net(x).sum(), lambda: net(x).mean())
     assert list(result) == [f"blocks.0.c{i}.mixed" for i in (1, 2, 3, 4)]
@@ -155,7 +155,7 @@ def test_an_edge_that_nothing_is_fed_by_has_no_gradient(relaxation):
     # node 1 of NAS-Bench-201's cell feeds nodes 2 and 3; both edges are "none" alone
     torch.manual_seed(0)
     space = {"name": "nasbench201", "num_feat": 4, "num_cell": 1}
-    net = Supernet(space_builder(space), "nasbench201", RELAXATIONS.build({"name": relaxation}))
+    net = Supernet(space_builder(space), "nasbench201", relaxation=RELAXATIONS.build({"name": relaxation}))
     with torch.no_grad():
         for label, name in {"2<-1": "none", "3<-1": "none", "3<-0": "nor_conv_3x3"}.items():
             net._keep(f"cell/{label}", [list(NB201_PRIMITIVES).index(name)])

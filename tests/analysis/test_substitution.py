@@ -6,7 +6,7 @@ import math
 import pytest
 
 from srnas.analysis import substitute
-from srnas.analysis.nasbench201 import load_table
+from srnas.tasks.classification.nasbench201_table import load_table
 from srnas.errors import UserError
 from srnas.spaces import published_genotype
 

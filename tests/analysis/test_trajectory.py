@@ -115,7 +115,7 @@ def test_a_supernets_own_values_can_be_summarized():
         {label: p.tolist() for label, p in net.probabilities().items()},
         {label: alpha.tolist() for label, alpha in net.alphas.items()},
         net.genotype().choices,
-        parameter_free_candidates(net.positions),
+        parameter_free_candidates(net.choices.positions),
     )
     assert summary["parameter_free_share"] == 0
     assert 0 < summary["entropy"] < math.log(9)

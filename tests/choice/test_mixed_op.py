@@ -15,10 +15,10 @@ SMALL = {"name": "imdn", "scale": 2, "num_feat": 16, "num_block": 2}
 
 def mixed_op(c_in=6, c_out=8, divisor=1, merge=True, stride=1, seed=0):
     torch.manual_seed(seed)
-    choose = Relaxed(divisor, merge=merge)
+    choose = Relaxed(partial_channels=divisor, merge=merge)
     op = choose.op("c", SR_PRIMITIVES, c_in, c_out, stride).double()
     weights = torch.softmax(torch.randn(12, dtype=torch.double), 0).requires_grad_()
-    choose.mixture.weights = {"c": weights}
+    choose.shared.weights = {"c": weights}
     return op, weights
 
 
@@ -84,7 +84,7 @@ def test_a_stride_of_two_max_pools_the_bypass():
 def test_only_a_kth_of_the_channels_reaches_the_candidates():
     op, _ = mixed_op(8, 8, divisor=4)
     x = torch.randn(1, 8, 5, 5, dtype=torch.double, requires_grad=True)
-    (gradient,) = torch.autograd.grad(op.mixed(x[:, : op.active]).sum(), x)
+    (gradient,) = torch.autograd.grad(op.mixed(x[:, : op.searched_channels]).sum(), x)
     assert gradient[:, :2].abs().sum() > 0
     assert gradient[:, 2:].abs().sum() == 0
 
@@ -93,7 +93,7 @@ def test_k_equal_to_one_is_the_plain_mixture():
     torch.manual_seed(0)
     plain = Supernet(space_builder(SMALL), "imdn")
     torch.manual_seed(0)
-    partial = Supernet(space_builder(SMALL), "imdn", partial_channels=1)
+    partial = Supernet(space_builder(SMALL), "imdn", choose=Relaxed(partial_channels=1))
     assert not any(isinstance(m, PartialMixedOp) for m in partial.modules())
     x = torch.rand(1, 3, 12, 12)
     assert torch.equal(plain(x), partial(x))
@@ -101,7 +101,7 @@ def test_k_equal_to_one_is_the_plain_mixture():
 
 def test_k_that_does_not_divide_the_channels_is_told():
     with pytest.raises(UserError, match=r"partial_channels: 3 does not divide the 16 -> 16"):
-        Supernet(space_builder(SMALL), "imdn", partial_channels=3)
+        Supernet(space_builder(SMALL), "imdn", choose=Relaxed(partial_channels=3))
 
 
 def test_the_supernets_batchnorm_has_no_scale_and_shift_and_the_derived_one_has():

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from srnas.choice import RELAXATIONS, Supernet
+from srnas.choice import RELAXATIONS, Relaxed, Supernet
 from srnas.choice.mixed_op import MixedOp
+from srnas.choice.pruning import prune, shrink
 from srnas.spaces import space_builder
 
 SMALL = {"name": "imdn", "num_feat": 8, "num_block": 1, "candidates": ["conv_3x3", "ds_conv_3x3"]}
@@ -24,7 +25,7 @@ def draws(name, count=DRAWS, **options):
 def supernet(name, alpha_std=1e-3, **options):
     torch.manual_seed(0)
     relaxation = RELAXATIONS.build({"name": name, **options})
-    return Supernet(space_builder(SMALL), "imdn", relaxation, alpha_std=alpha_std)
+    return Supernet(space_builder(SMALL), "imdn", relaxation=relaxation, alpha_std=alpha_std)
 
 
 @pytest.mark.parametrize("name", ["gumbel_softmax", "straight_through"])
@@ -132,7 +133,7 @@ def test_crbs_dropped_candidates_are_not_computed_stay_dead_and_are_not_chosen()
     with torch.no_grad():
         net.alphas["c2"].copy_(torch.tensor([-0.01, 0.3]))
         net.alphas["c3"].copy_(torch.tensor([-0.02, -0.01]))
-    net.prune()
+    prune(net)
     assert net.alive["c2"] == [1]
     assert net.alive["c3"] == [1], "the last one stays"
     assert len(calls(net, x)) == 6
@@ -149,7 +150,7 @@ def test_crbs_dropped_candidates_are_not_computed_stay_dead_and_are_not_chosen()
 def test_merged_kernels_shrink_with_the_candidates_that_are_left():
     torch.manual_seed(0)
     net = Supernet(space_builder({**SMALL, "candidates": None}), "imdn", alpha_std=1.0).double()
-    net.shrink(4)
+    shrink(net, 4)
     op = net.network.blocks[0].c1
     assert len(net.alive["c1"]) == 4
     x = torch.rand(1, 3, 9, 9, dtype=torch.double)
@@ -168,7 +169,7 @@ def test_shrinking_keeps_the_strongest_and_renormalizes_them():
     torch.manual_seed(0)
     net = Supernet(space_builder({**SMALL, "candidates": None}), "imdn", alpha_std=1.0)
     before = {label: row.detach().clone() for label, row in net.probabilities().items()}
-    net.shrink(3)
+    shrink(net, 3)
     for label, p in net.probabilities().items():
         top = before[label].topk(3)
         assert sorted(net.alive[label]) == sorted(top.indices.tolist())
@@ -178,16 +179,16 @@ def test_shrinking_keeps_the_strongest_and_renormalizes_them():
 
 def test_darts_minus_adds_its_input_with_a_weight_that_fades():
     torch.manual_seed(0)
-    net = Supernet(space_builder(SMALL), "imdn", auxiliary_skip=True)
+    net = Supernet(space_builder(SMALL), "imdn", choose=Relaxed(auxiliary_skip=True))
     op = net.network.blocks[0].c1
     x = torch.rand(1, 8, 6, 6)
-    op.mixture.weights = net.probabilities()
+    op.shared.weights = net.probabilities()
     outputs = {}
     for beta in (0.0, 0.75):
         net.set_progress(0.5, beta)
         outputs[beta] = op(x)
     torch.testing.assert_close(outputs[0.75] - outputs[0.0], 0.75 * x)
-    assert isinstance(net.network.blocks[0].c4.auxiliary, nn.Conv2d), "its channels change"
+    assert isinstance(net.network.blocks[0].c4.auxiliary_skip, nn.Conv2d), "its channels change"
 
 
 def test_sampling_stops_in_evaluation_mode():

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch.func import functional_call
 
-from srnas.choice import Genotype, Supernet
+from srnas.choice import Genotype, Relaxed, Supernet
 from srnas.errors import UserError
 from srnas.primitives.sr import SR_PRIMITIVES
 from srnas.spaces import derived_network, published_genotype, space_builder
+from tests.helpers import derive
 
 SMALL = {"name": "imdn", "scale": 2, "num_feat": 16, "num_block": 2}
 LABELS = ("c1", "c2", "c3", "c4")
@@ -33,7 +34,7 @@ def warm_batchnorm(supernet):
 @pytest.mark.parametrize("affine", [False, True])
 def test_one_hot_alphas_give_the_derived_network_for_every_candidate_at_every_position(affine):
     torch.manual_seed(0)
-    supernet = warm_batchnorm(Supernet(space_builder(SMALL), "imdn", affine=affine, alpha_std=1.0))
+    supernet = warm_batchnorm(Supernet(space_builder(SMALL), "imdn", choose=Relaxed(affine=affine), alpha_std=1.0))
     x = torch.rand(1, 3, 14, 11)
     for label in LABELS:
         for index, name in enumerate(SR_PRIMITIVES):
@@ -45,7 +46,7 @@ def test_one_hot_alphas_give_the_derived_network_for_every_candidate_at_every_po
                     supernet.alphas[other][list(SR_PRIMITIVES).index(choice)] = 200.0
                 assert supernet.probabilities()[label][index] == 1
                 relaxed = supernet(x)
-                derived = supernet.derive(Genotype("imdn", choices))
+                derived = derive(supernet, SMALL, Genotype("imdn", choices))
                 difference = (relaxed - derived(x)).abs().max()
             assert supernet.genotype().choices == choices
             assert difference < 1e-5, (label, name, difference)
@@ -107,12 +108,6 @@ def test_the_unfair_start_of_nb201_gives_the_published_probabilities():
     )
     for p in supernet.probabilities().values():
         assert p.tolist() == pytest.approx([0.1959, 0.2165, 0.1959, 0.1959, 0.1959], abs=5e-5)
-
-
-def test_partial_channels_have_no_weights_to_derive_with():
-    supernet = Supernet(space_builder(SMALL), "imdn", partial_channels=4)
-    with pytest.raises(ValueError, match="partial_channels"):
-        supernet.derive()
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 import torch
 
-from srnas.choice import Supernet
+from srnas.choice import Relaxed, Supernet
+from srnas.choice.pruning import shrink
 from srnas.choice.widen import widen
 from srnas.spaces import space_builder
 
@@ -11,9 +12,9 @@ SPACE = {"name": "imdn", "num_feat": 16, "num_block": 1}
 
 def test_wider_candidates_repeat_the_old_ones_and_keep_the_sum_over_inputs():
     torch.manual_seed(0)
-    old = Supernet(space_builder(SPACE), "imdn", partial_channels=4, alpha_std=1.0)
-    old.shrink(5)
-    new = widen(old, Supernet(space_builder(SPACE), "imdn", partial_channels=2))
+    old = Supernet(space_builder(SPACE), "imdn", choose=Relaxed(partial_channels=4), alpha_std=1.0)
+    shrink(old, 5)
+    new = widen(old, Supernet(space_builder(SPACE), "imdn", choose=Relaxed(partial_channels=2)))
     assert new.alive == old.alive
     assert all(torch.equal(new.alphas[k], old.alphas[k]) for k in old.alphas)
     assert torch.equal(new.network.head.weight, old.network.head.weight)

@@ -6,7 +6,7 @@ import pytest
 from srnas.basicsr_bridge import basicsr
 from srnas.data.bicubic import axis_weights, resize, resize_uint8
 from srnas.data.images import ImagePair, benchmark_pairs, read_rgb
-from tests.conftest import needs_basicsr
+from tests.helpers import needs_basicsr
 
 
 @needs_basicsr

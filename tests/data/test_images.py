@@ -13,7 +13,7 @@ from srnas.data.images import (
     write_rgb,
 )
 from srnas.data.packaged import PACKAGED, packaged_pairs
-from srnas.engine.super_resolution import check_disjoint
+from srnas.tasks.super_resolution.images import check_disjoint
 from srnas.errors import UserError
 
 

@@ -12,20 +12,19 @@ from srnas.analysis import (
     weight_gradient_correlation,
 )
 from srnas.choice import Supernet
-from srnas.engine import search_state
 from srnas.engine.analyze import analyze, restore, substitutions, trajectory
-from srnas.engine.distributed import Place
+from srnas.engine.distributed import Process
 from srnas.engine.search import search
-from srnas.engine.search_state import Search
+from srnas.engine.stepper import SearchStepper
 from srnas.errors import UserError
 from srnas.files import load_tensors, read_json_lines
 from srnas.options import check_options, dump_options
 from srnas.primitives.nasbench201 import NB201_PRIMITIVES
 from srnas.spaces import space_builder
-from tests.conftest import search_options
-from tests.engine.test_resume import assert_same_run, flat
+from tests.helpers import search_options
+from tests.helpers import assert_same_run, flat
 
-CPU = Place(torch.device("cpu"))
+CPU = Process(torch.device("cpu"))
 SHRUNK = {
     "partial_channels": 2,
     "shrink": [{"at": 0.25, "keep": 5, "partial_channels": 1}, {"at": 0.75, "keep": 2}],
@@ -51,7 +50,7 @@ class PowerCutError(Exception):
 
 def interrupted(options, monkeypatch, step):
     """A search that breaks off before `step`; its folder."""
-    begin = Search.begin
+    begin = SearchStepper.begin
 
     def cut(self, at):
         if at == step:
@@ -59,7 +58,7 @@ def interrupted(options, monkeypatch, step):
         begin(self, at)
 
     with monkeypatch.context() as patched:
-        patched.setattr(search_state.Search, "begin", cut)
+        patched.setattr(SearchStepper, "begin", cut)
         with pytest.raises(PowerCutError):
             search(options)
     return options.experiments / options.name
@@ -73,9 +72,9 @@ def contents(folder):
 def by_hand(options, run):
     """The checkpoint's state without `restore`."""
     saved = load_tensors(run / "checkpoints/last.pt")
-    state = Search(options, CPU)
+    state = SearchStepper(options, CPU)
     for name in ("supernet", "train", "alpha"):
-        state.parts[name].load_state_dict(saved["parts"][name])
+        state.states[name].load_state_dict(saved["parts"][name])
     return state
 
 
@@ -86,7 +85,7 @@ def test_what_is_restored_is_the_checkpoint_to_the_bit(make, changes):
     saved = load_tensors(run / "checkpoints/last.pt")
     step, state = restore(run, options, "cpu")
     assert step == saved["step"] == 20
-    restored = {name: part.state_dict() for name, part in state.parts.items()}
+    restored = {name: part.state_dict() for name, part in state.states.items()}
     assert restored.keys() | {"notes"} == saved["parts"].keys()
     expected = dict(flat({name: saved["parts"][name] for name in restored}))
     found = dict(flat(restored))
@@ -120,7 +119,7 @@ def test_gradients_are_those_of_the_analysis_functions_on_the_checkpoint(make):
     net = state.supernet
     weights, edges, everywhere, last = [], [], [], []
     for _ in range(2):
-        one, other = next(state.train), next(state.alpha)
+        one, other = next(state.train_batches), next(state.alpha_batches)
         losses = (lambda b=one: state.loss(b)), (lambda b=other: state.loss(b))
         weights.append(weight_gradient_correlation(net, *losses))
         edges.append(edge_gradient_correlations(net, *losses)["blocks.1.c3"])
@@ -153,7 +152,7 @@ def test_the_middle_of_the_landscape_is_the_loss_at_the_checkpoint(make, of):
     state = by_hand(options, run)
     net = state.supernet.eval()
     with torch.no_grad():
-        batches = [next(state.alpha) for _ in range(2)]
+        batches = [next(state.alpha_batches) for _ in range(2)]
         expected = np.mean([(net(lr) - hr).abs().mean().item() for lr, hr in batches])
     assert loss[1, 1] == figures["loss"] == pytest.approx(expected)
     assert (figures["min"], figures["max"]) == (loss.min(), loss.max())
@@ -225,7 +224,7 @@ def sa_row():
         "step": 2,
         "genotype": net.genotype().choices,
         "alphas": {label: alpha.tolist() for label, alpha in net.alphas.items()},
-        "candidates": {label: list(p.candidates) for label, p in net.positions.items()},
+        "candidates": {label: list(p.candidates) for label, p in net.choices.positions.items()},
     }
 
 

@@ -9,7 +9,7 @@ import torch
 from srnas.engine.distributed import choose_device
 from srnas.errors import UserError
 from srnas.files import load_tensors
-from tests.conftest import search_options, srnas, train_options, write_options
+from tests.helpers import search_options, srnas, train_options, write_options
 
 PLAIN = ["conv_3x3", "conv_5x5", "ds_conv_3x3"]  # BatchNorm sees each process's share alone
 

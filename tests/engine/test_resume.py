@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from srnas.files import load_tensors
-from tests.conftest import (
+from tests.helpers import (
+    LOGS,
+    assert_same_run,
     class_options,
     class_train_options,
     search_options,
@@ -19,31 +21,6 @@ from tests.conftest import (
     train_options,
     write_options,
 )
-
-LOGS = ("metrics.jsonl", "alphas.jsonl", "genotype.json", "model.safetensors")
-
-
-def flat(value, path=""):
-    """All leaves of nested dicts and lists, by path."""
-    if isinstance(value, dict | list):
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        for key, inner in items:
-            yield from flat(inner, f"{path}/{key}")
-    else:
-        yield path, value
-
-
-def assert_same_run(one, other):
-    for name in LOGS:
-        assert (one / name).exists() == (other / name).exists(), name
-        if (one / name).exists():
-            assert (one / name).read_bytes() == (other / name).read_bytes(), name
-    states = [dict(flat(load_tensors(r / "checkpoints" / "last.pt"))) for r in (one, other)]
-    assert states[0].keys() == states[1].keys()
-    for path, value in states[0].items():
-        same = torch.equal if torch.is_tensor(value) else (lambda a, b: a == b)
-        assert same(value, states[1][path]), path
-
 
 def start(command, file, *more):
     return subprocess.Popen(

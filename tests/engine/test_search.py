@@ -6,23 +6,23 @@ import pytest
 import torch
 
 from srnas.choice import Genotype
-from srnas.engine.distributed import Place
+from srnas.engine.distributed import Process
 from srnas.engine.search import search
-from srnas.engine.search_state import Search, build_supernet
+from srnas.engine.stepper import SearchStepper, build_supernet
 from srnas.engine.train import train
 from srnas.errors import UserError
 from srnas.files import load_tensors, read_json_lines
 from srnas.options import check_options
 from srnas.spaces import published_genotype
 from srnas.updates import UPDATES
-from tests.conftest import search_options, train_options
+from tests.helpers import search_options, train_options
 
 
 @pytest.fixture
 def state(tmp_path, photo_folder):
     torch.manual_seed(0)
     options = check_options("search", search_options(tmp_path, photo_folder), "test")
-    state = Search(options, Place(torch.device("cpu")))
+    state = SearchStepper(options, Process(torch.device("cpu")))
     state.begin(10)  # of 20
     return state
 
@@ -41,19 +41,17 @@ def moved(state, step):
 
 
 def test_a_weight_step_moves_weights_only_and_an_alpha_step_alphas_only(state):
-    assert moved(state, lambda: state.weight_step(next(state.train))) == (True, False)
-    assert moved(state, lambda: state.alpha_step(next(state.alpha))) == (False, True)
+    assert moved(state, lambda: state.weight_step(next(state.train_batches))) == (True, False)
+    assert moved(state, lambda: state.alpha_step(next(state.alpha_batches))) == (False, True)
 
 
 def test_the_alpha_gradient_is_that_of_the_loss_plus_weighted_terms(state):
-    batches = [next(state.alpha), next(state.train)]
+    batches = [next(state.alpha_batches), next(state.train_batches)]
     supernet = copy.deepcopy(state.supernet)
     loss = sum(state.task.loss(supernet, b) for b in batches)
-    penalty = sum(
-        w * t.value(supernet) for t, w in zip(state.terms, state.term_weights, strict=True)
-    )
+    penalty = sum(term.weight * term.regularizer(supernet) for term in state.terms)
     expected = torch.autograd.grad(loss + penalty, supernet.arch_parameters())
-    assert state.term_weights == [0.5, 0.1]
+    assert [term.weight for term in state.terms] == [0.5, 0.1]
     state.alpha_step(*batches)
     for alpha, gradient in zip(state.supernet.arch_parameters(), expected, strict=True):
         torch.testing.assert_close(alpha.grad, gradient, rtol=1e-4, atol=1e-7)
@@ -70,8 +68,8 @@ def test_the_alpha_gradient_is_that_of_the_loss_plus_weighted_terms(state):
 def test_the_update_rule_takes_steps_in_order_on_the_right_batches(part, alpha_moves, expected):
     class Recorder:
         def __init__(self):
-            self.train = (f"train{i}" for i in range(9))
-            self.alpha = (f"alpha{i}" for i in range(9))
+            self.train_batches = (f"train{i}" for i in range(9))
+            self.alpha_batches = (f"alpha{i}" for i in range(9))
             self.steps = []
 
         def weight_step(self, batch):

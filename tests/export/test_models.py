@@ -8,10 +8,10 @@ from safetensors.torch import save_file
 from srnas.choice import Genotype
 from srnas.errors import UserError
 from srnas.export.model_file import Model, load_model, load_published, save_model
-from srnas.export.onnx import export_onnx, fold_batchnorm
+from srnas.export.target import export, fold_batchnorm
 from srnas.primitives.sr import SR_PRIMITIVES
-from srnas.spaces import derived_network, published_genotype
-from srnas.spaces.options import check_space
+from srnas.spaces import check_space, derived_network, published_genotype
+from srnas.tasks.super_resolution.task import scale_of
 
 LABELS = ("c1", "c2", "c3", "c4")
 THREE_GENOTYPES = [list(SR_PRIMITIVES)[start : start + 4] for start in (0, 4, 8)]
@@ -60,7 +60,7 @@ def test_folding_batchnorm_changes_nothing_but_its_presence(choices):
 def test_onnx_runs_at_sizes_it_was_not_made_at(tmp_path, scale):
     onnxruntime = pytest.importorskip("onnxruntime", reason="needs srnas[export]")
     made = model(THREE_GENOTYPES[scale - 2], scale)
-    differences = export_onnx(made, tmp_path / "m.onnx")
+    differences = export(made, tmp_path / "m.onnx")
     assert len(differences) == 3
     session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"))
     for batch, height, width in ((1, 17, 40), (3, 64, 33), (1, 5, 7)):
@@ -75,7 +75,7 @@ def test_onnx_runs_at_sizes_it_was_not_made_at(tmp_path, scale):
 def test_onnx_holds_no_batchnorm_and_no_path_of_this_machine(tmp_path):
     onnx = pytest.importorskip("onnx", reason="needs srnas[export]")
     path = tmp_path / "m.onnx"
-    export_onnx(model(THREE_GENOTYPES[0]), path)
+    export(model(THREE_GENOTYPES[0]), path)
     graph = onnx.load(path)
     onnx.checker.check_model(graph, full_check=True)
     assert "BatchNormalization" not in {node.op_type for node in graph.graph.node}
@@ -87,17 +87,17 @@ def test_a_network_that_onnx_gets_wrong_is_not_written(tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime", reason="needs srnas[export]")
     made = model(THREE_GENOTYPES[1])
     monkeypatch.setattr(
-        "srnas.export.onnx.fold_batchnorm", lambda network: model(THREE_GENOTYPES[2]).network
+        "srnas.export.target.fold_batchnorm", lambda network: model(THREE_GENOTYPES[2]).network
     )
     with pytest.raises(UserError, match=r"not written: .* differs from PyTorch by"):
-        export_onnx(made, tmp_path / "m.onnx")
+        export(made, tmp_path / "m.onnx")
     assert not (tmp_path / "m.onnx").exists()
 
 
 def test_nothing_is_overwritten_unless_asked(tmp_path):
     (tmp_path / "m.onnx").write_text("precious")
     with pytest.raises(UserError, match="exists; give --overwrite"):
-        export_onnx(model(THREE_GENOTYPES[0]), tmp_path / "m.onnx")
+        export(model(THREE_GENOTYPES[0]), tmp_path / "m.onnx")
     assert (tmp_path / "m.onnx").read_text() == "precious"
 
 
@@ -139,11 +139,11 @@ def test_state_dicts_load_bare_and_as_basicsr_wraps_them(tmp_path, wrap):
 def test_the_width_is_the_files_and_another_scale_is_told_with_its_shapes(tmp_path):
     made = model(THREE_GENOTYPES[0])
     torch.save(made.network.state_dict(), tmp_path / "w.pth")
-    wider = {**made.space, "num_feat": 32}
+    wider = made.space.with_options(num_feat=32)
     loaded = load_published(tmp_path / "w.pth", wider, made.genotype)
-    assert loaded.space["num_feat"] == 16
+    assert loaded.space.options.num_feat == 16
     with pytest.raises(UserError, match=r"this network needs \(.*check space, scale and genotype"):
-        load_published(tmp_path / "w.pth", {**made.space, "scale": 4}, made.genotype)
+        load_published(tmp_path / "w.pth", made.space.with_options(scale=4), made.genotype)
 
 
 def test_a_classifiers_file_rebuilds_it_and_has_no_scale(tmp_path):
@@ -156,6 +156,6 @@ def test_a_classifiers_file_rebuilds_it_and_has_no_scale(tmp_path):
     loaded = load_model(tmp_path / "m.safetensors")
     x = torch.rand(1, 3, 8, 8)
     assert torch.equal(loaded.network(x), made.network(x))
-    with pytest.raises(UserError, match="'nasbench201' classifies images"):
-        _ = loaded.scale
+    with pytest.raises(UserError, match=r"for classification .* has no scale"):
+        scale_of(loaded.network)
     assert describe(tmp_path / "m.safetensors").startswith("model of space 'nasbench201': cell=|")

@@ -5,9 +5,9 @@ import pytest
 from skimage.metrics import peak_signal_noise_ratio
 
 from srnas.basicsr_bridge import basicsr
-from srnas.metrics import PROTOCOLS
+from srnas.tasks.super_resolution.protocols import PROTOCOLS
 from srnas.metrics.quality import luma, psnr, ssim
-from tests.conftest import needs_basicsr
+from tests.helpers import needs_basicsr
 
 
 @pytest.fixture

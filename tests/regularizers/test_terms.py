@@ -159,7 +159,7 @@ def test_nominal_costs_are_those_of_the_paper_at_1280x720(supernet):
     term = REGULARIZERS.build({"name": "expected_cost", "norm": "baseline"})
     names = list(SR_PRIMITIVES)
     for label, costs in published.items():
-        ratios = term.costs(supernet.positions[label])
+        ratios = term.costs(supernet.choices.positions[label])
         for name, cost in costs.items():
             expected = cost / costs["conv_3x3"]
             for variant in (name, f"{name}_bn", f"dil_{name}" if "ds" in name else name):
@@ -168,7 +168,7 @@ def test_nominal_costs_are_those_of_the_paper_at_1280x720(supernet):
 
 def test_true_costs_use_the_real_channels(supernet):
     # c4, 48 -> 16: conv3 6912, ds3 1200 MACs a pixel
-    position = supernet.positions["c4"]
+    position = supernet.choices.positions["c4"]
     assert SR_PRIMITIVES["conv_3x3"].macs_per_pixel(48, 16) == 6912
     assert SR_PRIMITIVES["ds_conv_3x3"].macs_per_pixel(48, 16) == 1200
     term = REGULARIZERS.build({"name": "expected_cost", "cost": "true_io", "norm": "baseline"})
@@ -267,13 +267,13 @@ SPACES_AT_SMALL = [
 def test_the_projection_is_idempotent_and_the_one_that_derivation_takes(space):
     torch.manual_seed(0)
     net = Supernet(space_builder(space), space["name"], alpha_std=1.0)
-    once = net.project(net.strengths())
-    twice = net.project(once)
+    once = net.choices.project(net.strengths())
+    twice = net.choices.project(once)
     assert all(torch.equal(once[k], twice[k]) for k in once)
-    ones = {k: list(net.positions[k].candidates)[int(once[k].argmax())] for k in net.positions
+    ones = {k: list(net.choices.positions[k].candidates)[int(once[k].argmax())] for k in net.choices.positions
             if once[k].any()}  # fmt: skip
-    assert ones == net.chosen_operations()
-    assert all(once[k].sum() in (0, 1) for k in net.positions)
+    assert ones == net.choices.operations(net.choices.strongest(net.strengths()))
+    assert all(once[k].sum() in (0, 1) for k in net.choices.positions)
     if space["name"] == "darts":
         chosen = [
             pair for cell in net.genotype().choices.values() for node in cell for pair in node

@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from srnas.choice import Genotype, Supernet
+from srnas.choice import Genotype, Relaxed, Supernet
 from srnas.errors import UserError
 from srnas.primitives.dlsr import DLSR_PRIMITIVES
 from srnas.regularizers import REGULARIZERS
 from srnas.spaces import derived_network, published_genotype, space_builder
+from tests.helpers import derive
 
 SMALL = {"name": "dlsr", "num_feat": 8}
 LINKS = {"link3": 2, "link4": 3, "link5": 4, "link6": 5}
@@ -35,7 +36,7 @@ def test_one_hot_alphas_give_the_derived_cells_for_every_candidate(name):
                 net.alphas[other].zero_()
                 chosen = name if other == label else "dil_conv_3x3"
                 net.alphas[other][list(DLSR_PRIMITIVES).index(chosen)] = 200.0
-            derived = net.derive()
+            derived = derive(net, {**SMALL, "num_cell": 2})
             assert net.genotype().choices[label] == name
             assert (net(x) - derived(x)).abs().max() < 1e-5
 
@@ -44,7 +45,7 @@ def test_links_are_weighted_while_searching():
     net = supernet()
     link, outputs = net.network.links[1], [torch.randn(1, 8, 4, 4) for _ in range(3)]
     beta = torch.softmax(net.alphas["link4"], 0)
-    net._mixture.weights = {"link4": beta}
+    net._shared.weights = {"link4": beta}
     weighted = torch.cat([b * y for b, y in zip(beta, outputs, strict=True)], 1)
     expected = torch.nn.functional.leaky_relu(link.fuse(weighted), 0.05)
     torch.testing.assert_close(link(outputs), expected)
@@ -96,14 +97,14 @@ def test_dlsrs_parameter_penalty_is_the_expected_cost_at_fifty_channels():
     # the table of kilo-weights in the released code, whose sum is 240
     published = [2.5, 22.5, 62.5, 122.5, 5.9, 7.5, 9.9, 2.95, 3.75]
     term = REGULARIZERS.build({"name": "expected_cost", "channels": 50})
-    costs = term.costs(supernet().positions["r1"])
+    costs = term.costs(supernet().choices.positions["r1"])
     assert costs.tolist() == pytest.approx([c / sum(published) for c in published])
     assert [p.macs_per_pixel(50, 50) / 1000 for p in DLSR_PRIMITIVES.values()] == published
 
 
 def test_merged_kernels_are_the_plain_sum():
     torch.manual_seed(0)
-    plain = Supernet(space_builder(SMALL), "dlsr", merge=False, alpha_std=1.0).eval()
+    plain = Supernet(space_builder(SMALL), "dlsr", choose=Relaxed(merge=False), alpha_std=1.0).eval()
     merged = supernet()
     op = merged.network.cells[0].r1
     convs = ["conv_1x1", "conv_3x3", "conv_5x5", "conv_7x7"]

@@ -6,12 +6,13 @@ import random
 import pytest
 import torch
 
-from srnas.choice import Genotype, Supernet
+from srnas.choice import Genotype, Relaxed, Supernet
 from srnas.cost import count_parameters
 from srnas.errors import UserError
 from srnas.primitives.nasbench201 import NB201_PRIMITIVES
 from srnas.spaces import derived_network, published_genotype, space_builder
 from srnas.spaces.nasbench201 import NASBench201, read_arch, write_arch
+from tests.helpers import derive
 
 SMALL = {"name": "nasbench201", "num_feat": 4, "num_cell": 1}
 OPS = list(NB201_PRIMITIVES)
@@ -70,7 +71,7 @@ def test_the_alpha_rows_are_in_the_order_of_the_benchmark():
 @pytest.mark.parametrize("affine", [False, True])
 def test_one_hot_alphas_give_the_derived_network_for_every_candidate_at_every_edge(shift, affine):
     torch.manual_seed(shift)
-    supernet = Supernet(space_builder(SMALL), "nasbench201", affine=affine, alpha_std=1.0)
+    supernet = Supernet(space_builder(SMALL), "nasbench201", choose=Relaxed(affine=affine), alpha_std=1.0)
     ops = [OPS[(edge + shift) % 5] for edge in range(6)]
     x = torch.rand(2, 3, 8, 8)
     with torch.no_grad():
@@ -80,17 +81,15 @@ def test_one_hot_alphas_give_the_derived_network_for_every_candidate_at_every_ed
             # a softmax of 200 against 0 is one-hot in float32
             alpha.zero_()
             alpha[OPS.index(op)] = 200.0
-        derived = supernet.eval().derive()
+        derived = derive(supernet.eval(), SMALL)
         assert supernet.genotype().choices == {"cell": arch(ops)}
         torch.testing.assert_close(derived(x), supernet(x), rtol=0, atol=1e-5)
 
 
 def test_partial_channels_search_it_too():
-    supernet = Supernet(space_builder(SMALL), "nasbench201", partial_channels=4)
+    supernet = Supernet(space_builder(SMALL), "nasbench201", choose=Relaxed(partial_channels=4))
     supernet(torch.rand(2, 3, 8, 8)).sum().backward()
     assert all(alpha.grad.any() for alpha in supernet.arch_parameters())
-    with pytest.raises(ValueError, match="partial_channels"):
-        supernet.derive()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.helpers import ROOT
 
 # parameters; GMACs at HR and LR 1280x720, by an independent count; whether size and MACs agree
 GOLDEN = {

@@ -9,21 +9,22 @@ import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call
 
-from srnas.choice import RELAXATIONS, Supernet
-from srnas.engine.distributed import Place
-from srnas.engine.search_state import Search
+from srnas.choice import RELAXATIONS, Space, Supernet
+from srnas.choice.pruning import shrink
+from srnas.engine.distributed import Process
+from srnas.engine.stepper import SearchStepper
 from srnas.options import check_options
 from srnas.perturbations import PERTURBATIONS
 from srnas.primitives.sr import SR_PRIMITIVES
 from srnas.spaces import space_builder
 from srnas.updates import UPDATES
-from tests.conftest import search_options
+from tests.helpers import search_options
 
 CANDIDATES = ["conv_3x3", "ds_conv_3x3", "conv_5x5_bn"]
 SMALL = {"name": "imdn", "num_feat": 8, "num_block": 1, "candidates": CANDIDATES}
 
 
-class Smooth(nn.Module):
+class Smooth(Space):
     """Two searched convolutions without a kink between them."""
 
     def __init__(self, choose):
@@ -41,8 +42,8 @@ class Recorder:
     """A search that only writes down what its rule asks for."""
 
     def __init__(self, norms=None):
-        self.train = (f"train{i}" for i in range(10**6))
-        self.alpha = (f"alpha{i}" for i in range(10**6))
+        self.train_batches = (f"train{i}" for i in range(10**6))
+        self.alpha_batches = (f"alpha{i}" for i in range(10**6))
         self.steps, self.step_in_epoch = [], 0
         self.norms = norms
 
@@ -120,14 +121,14 @@ def test_nothing_moves_nothing():
 def make_state(tmp_path, photo_folder, **changes):
     torch.manual_seed(0)
     options = check_options("search", search_options(tmp_path, photo_folder, **changes), "test")
-    state = Search(options, Place(torch.device("cpu")))
+    state = SearchStepper(options, Process(torch.device("cpu")))
     state.begin(10)
     return state
 
 
 def test_one_pass_gives_both_gradients_of_the_joint_step(tmp_path, photo_folder):
     state = make_state(tmp_path, photo_folder, update="single_level", regularizers=[])
-    batch = next(state.train)
+    batch = next(state.train_batches)
     twin = copy.deepcopy(state.supernet)
     parameters = [*twin.weight_parameters(), *twin.arch_parameters()]
     expected = torch.autograd.grad(state.task.loss(twin, batch), parameters)
@@ -138,7 +139,7 @@ def test_one_pass_gives_both_gradients_of_the_joint_step(tmp_path, photo_folder)
     stepped = [*state.supernet.weight_parameters(), *state.supernet.arch_parameters()]
     for parameter, gradient in zip(stepped, expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient)
-    assert state.train.count == 5, "the alphas' images joined the pool"
+    assert state.train_batches.count == 5, "the alphas' images joined the pool"
 
 
 @pytest.fixture
@@ -158,8 +159,8 @@ def second_order():
     return SimpleNamespace(
         supernet=net,
         task=SimpleNamespace(loss=loss),
-        train=iter([batches[0]]),
-        alpha=iter([batches[1]]),
+        train_batches=iter([batches[0]]),
+        alpha_batches=iter([batches[1]]),
         batches=batches,
         weight_optimizer=optimizer,
         alpha_step_along=gradients.append,
@@ -205,7 +206,7 @@ def test_the_finite_difference_agrees_and_restores_the_weights_bit_for_bit(secon
     state = copy.deepcopy(second_order.supernet.state_dict())
     batches = second_order.batches
     for gradient in ("exact", "finite_difference"):
-        second_order.train, second_order.alpha = iter([batches[0]]), iter([batches[1]])
+        second_order.train_batches, second_order.alpha_batches = iter([batches[0]]), iter([batches[1]])
         UPDATES.build({"name": "unrolled", "gradient": gradient})(second_order, True)
         for key, tensor in second_order.supernet.state_dict().items():
             assert torch.equal(tensor, state[key]), key
@@ -222,7 +223,7 @@ def test_the_finite_difference_agrees_and_restores_the_weights_bit_for_bit(secon
 
 def test_random_sampling_takes_the_sample_with_the_least_shared_loss():
     torch.manual_seed(0)
-    net = Supernet(space_builder(SMALL), "imdn", RELAXATIONS.build({"name": "uniform_sample"}))
+    net = Supernet(space_builder(SMALL), "imdn", relaxation=RELAXATIONS.build({"name": "uniform_sample"}))
     wanted = {"c1": "ds_conv_3x3", "c2": "conv_3x3", "c3": "conv_5x5_bn", "c4": "conv_3x3"}
     seen = []
 
@@ -232,7 +233,7 @@ def test_random_sampling_takes_the_sample_with_the_least_shared_loss():
         return torch.tensor(float(sum(choices[k] != v for k, v in wanted.items())))
 
     search = SimpleNamespace(
-        supernet=net, task=SimpleNamespace(loss=loss), alpha=iter(["batch"] * 9)
+        supernet=net, task=SimpleNamespace(loss=loss), alpha_batches=iter(["batch"] * 9)
     )
     UPDATES.build({"name": "random_sampling", "samples": 60, "batches": 2}).finish(search)
     assert len(seen) == 120
@@ -255,10 +256,10 @@ def test_a_perturbation_stays_in_its_range_and_is_gone_after_the_step(name):
         assert 0.5 * epsilon < largest <= epsilon * (1 + 1e-6)
         seen = {}
         op = net.network.blocks[0].c1
-        op.register_forward_pre_hook(lambda m, _, s=seen: s.update(m.mixture.weights))
+        op.register_forward_pre_hook(lambda m, _, s=seen: s.update(m.shared.weights))
         with net.perturbed(deltas):
             net(x)
-        for label in net.positions:
+        for label in net.choices.positions:
             moved = (p[label] + deltas[label]).clamp(0, 1)
             torch.testing.assert_close(seen[label], moved / moved.sum())
     assert torch.equal(net(x), plain)
@@ -268,16 +269,16 @@ def test_a_perturbation_that_clips_every_weight_to_zero_leaves_them_as_they_are(
     net = Supernet(space_builder(SMALL), "imdn", alpha_std=1.0).eval()
     x = torch.rand(1, 3, 8, 8)
     plain = net(x)
-    with net.perturbed({label: torch.full((3,), -1.0) for label in net.positions}):
+    with net.perturbed({label: torch.full((3,), -1.0) for label in net.choices.positions}):
         torch.testing.assert_close(net(x), plain)
 
 
 def test_a_perturbation_does_not_revive_dropped_candidates():
     net = Supernet(space_builder(SMALL), "imdn", alpha_std=1.0)
-    net.shrink(2)
+    shrink(net, 2)
     seen = {}
-    net.network.blocks[0].c1.register_forward_pre_hook(lambda m, _: seen.update(m.mixture.weights))
-    with net.perturbed({label: torch.full((3,), 0.3) for label in net.positions}):
+    net.network.blocks[0].c1.register_forward_pre_hook(lambda m, _: seen.update(m.shared.weights))
+    with net.perturbed({label: torch.full((3,), 0.3) for label in net.choices.positions}):
         net(torch.rand(1, 3, 8, 8))
     for label, weights in seen.items():
         assert weights.nonzero().flatten().tolist() == net.alive[label]

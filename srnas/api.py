@@ -1,0 +1,261 @@
+"""The Python API: what the commands do, on Python objects.
+
+Its functions are attributes of `srnas`. A user's mistake raises `srnas.UserError`, whose message
+is the line that the command line would print.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias, TypeVar, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from srnas.choice import Genotype, Space
+from srnas.errors import UserError
+from srnas.export.model_file import Model, load_model
+from srnas.options import SearchOptions, TrainOptions, check_options, load_options
+from srnas.spaces import SPACES, SpaceLike, derived_network, genotype_space
+from srnas.spaces import check_space as _check_space
+
+Options: TypeAlias = "str | Path | Mapping[str, Any] | None"
+"""A YAML file (a path, or one of srnas's: "search/imdn_x2.yml"), or its content as a mapping."""
+GenotypeLike: TypeAlias = "Genotype | Mapping[str, Any] | str | Path"
+"""A genotype, its file, the content of its file, or its choices alone."""
+Kind = TypeVar("Kind")
+
+
+class SearchResult(NamedTuple):
+    """What a search found.
+
+    Attributes:
+        genotype: The choices, with their provenance.
+        folder: The run's folder: logs, checkpoint, genotype.json.
+    """
+
+    genotype: Genotype
+    folder: Path
+
+
+class TrainResult(NamedTuple):
+    """What a training made.
+
+    Attributes:
+        model: The network with the weights that were kept, in evaluation mode, on the CPU.
+        folder: The run's folder: logs, checkpoint, model.safetensors.
+    """
+
+    model: Model
+    folder: Path
+
+
+def load(model_file: str | Path) -> Model:
+    """Load a model file (model.safetensors), which alone rebuilds its network.
+
+    Returns:
+        The model, in evaluation mode, on the CPU; `model.network` is an `nn.Module`.
+
+    Raises:
+        UserError: The file is missing, broken, or not a model file of srnas.
+    """
+    return load_model(Path(model_file))
+
+
+@overload
+def upscale(
+    model: Model,
+    image: NDArray[np.uint8],
+    *,
+    tile: int | None = None,
+    overlap: int = 16,
+    device: str = "auto",
+) -> NDArray[np.uint8]: ...
+
+
+@overload
+def upscale(
+    model: Model,
+    image: Tensor,
+    *,
+    tile: int | None = None,
+    overlap: int = 16,
+    device: str = "auto",
+) -> Tensor: ...
+
+
+def upscale(
+    model: Model,
+    image: NDArray[np.uint8] | Tensor,
+    *,
+    tile: int | None = None,
+    overlap: int = 16,
+    device: str = "auto",
+) -> NDArray[np.uint8] | Tensor:
+    """Enlarge an RGB image with a super-resolution model.
+
+    Args:
+        image: A numpy array, (H, W, 3) uint8, or a tensor, (3, H, W) floating point in [0, 1].
+        tile: Work in tiles of so many LR pixels a side, to bound memory. Networks that pool over
+            the whole image (IMDN's attention) then give slightly different results.
+        overlap: The LR pixels that neighbouring tiles share, less than half a tile.
+        device: "auto", "cpu", "cuda", "cuda:1", ...
+
+    Returns:
+        The same kind of image: (scale*H, scale*W, 3) uint8, or (3, scale*H, scale*W) in [0, 1], of
+        the tensor's dtype and on its device. A tensor is not rounded to 8 bits.
+
+    Raises:
+        UserError: The image has another form or is too small, or the model is not for
+            super-resolution.
+    """
+    from srnas.engine.distributed import choose_device
+    from srnas.tasks.super_resolution.evaluate import NetworkUpscale, Upscale
+    from srnas.tasks.super_resolution.task import scale_of
+    from srnas.tasks.super_resolution.tiles import Tiled
+
+    scale = scale_of(model.network)
+    enlarge = NetworkUpscale(model.network, choose_device(device))
+    if isinstance(image, Tensor):
+        if image.ndim != 3 or len(image) != 3 or not image.is_floating_point():
+            raise UserError(
+                f"image: {tuple(image.shape)} {image.dtype}; a tensor is (3, H, W), "
+                "floating point in [0, 1]"
+            )
+        if tile is not None:
+            raise UserError("tile: tiles are for numpy images, (H, W, 3) uint8")
+        return enlarge.tensor(image[None])[0].to(image)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise UserError(
+            f"image: {image.shape} {image.dtype}; a numpy image is (H, W, 3) uint8 RGB"
+        )
+    run: Upscale = enlarge if tile is None else Tiled(enlarge, scale, tile, overlap)
+    return run(image)
+
+
+def search(options: Options = None, *, resume: bool = False, **changes: Any) -> SearchResult:
+    """Search for a genotype, as `srnas search` does.
+
+    Args:
+        options: A YAML file or its content.
+        resume: Continue a run that exists, to the same result.
+        changes: Options by name; they go over the file's, also over its method's:
+            `search("search/imdn_sac_demo.yml", name="mine", seed=1)`.
+
+    Raises:
+        UserError: The options or images do not fit, or the run exists and `resume` is off.
+        Interrupted: Ctrl-C; the state is saved.
+    """
+    from srnas.engine.search import search as run_search
+
+    file = run_search(_options("search", SearchOptions, options, changes), resume)
+    return SearchResult(Genotype.load(file), file.parent)
+
+
+def train(
+    options: Options = None,
+    *,
+    genotype: GenotypeLike | None = None,
+    resume: bool = False,
+    **changes: Any,
+) -> TrainResult:
+    """Train a genotype from scratch, as `srnas train` does.
+
+    Args:
+        options: A YAML file or its content.
+        genotype: What to train; by default the options' genotype file, or the published network
+            of the space.
+        resume: Continue a run that exists, to the same result.
+        changes: Options by name; they go over the file's.
+
+    Raises:
+        UserError: The options, genotype or images do not fit, or the run exists and `resume` is
+            off.
+        Interrupted: Ctrl-C; the state is saved.
+    """
+    from srnas.engine.train import train as run_train
+
+    if isinstance(genotype, str | Path):
+        changes["genotype"] = genotype
+    checked = _options("train", TrainOptions, options, changes)
+    if genotype is None or isinstance(genotype, str | Path):
+        file = run_train(checked, resume)
+    else:
+        file = run_train(checked, resume, _genotype(genotype, checked.space.name))
+    return TrainResult(load_model(file), file.parent)
+
+
+def evaluate(model: Model, data: Any, *, device: str = "auto", **how: Any) -> dict[str, Any]:
+    """Measure a model on images that it was not trained on.
+
+    Args:
+        data: For super-resolution and denoising, name -> folder of each set, or one folder, or
+            "packaged" for the photographs that come with scikit-image. For classification, a data
+            set as in options: {"name": "npz", "file": ...}.
+        device: "auto", "cpu", "cuda", "cuda:1", ...
+        how: What the model's task takes besides, see its `evaluate`: for super-resolution
+            `protocol`, `lr` and `self_ensemble`.
+
+    Returns:
+        Figures of merit: for super-resolution, name -> {"psnr" in dB, "ssim", "images"}.
+
+    Raises:
+        UserError: An image cannot be read or does not fit the model.
+    """
+    result: dict[str, Any] = model.task.evaluate(model.network, data, device=device, **how)
+    return result
+
+
+def derive(genotype: GenotypeLike, space: SpaceLike | None = None) -> Space:
+    """Build the network of a genotype, randomly initialized.
+
+    Args:
+        space: The space, with its options as a mapping; by default that of the genotype's search.
+
+    Returns:
+        An `nn.Module`.
+
+    Raises:
+        UserError: The genotype does not fit the space.
+    """
+    if space is None:
+        chosen = _genotype(genotype, None)
+        return derived_network(genotype_space(chosen), chosen)
+    checked = _check_space(space)
+    return derived_network(checked, _genotype(genotype, checked.name))
+
+
+def list_spaces() -> list[str]:
+    """Return the names of the search spaces."""
+    return list(SPACES)
+
+
+def list_methods() -> list[str]:
+    """Return the names of the published methods, which a search takes as `method`."""
+    from srnas.methods import BUNDLED
+    from srnas.methods import list_methods as read_methods
+
+    return [method.name for method in read_methods(BUNDLED, SearchOptions.model_fields)]
+
+
+def _options(kind: str, model: type[Kind], options: Options, changes: Mapping[str, Any]) -> Kind:
+    """Check options from any source; changes go over all of them."""
+    if isinstance(options, str | Path):
+        checked = load_options(kind, Path(options), changes=changes)
+    else:
+        checked = check_options(kind, dict(options or {}), f"srnas.{kind}", changes=changes)
+    assert isinstance(checked, model), checked
+    return checked
+
+
+def _genotype(genotype: GenotypeLike, space: str | None) -> Genotype:
+    if isinstance(genotype, Genotype):
+        return genotype
+    if isinstance(genotype, str | Path):
+        return Genotype.load(Path(genotype))
+    if "format" in genotype:
+        return Genotype.from_dict(genotype, "genotype")
+    if space is None:
+        raise UserError("genotype: choices alone do not say their space; name it by space=...")
+    return Genotype(space, dict(genotype))

@@ -1,0 +1,40 @@
+"""Where a choice is made."""
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Place:
+    """The place of one open choice in a network.
+
+    All modules that ask for the same place share one choice, and one row of alphas.
+
+    Attributes:
+        group: The cell type that the choice belongs to ("normal"), or "" in a network without
+            cell types. The alphas of one group make one matrix, as papers count them.
+        node: The name of the operation, of the layer whose inputs are chosen, or of the node.
+        input: For one edge of a node, the number of its input (from 0); None otherwise.
+
+    >>> str(Place.of("c1"))
+    'c1'
+    >>> str(Place("normal", "3").edge(0))
+    'normal/3<-0'
+    """
+
+    group: str
+    node: str
+    input: int | None = None
+
+    @classmethod
+    def of(cls, place: "Place | str") -> "Place":
+        """Return the place itself, or the one that a bare name stands for."""
+        return place if isinstance(place, Place) else cls("", place)
+
+    def edge(self, index: int) -> "Place":
+        """Return the edge from input `index` to this node."""
+        return replace(self, input=index)
+
+    def __str__(self) -> str:
+        """Return the label that checkpoints, logs and messages use."""
+        label = f"{self.group}/{self.node}" if self.group else self.node
+        return label if self.input is None else f"{label}<-{self.input}"

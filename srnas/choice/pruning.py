@@ -1,0 +1,74 @@
+"""Candidates that leave the search for good: pruned (CRB), or the weakest of a row (DrNAS)."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from srnas.choice.supernet import Supernet
+
+
+class AliveMasks(nn.Module):
+    """Which candidates of each position are still in the search; saved with the supernet.
+
+    Args:
+        sizes: label -> the number of candidates.
+
+    Attributes:
+        indices: label -> the numbers of the living candidates, in order.
+    """
+
+    def __init__(self, sizes: Mapping[str, int]) -> None:
+        super().__init__()
+        for label, size in sizes.items():
+            self.register_buffer(label, torch.ones(size, dtype=torch.bool))
+        self.indices = {label: list(range(size)) for label, size in sizes.items()}
+        self.register_load_state_dict_post_hook(_read_indices)
+
+    def keep(self, label: str, kept: list[int]) -> None:
+        """Leave only the candidates `kept` of a position alive."""
+        self.indices[label] = kept
+        mask = self.get_buffer(label)
+        mask.zero_()
+        mask[kept] = True
+
+
+@torch.no_grad()
+def prune(supernet: "Supernet") -> None:
+    """Drop the candidates whose logit fell to 0, except the last of a row (CRB).
+
+    Dropped candidates keep the logit 0.
+    """
+    labels = list(supernet.alive)
+    values = torch.cat([supernet.alphas[label] for label in labels]).tolist()
+    for label in labels:
+        size = len(supernet.alphas[label])
+        row, values = values[:size], values[size:]
+        alive = supernet.alive[label]
+        kept = [i for i in alive if row[i] > 0] or [max(alive, key=row.__getitem__)]
+        _keep(supernet, label, kept)
+
+
+@torch.no_grad()
+def shrink(supernet: "Supernet", keep: int) -> None:
+    """Keep the `keep` strongest living candidates of each position (DrNAS)."""
+    p = supernet.probabilities()
+    for label, alive in list(supernet.alive.items()):
+        row = p[label].tolist()
+        strongest = sorted(alive, key=lambda i, row=row: -row[i])[:keep]  # type: ignore[misc]
+        _keep(supernet, label, sorted(strongest))
+
+
+def _keep(supernet: "Supernet", label: str, kept: list[int]) -> None:
+    size = len(supernet.alphas[label])
+    if len(kept) < size:
+        supernet.alphas[label][[i for i in range(size) if i not in kept]] = 0
+    supernet.alive_masks.keep(label, kept)
+
+
+def _read_indices(masks: AliveMasks, *_: Any) -> None:
+    masks.indices = {
+        label: mask.nonzero().flatten().tolist() for label, mask in masks.named_buffers()
+    }

@@ -1,0 +1,94 @@
+"""The contract of a search space."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from srnas.choice.edges import ChosenEdges
+from srnas.choice.genotype import Genotype
+from srnas.choice.open_choices import Choices
+from srnas.choice.place import Place
+from srnas.errors import UserError
+
+ScoreTable = Callable[[Genotype], dict[str, float]]
+"""A genotype -> its figures of merit in a tabular benchmark, by data set."""
+
+
+class Space(nn.Module, ABC):
+    """A network that asks a builder for what is open to search (`srnas.choice.Builder`).
+
+    The constructor takes the builder as its positional argument and its options as annotated,
+    keyword-only arguments. Everything else has a default here.
+
+    Attributes:
+        task: The name of the task whose data and losses fit (a folder of `srnas.tasks`).
+        published: The choices of the network that the space's name alone stands for.
+        min_size: The least height and width of an input, in pixels.
+        rescaled: Prefixes of the parameters whose shapes depend on the scale; a warm start from
+            another scale leaves them as initialized.
+        drops_paths: Whether `drop_path_prob` has an effect.
+    """
+
+    task: ClassVar[str]
+    published: ClassVar[Mapping[str, Any]] = {}
+    min_size: ClassVar[int] = 1
+    rescaled: ClassVar[tuple[str, ...]] = ()
+    drops_paths: ClassVar[bool] = False
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Any:
+        """Apply the network to x, (B, 3, H, W)."""
+
+    @classmethod
+    def read_choices(cls, choices: Mapping[str, Any]) -> Choices:
+        """Return a genotype's choices by place.
+
+        Raises:
+            UserError: The choices do not have the form of this space.
+        """
+        return {Place.of(label): choice for label, choice in choices.items()}
+
+    @classmethod
+    def write_choices(cls, choices: Choices) -> dict[str, Any]:
+        """Return choices by place in the form of the space's genotype files."""
+        return {str(place): choice for place, choice in choices.items()}
+
+    @classmethod
+    def published_options(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Return the space options that a weight file settles, such as its width."""
+        return {}
+
+    @classmethod
+    def from_published(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Translate the authors' weight file into this network's state; keep foreign keys."""
+        return dict(state)
+
+    @classmethod
+    def open_table(cls, file: Path) -> ScoreTable:
+        """Open a tabular benchmark of this space's networks.
+
+        Raises:
+            UserError: There is none for this space, or the file is not one.
+        """
+        raise UserError(f"{file}: no table has the networks of this space")
+
+    @classmethod
+    def has_table(cls) -> bool:
+        """Return whether there is a tabular benchmark of this space."""
+        return cls.open_table.__func__ is not Space.open_table.__func__  # type: ignore[attr-defined]
+
+    @property
+    def drop_path_prob(self) -> float:
+        """The probability with which training leaves out an edge, from 0 to below 1."""
+        return max((edges.drop_path_prob for edges in self._chosen_edges()), default=0.0)
+
+    @drop_path_prob.setter
+    def drop_path_prob(self, prob: float) -> None:
+        for edges in self._chosen_edges():
+            edges.drop_path_prob = prob
+
+    def _chosen_edges(self) -> list[ChosenEdges]:
+        return [module for module in self.modules() if isinstance(module, ChosenEdges)]

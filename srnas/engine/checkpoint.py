@@ -1,0 +1,128 @@
+"""Checkpoints: the states of what a run holds, its random generators and its step."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from srnas.errors import UserError
+from srnas.files import load_tensors, save_tensors
+
+
+class Stateful(Protocol):
+    """What goes into a checkpoint."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state in tensors and plain values."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> Any:
+        """Continue from what `state_dict` returned."""
+
+
+States = Mapping[str, Stateful]
+
+
+@dataclass
+class Record:
+    """Plain values that belong into the checkpoint, as attributes of a dataclass."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the values by name."""
+        return asdict(self)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the values back."""
+        for field in fields(self):
+            if field.name in state:
+                setattr(self, field.name, state[field.name])
+
+
+class Meter:
+    """Running means of losses, kept on the device until they are asked for."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, torch.Tensor] = {}
+        self.counts: dict[str, int] = {}
+
+    def add(self, name: str, value: torch.Tensor) -> None:
+        """Include one more value."""
+        value = value.detach().float()
+        self.sums[name] = self.sums[name] + value if name in self.sums else value
+        self.counts[name] = self.counts.get(name, 0) + 1
+
+    def means(self) -> dict[str, float]:
+        """Return name -> mean since the last call."""
+        means = {name: self.sums[name].item() / self.counts[name] for name in self.sums}
+        self.sums, self.counts = {}, {}
+        return means
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return sums and counts."""
+        return {"sums": dict(self.sums), "counts": dict(self.counts)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from what `state_dict` returned."""
+        self.sums, self.counts = dict(state["sums"]), dict(state["counts"])
+
+
+def save_checkpoint(file: Path, step: int, states: Mapping[str, dict[str, Any]]) -> None:
+    """Write a checkpoint, atomically: states by name, random generators, step."""
+    save_tensors(file, {"step": step, "parts": dict(states), "rng": _rng_state()})
+
+
+def load_checkpoint(file: Path) -> dict[str, Any]:
+    """Read a checkpoint; UserError if it is missing or broken."""
+    content = load_tensors(file)
+    if not isinstance(content, dict) or not {"step", "parts", "rng"} <= content.keys():
+        raise UserError(f"{file}: not a checkpoint of srnas")
+    return content
+
+
+def restore(saved: dict[str, Any], states: States, file: Path) -> None:
+    """Load a checkpoint's content into what a run holds, and into the random generators.
+
+    Args:
+        saved: What `load_checkpoint` returned.
+        states: Name -> what takes the state.
+        file: The checkpoint, for error messages.
+
+    Raises:
+        UserError: The content does not fit.
+    """
+    try:
+        for name, target in states.items():
+            target.load_state_dict(saved["parts"][name])
+    except (KeyError, RuntimeError, ValueError, TypeError) as error:
+        why = " ".join(line.strip() for line in str(error).splitlines()[:2])
+        raise UserError(f"{file}: does not fit this run's network ({why[:200]})") from error
+    _restore_rng(saved["rng"])
+
+
+def first_not_finite(states: Any, path: str = "") -> str | None:
+    """Return the path of the first tensor in nested dicts and lists that is not finite."""
+    for name, tensor in _tensors(states, path):
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            return name
+    return None
+
+
+def _tensors(value: Any, path: str) -> Iterator[tuple[str, torch.Tensor]]:
+    if isinstance(value, torch.Tensor):
+        yield path, value
+    elif isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, inner in items:
+            yield from _tensors(inner, f"{path}.{key}" if path else str(key))
+
+
+def _rng_state() -> dict[str, Any]:
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+
+def _restore_rng(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["cpu"])
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])

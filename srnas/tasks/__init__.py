@@ -1,0 +1,31 @@
+"""Tasks: what a network is searched and trained for, one folder each.
+
+A folder brings its options, data, losses, figures of merit, and a `Task` that registers here. It
+is found by lying in this package; nothing else names it.
+"""
+
+from srnas.registry import Registry
+from srnas.tasks.base import Batches, Task
+
+TASKS: Registry[Task] = Registry(
+    "task",
+    packages=("srnas.tasks",),
+    base=Task,  # type: ignore[type-abstract]
+)
+
+
+def task_class(name: str) -> type[Task]:
+    """Return the class of a task; UserError if there is none of that name."""
+    found = TASKS[name]
+    assert isinstance(found, type)
+    return found
+
+
+def task_of_space(space: str) -> type[Task]:
+    """Return the task that a space is for; UserError if there is no such space."""
+    from srnas.spaces import space_class  # which loads the tasks
+
+    return task_class(space_class(space).task)
+
+
+__all__ = ["TASKS", "Batches", "Task", "task_class", "task_of_space"]

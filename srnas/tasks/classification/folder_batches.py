@@ -1,0 +1,129 @@
+"""Batches of labelled image files, shuffled and augmented as for ImageNet.
+
+torchvision is imported only where it is used, because the import takes seconds.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from srnas.data.draws import DrawStream, drawn, seeded
+from srnas.errors import UserError
+from srnas.tasks.classification.labelled import ClassBatch, LabelledFiles
+
+Transform = Callable[[Any], Tensor]  # from a PIL image to a uint8 tensor
+
+
+class FolderBatches(DrawStream):
+    """An endless iterator over shuffled, augmented batches of image files.
+
+    The augmentation is the one that DARTS uses for ImageNet: a random resized crop, a random
+    horizontal flip and colour jitter.
+
+    Args:
+        split: Files to train on.
+        batch_size: Number of images in a batch, summed over all processes.
+        seed: Seed of shuffling and augmentation.
+        device: Device of the batches.
+        rank: Rank of this process, see `srnas.data.draws.share`.
+        world: Number of processes; it must divide `batch_size`.
+        workers: Number of processes that read ahead.
+
+    Yields:
+        Batches (images, labels) in the format of `ImageBatches`; the height and width of the images
+        are the split's `image_size`.
+
+    Raises:
+        UserError: A file cannot be read, or `world` does not divide `batch_size`.
+    """
+
+    def __init__(
+        self,
+        split: LabelledFiles,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        rank: int = 0,
+        world: int = 1,
+        workers: int = 0,
+    ) -> None:
+        draws = _FileDraws(split, seed)
+        super().__init__(draws, len(split), batch_size, device, rank, world, workers)
+        self.normalization = split.normalization
+
+    def __next__(self) -> ClassBatch:
+        images, labels = super().__next__()
+        return self.normalization(images), labels
+
+
+class Files(Dataset[tuple[Tensor, int]]):
+    """A map-style data set of transformed images and their labels.
+
+    Args:
+        split: Files to read.
+        transform: Transformation of each PIL image.
+
+    Raises:
+        UserError: A file cannot be read (on access).
+    """
+
+    def __init__(self, split: LabelledFiles, transform: Transform) -> None:
+        from torchvision.datasets.folder import default_loader
+
+        self.samples, self.load, self.transform = split.samples, default_loader, transform
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        path, label = self.samples[index]
+        try:
+            image = self.load(path)
+        except (OSError, ValueError, SyntaxError) as error:  # what PIL raises for broken files
+            raise UserError(f"{path}: not a readable image; replace or remove the file") from error
+        return self.transform(image), label
+
+
+class _FileDraws(Dataset[tuple[Tensor, int]]):
+    """Map a draw number to an augmented uint8 image and its label."""
+
+    def __init__(self, split: LabelledFiles, seed: int) -> None:
+        self.files, self.seed = Files(split, _random_crop(split.image_size)), seed
+
+    def __getitem__(self, draw: int) -> tuple[Tensor, int]:
+        with seeded(self.seed, draw):
+            return self.files[drawn(self.seed, draw, len(self.files))]
+
+
+def _random_crop(size: int) -> Transform:
+    from torchvision import transforms
+
+    transform: Transform = transforms.Compose(
+        [
+            transforms.RandomResizedCrop(size),
+            transforms.RandomHorizontalFlip(),
+            transforms.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.2),
+            transforms.PILToTensor(),
+        ]
+    )
+    return transform
+
+
+def middle_crop(size: int) -> Transform:
+    """Return a transformation that resizes an image and crops its centre.
+
+    The shorter side is resized to 8/7 of `size`. The result has shape (3, size, size), uint8.
+    """
+    from torchvision import transforms
+
+    transform: Transform = transforms.Compose(
+        [
+            transforms.Resize(size * 8 // 7),
+            transforms.CenterCrop(size),
+            transforms.PILToTensor(),
+        ]
+    )
+    return transform

@@ -1,0 +1,119 @@
+"""Reader for ImageNet downsampled to 16x16 pixels, in its published format.
+
+The data set is described by Chrabaszcz, Loshchilov and Hutter (arXiv:1707.08819). Its files are
+pickles. They are read without executing code: the only names that a file may refer to are those
+needed to rebuild NumPy arrays.
+"""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from srnas.errors import UserError
+
+SIDE = 16
+FILES = {"train": [f"train_data_batch_{i}" for i in range(1, 11)], "test": ["val_data"]}
+
+
+def read_imagenet16(root: Path, split: str, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Read the images and labels of the first `num_classes` classes.
+
+    Args:
+        root: Folder that contains the published files.
+        split: "train" or "test".
+        num_classes: Number of classes to keep.
+
+    Returns:
+        RGB images of shape (N, 3, 16, 16), uint8, and labels of shape (N,), int64, starting at 0.
+
+    Raises:
+        UserError: A file is missing, has another layout, or contains anything other than arrays
+            and plain values.
+    """
+    images, labels = [], []
+    for name in FILES[split]:
+        data, numbers = _read_batch(Path(root) / name)
+        kept = (numbers >= 1) & (numbers <= num_classes)
+        images.append(data[kept])
+        labels.append(numbers[kept] - 1)
+    pixels = np.concatenate(images).reshape(-1, 3, SIDE, SIDE)
+    return torch.from_numpy(pixels), torch.from_numpy(np.concatenate(labels))
+
+
+def _read_batch(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Read one file: pixels (N, 768) as red, green and blue planes, and labels (N,) from 1."""
+    content = load_arrays(path)
+    content = content if isinstance(content, dict) else {}
+    data, labels = content.get("data"), content.get("labels")
+    if (
+        not isinstance(data, np.ndarray)
+        or data.dtype != np.uint8
+        or data.shape[1:] != (3 * SIDE * SIDE,)
+        or not isinstance(labels, list)
+        or not all(type(label) is int for label in labels)
+        or len(labels) != len(data)
+    ):
+        raise UserError(
+            f"{path}: not a batch of ImageNet16: needs data, uint8 of (N, {3 * SIDE * SIDE}), and "
+            "labels, N integers; fetch the file again"
+        )
+    return data, np.array(labels, dtype=np.int64)
+
+
+def load_arrays(path: Path) -> Any:
+    """Load a pickle of dicts, lists, plain values and NumPy arrays without executing code.
+
+    Raises:
+        UserError: The file is missing or broken, or it refers to anything else.
+    """
+    try:
+        with open(path, "rb") as file:
+            return _ArrayUnpickler(file, encoding="latin1").load()
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); put the published file there"
+        ) from error
+    except UserError as error:
+        raise UserError(f"{path}: not loaded, {error}") from error
+    except Exception as error:  # the errors of broken pickles are not specified
+        raise UserError(
+            f"{path}: broken or truncated ({type(error).__name__}); fetch the file again"
+        ) from error
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Resolve the names that pickled arrays need from a fixed table, and refuse all others."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return the object that a name stands for.
+
+        Raises:
+            UserError: The name is not one of those that pickled arrays need.
+        """
+        if (module, name) not in _ALLOWED:
+            raise UserError(
+                f"it asks for {module}.{name}, which could execute code; fetch the published file"
+            )
+        return _ALLOWED[module, name]
+
+
+def _latin1(text: str, encoding: str) -> bytes:
+    """Replace `_codecs.encode`, by which pickles below protocol 3 store bytes as text."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(encoding)
+    return text.encode("latin1")
+
+
+_RECONSTRUCT = np.zeros(0).__reduce__()[0]
+_ALLOWED = {
+    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,  # written by NumPy 2
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("_codecs", "encode"): _latin1,
+}

@@ -1,0 +1,26 @@
+"""Losses of classification: (B, classes) logits and (B,) labels -> scalar."""
+
+import functools
+from collections.abc import Callable
+from typing import Annotated
+
+import torch.nn.functional as F
+from annotated_types import Interval
+from torch import Tensor
+
+from srnas.registry import Registry
+
+ClassLoss = Callable[[Tensor, Tensor], Tensor]
+CLASS_LOSSES: Registry[ClassLoss] = Registry("classification loss")
+
+
+@CLASS_LOSSES.register("cross_entropy")
+def cross_entropy(
+    *, label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+) -> ClassLoss:
+    """Cross-entropy, the mean over the batch.
+
+    Args:
+        label_smoothing: The share of the target that is spread over all classes (ImageNet: 0.1).
+    """
+    return functools.partial(F.cross_entropy, label_smoothing=label_smoothing)

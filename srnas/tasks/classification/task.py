@@ -1,0 +1,231 @@
+"""Image classification as a task: labelled images, cross-entropy, accuracy."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from srnas.choice import Genotype, ScoreTable, Space
+from srnas.cost import profile
+from srnas.engine.distributed import Process, choose_device
+from srnas.errors import UserError
+from srnas.options import SearchOptions, TrainOptions
+from srnas.parts import Strict
+from srnas.schedules import Schedule
+from srnas.spaces.kinds import ClassificationSpace
+from srnas.tasks import TASKS
+from srnas.tasks.base import Batches, Ports, Task
+from srnas.tasks.classification.batches import evaluation_batches, training_batches
+from srnas.tasks.classification.datasets import DATASETS
+from srnas.tasks.classification.labelled import ClassBatch, Labelled
+from srnas.tasks.classification.losses import CLASS_LOSSES, ClassLoss
+from srnas.tasks.classification.options import ClassSearchOptions, ClassTrainOptions
+
+EVALUATION_BATCH = 256
+CIFAR = (32, 32)
+
+
+@TASKS.register("classification")
+class Classification(Task):
+    """Tell the class of an image.
+
+    Args:
+        criterion: (logits, labels) -> scalar.
+        test: The images of the final test.
+        val: The images to validate on, if any.
+        precision: Of the network's forward pass.
+        auxiliary_weight: The weight of the auxiliary head's loss.
+        workers: The number of processes that read image files.
+        drop_path: The probability that an edge is left out, over the training.
+        table: Scores genotypes in a tabular benchmark.
+    """
+
+    options: ClassVar[Mapping[str, type[Strict]]] = {
+        "search": ClassSearchOptions,
+        "train": ClassTrainOptions,
+    }
+    score = "accuracy"
+    curves: ClassVar[Mapping[str, str]] = {
+        "val_accuracy": "Accuracy on the validation images, %",
+        "nb201_cifar10": "CIFAR-10 accuracy of the epoch's cell in NAS-Bench-201, %",
+    }
+    ports = Ports("images", "logits", ((32, 32), (16, 16), (32, 64)))
+
+    def __init__(
+        self,
+        criterion: ClassLoss,
+        test: Labelled,
+        device: torch.device,
+        *,
+        val: Labelled | None = None,
+        precision: str = "float32",
+        auxiliary_weight: float = 0.4,
+        workers: int = 0,
+        drop_path: Schedule | None = None,
+        table: ScoreTable | None = None,
+    ) -> None:
+        self.criterion = criterion
+        self.val, self.test_split = val, test
+        self.device, self.precision = device, precision
+        self.auxiliary_weight, self.workers = auxiliary_weight, workers
+        self.drop_path = drop_path
+        self.table = table
+
+    @classmethod
+    def open(
+        cls,
+        options: SearchOptions | TrainOptions,
+        process: Process,
+        network: Space,
+        streams: Sequence[str],
+        *,
+        pooled: bool = False,
+    ) -> tuple["Classification", list[Batches]]:
+        """Open the images; see `Task.open`."""
+        assert isinstance(options, ClassSearchOptions | ClassTrainOptions), options
+        assert isinstance(network, ClassificationSpace), network
+        data = options.data
+        dataset = data.dataset.build()
+        if dataset.num_classes != network.num_classes:
+            raise UserError(
+                f"space.num_classes: {network.num_classes}, but the data has "
+                f"{dataset.num_classes} classes"
+            )
+        shares = {split: getattr(data, split) for split in streams}
+        _check_apart(shares)
+        if pooled:
+            shares[streams[0]] = _joined(list(shares.values()))
+        batches: list[Batches] = [
+            training_batches(
+                dataset.train.subset(*shares[split]),
+                data.batch_size,
+                2 * options.seed + stream,
+                process.device,
+                process.rank,
+                process.world,
+                data.cutout,
+                data.workers,
+            )
+            for stream, split in enumerate(streams)
+        ]
+        task = cls(
+            options.loss.build(),
+            dataset.test,
+            process.device,
+            val=dataset.train.subset(*data.val) if data.val else None,
+            precision=options.precision,
+            workers=data.workers,
+            **_settings(options, network),
+        )
+        return task, batches
+
+    @property
+    def val_count(self) -> int:
+        """The number of images that it validates on."""
+        return len(self.val) if self.val else 0
+
+    def loss(self, network: nn.Module, batch: ClassBatch) -> Tensor:
+        """Return the mean loss of a batch (images, labels)."""
+        images, labels = batch
+        outputs = self._run(network, images)
+        if isinstance(outputs, tuple):
+            main, second = (self.criterion(logits.float(), labels) for logits in outputs)
+            return main + self.auxiliary_weight * second
+        return self.criterion(outputs.float(), labels)
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Return {"accuracy": top-1 in percent, "loss": cross-entropy} on the validation images."""
+        assert self.val is not None
+        return self._evaluate(network, self.val)
+
+    def describe(self, quality: Mapping[str, float]) -> str:
+        """Say the accuracy."""
+        return f"val accuracy {quality['accuracy']:.2f}%"
+
+    def test(self, network: nn.Module) -> dict[str, float]:
+        """Return the figures of `validate` on the test images."""
+        return self._evaluate(network, self.test_split)
+
+    def begin_step(self, network: nn.Module, progress: float) -> None:
+        """Set the probability of dropped paths."""
+        if self.drop_path:
+            assert isinstance(network, Space)
+            network.drop_path_prob = self.drop_path(progress)
+
+    def look_up(self, genotype: Genotype) -> dict[str, float]:
+        """Return the accuracies of the table as nb201_DATASET, in percent."""
+        if self.table is None:
+            return {}
+        return {f"nb201_{name}": value for name, value in self.table(genotype).items()}
+
+    @classmethod
+    def profile(cls, network: Space, size: tuple[int, int] | None) -> dict[str, Any]:
+        """Count at one size, by default that of CIFAR's images, 32x32."""
+        return profile(network, {}, size or CIFAR)
+
+    @classmethod
+    def evaluate(
+        cls, network: Space, data: Any, *, device: str = "auto", **how: Any
+    ) -> dict[str, float]:
+        """Measure top-1 accuracy (percent) and cross-entropy on the test images of a data set.
+
+        Args:
+            data: A data set as in options: {"name": "npz", "file": ...}, for example.
+        """
+        dataset = DATASETS.build(data)
+        criterion = CLASS_LOSSES.build("cross_entropy")
+        return cls(criterion, dataset.test, choose_device(device), **how).test(network)
+
+    @torch.inference_mode()
+    def _evaluate(self, network: nn.Module, split: Labelled) -> dict[str, float]:
+        training = network.training
+        network.eval()
+        right = loss = torch.zeros((), device=self.device, dtype=torch.float64)
+        for images, labels in evaluation_batches(
+            split, EVALUATION_BATCH, self.device, self.workers
+        ):
+            logits = self._run(network, images)
+            assert isinstance(logits, Tensor)
+            logits = logits.float()
+            right = right + (logits.argmax(1) == labels).sum()
+            loss = loss + F.cross_entropy(logits, labels, reduction="sum")
+        network.train(training)
+        return {"accuracy": 100 * right.item() / len(split), "loss": loss.item() / len(split)}
+
+    def _run(self, network: nn.Module, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        half = self.precision == "bfloat16"
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half):
+            outputs: Tensor | tuple[Tensor, Tensor] = network(images)
+        return outputs
+
+
+def _settings(options: ClassSearchOptions | ClassTrainOptions, network: Space) -> dict[str, Any]:
+    """What only searches, or only trainings, have."""
+    if isinstance(options, ClassSearchOptions):
+        table = options.nb201_table
+        return {"auxiliary_weight": 0.0, "table": network.open_table(table) if table else None}
+    if options.drop_path and not network.drops_paths:
+        raise UserError(f"drop_path: space {options.space.name!r} has no paths to drop")
+    drop_path = options.drop_path.build() if options.drop_path else None
+    return {"auxiliary_weight": options.auxiliary_weight, "drop_path": drop_path}
+
+
+def _check_apart(shares: dict[str, tuple[float, float]]) -> None:
+    ordered = sorted(shares.items(), key=lambda item: item[1])
+    for (one, first), (other, second) in pairwise(ordered):
+        if second[0] < first[1]:
+            raise UserError(f"data: {one} {list(first)} and {other} {list(second)} overlap")
+
+
+def _joined(shares: list[tuple[float, float]]) -> tuple[float, float]:
+    shares = sorted(shares)
+    for one, other in pairwise(shares):
+        if one[1] != other[0]:
+            raise UserError(
+                f"data: this method trains on all images: train and alpha must meet, but "
+                f"{list(one)} and {list(other)} do not"
+            )
+    return shares[0][0], shares[-1][1]

@@ -1,0 +1,157 @@
+"""Benchmarks: models on test sets, with bicubic interpolation beside them."""
+
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from srnas.choice import Genotype
+from srnas.cost import count_parameters
+from srnas.data.bicubic import resize_uint8
+from srnas.data.images import ImagePair, write_rgb
+from srnas.engine.distributed import choose_device
+from srnas.errors import UserError
+from srnas.export.model_file import Model, load_model, load_published
+from srnas.tasks.super_resolution.evaluate import Measurement, NetworkUpscale, bicubic
+from srnas.tasks.super_resolution.options import TestOptions
+from srnas.tasks.super_resolution.protocols import EVERY_PROTOCOL, PROTOCOLS
+from srnas.tasks.super_resolution.task import open_benchmark, scale_of
+
+
+def test(options: TestOptions) -> dict[str, Any]:
+    """Evaluate the models of the options on their sets.
+
+    All images are read once before the first is evaluated, so that a broken one is reported at
+    once.
+
+    Returns:
+        {"scale", "protocol", "self_ensemble", "params", "genotype", "results": [{"dataset",
+        "lr_source", "psnr", "ssim", "bicubic": {"psnr", "ssim"}, "images": [...]}]}; see
+        `Measurement` for "explained" and `_lr_check` for "lr_difference_to_bicubic". Models
+        beside the main one add "beside": [{"model", "params", "genotype", "results"}].
+
+    Raises:
+        UserError: A model or image cannot be read, or does not fit the scale.
+    """
+    sets = {
+        name: open_benchmark(folder, options.scale, options.lr == "files")
+        for name, folder in options.data.items()
+    }
+    for pair in chain.from_iterable(sets.values()):
+        pair.read(options.scale)
+    models = open_models(options)
+    by_set = [_test_set(name, pairs, models, options) for name, pairs in sets.items()]
+    tested = [
+        {
+            "params": count_parameters(model.network),
+            "genotype": model.genotype.choices,
+            "results": list(results),
+        }
+        for model, results in zip(models, zip(*by_set, strict=True), strict=True)
+    ]
+    beside = [
+        {"model": str(file), **one} for file, one in zip(options.beside, tested[1:], strict=True)
+    ]
+    return {
+        "scale": options.scale,
+        "protocol": options.protocol,
+        "self_ensemble": options.self_ensemble,
+        **tested[0],
+        **({"beside": beside} if beside else {}),
+    }
+
+
+def _test_set(
+    name: str, pairs: list[ImagePair], models: list[Model], options: TestOptions
+) -> list[dict[str, Any]]:
+    """Return the result of each model on one set, all on one image before the next is read."""
+    scale, protocol = options.scale, PROTOCOLS[options.protocol]
+    others = EVERY_PROTOCOL if options.explain else ()
+    device = choose_device(options.device)
+    networks = (NetworkUpscale(m.network, device, options.self_ensemble) for m in models)
+    upscales = [bicubic(scale), *networks]
+    measurements = [
+        Measurement(scale, protocol),
+        *(Measurement(scale, protocol, others) for _ in models),
+    ]
+    methods = ["bicubic", *model_names(options)]
+    for pair in _shown(pairs, name):
+        lr, hr = pair.load(scale)
+        images = [upscale(lr) for upscale in upscales]
+        quality = [
+            measurement.add(pair.name, sr, hr)
+            for measurement, sr in zip(measurements, images, strict=True)
+        ]
+        if options.save_images:
+            write_rgb(options.save_images / name / f"{pair.name}.png", images[1])
+        if options.crops:
+            from srnas.tasks.super_resolution.crops import write_crops  # matplotlib is slow to import
+
+            upscaled = list(zip(methods, images, quality, strict=True))
+            file = options.crops / name / f"{pair.name}.png"
+            write_crops(file, f"{name}: {pair.name}", hr, upscaled, scale, protocol)
+    plain, *measured = (measurement.result() for measurement in measurements)
+    shared = {
+        "dataset": name,
+        "lr_source": "files" if pairs[0].lr else "bicubic made from HR",
+        "bicubic": {"psnr": plain["psnr"], "ssim": plain["ssim"]},
+        **_lr_check(pairs, scale),
+    }
+    return [{**shared, **one} for one in measured]
+
+
+def _lr_check(pairs: list[ImagePair], scale: int) -> dict[str, float]:
+    """Measure how far given LR files are from MATLAB's bicubic: the mean difference in levels.
+
+    The files of the usual sets are 0.15 of 255 levels away, by rounding; a warning is due above
+    0.5.
+    """
+    if pairs[0].lr is None:
+        return {}
+    differences = []
+    for pair in pairs:
+        lr, hr = pair.load(scale)
+        made = resize_uint8(hr, 1 / scale)
+        differences.append(np.abs(made.astype(np.int16) - lr).mean())
+    return {"lr_difference_to_bicubic": float(np.mean(differences))}
+
+
+def open_models(options: TestOptions) -> list[Model]:
+    """Load the models of the options, the main one first; UserError if one has another scale."""
+    if options.model:
+        main = load_model(options.model)
+    else:
+        assert options.weights and options.space, options
+        genotype = Genotype.load(options.genotype) if options.genotype else None
+        main = load_published(options.weights, options.space, genotype)
+    models = [main, *map(load_model, options.beside)]
+    for file, model in zip(_files(options), models, strict=True):
+        scale = scale_of(model.network)
+        if scale != options.scale:
+            raise UserError(f"{file}: the model enlarges x{scale}, but scale is {options.scale}")
+    return models
+
+
+def model_names(options: TestOptions) -> list[str]:
+    """Return the names of the models for tables and pictures.
+
+    A model.safetensors is named after the folder of its run, another file after its stem.
+    """
+    return [
+        file.absolute().parent.name if file.name == "model.safetensors" else file.stem
+        for file in _files(options)
+    ]
+
+
+def _files(options: TestOptions) -> list[Path]:
+    main = options.model or options.weights
+    assert main, options
+    return [main, *options.beside]
+
+
+def _shown(pairs: list[ImagePair], name: str) -> Any:
+    console = Console(stderr=True)
+    return track(pairs, name, console=console, transient=True, disable=not console.is_terminal)

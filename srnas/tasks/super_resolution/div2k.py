@@ -1,0 +1,266 @@
+"""Preparation of DIV2K: from its archives or unpacked folders to the layout that options expect.
+
+    OUT/DIV2K_train_HR/0001.png ...     OUT/DIV2K_train_LR_bicubic/X2/0001x2.png ...
+    OUT/DIV2K_valid_HR/0801.png ...     OUT/DIV2K_valid_LR_bicubic/X2/0801x2.png ...
+
+For BasicSR's loaders, sub-images (OUT/DIV2K_train_HR_sub/0001_s001.png ...,
+OUT/DIV2K_train_LR_bicubic/X2_sub/0001_s001.png ...) and LMDB databases (the same folder names with
+the suffix .lmdb) can be made as well. srnas itself decodes whole images once and needs neither.
+"""
+
+import hashlib
+import math
+import os
+import shutil
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+from srnas.basicsr_bridge import make_lmdb
+from srnas.data.images import SUFFIXES, ImagePair, list_images, pair_folders, read_rgb, write_rgb
+from srnas.errors import UserError
+from srnas.files import read_json, write_atomic, write_json
+
+# Archives of https://data.vision.ee.ethz.ch/cvl/DIV2K/; checksums as in TensorFlow Datasets.
+SHA256 = {
+    "DIV2K_train_HR.zip": "9d0b9c463f6e35b6c62cc6a930ee2224f670b34c1df841a57670f9acf0f6c335",
+    "DIV2K_train_LR_bicubic_X2.zip": (
+        "a53a424317575838dadce4bcd97cf7b744d6855f43740ed5f0245af3cf4bd850"
+    ),
+    "DIV2K_train_LR_bicubic_X3.zip": (
+        "ad5c8e5507e2765823d3c2c5bd0934842efcd487c5370604c224090898b3163a"
+    ),
+    "DIV2K_train_LR_bicubic_X4.zip": (
+        "f006b837f4eb52b82909aa01478e6d6d199eefce932179491d0c9dbb706dde3a"
+    ),
+    "DIV2K_valid_HR.zip": "20dd31fd84d777bc1cf5d6b7654a3f569c0aec74458ae094122ad1d0489900fc",
+    "DIV2K_valid_LR_bicubic_X2.zip": (
+        "60eed9875c697df51204aa579e2a699e1d5215095788a097ff54dd17e2664d57"
+    ),
+    "DIV2K_valid_LR_bicubic_X3.zip": (
+        "04b9a2ed3b4a0715d3924d3ae8514830c3328fac8d30512ce716d6f419e052a3"
+    ),
+    "DIV2K_valid_LR_bicubic_X4.zip": (
+        "a50a5d1c4b88de4e8d300d8fb2b904c52fe93b2b298a4899697760d7cbb6d553"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class SubImages:
+    """How HR images are cut into overlapping square crops.
+
+    Attributes:
+        crop: Side of a crop in HR pixels.
+        step: Distance between neighbouring crops in HR pixels.
+    """
+
+    crop: int = 480
+    step: int = 240
+
+
+def prepare(
+    source: Path,
+    out: Path,
+    scales: Sequence[int],
+    sub_images: SubImages | None = None,
+    lmdb: bool = False,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Fill the folder `out` with DIV2K.
+
+    Missing LR images are made by MATLAB-equivalent bicubic downscaling. Files that exist in `out`
+    are kept, so that an interrupted preparation resumes where it stopped.
+
+    Args:
+        source: Folder that contains the archives or the unpacked folders.
+        out: Folder to fill.
+        scales: Scale factors of the LR images.
+        sub_images: How to cut the training images into sub-images; None to leave them whole.
+        lmdb: Whether to write LMDB databases of the training images, or of their sub-images.
+        say: Function that is called with each line of progress.
+
+    Raises:
+        UserError: DIV2K_train_HR is missing, an archive or image is broken, or the sub-images do
+            not fit the scales or the images.
+    """
+    source, out = Path(source), Path(out)
+    for split in ("train", "valid"):
+        hr = f"DIV2K_{split}_HR"
+        count = _bring(source, out / hr, hr, f"{hr}.zip", say)
+        if not count and split == "train":
+            raise UserError(f"{source}: holds neither {hr}.zip nor a folder {hr}/ with images")
+        for scale in scales if count else ():
+            lr = f"DIV2K_{split}_LR_bicubic"
+            target = out / lr / f"X{scale}"
+            given = _bring(source, target, f"{lr}/X{scale}", f"{lr}_X{scale}.zip", say)
+            if given < count:
+                make_lr(pair_folders(out / hr, None, scale), target, scale)
+                say(f"{target}: {count - given} images made by bicubic")
+    levels = {1: out / "DIV2K_train_HR"}
+    levels |= {scale: out / "DIV2K_train_LR_bicubic" / f"X{scale}" for scale in scales}
+    if sub_images:
+        levels = _cut(out, levels, sub_images, say)
+    for scale, folder in levels.items() if lmdb else ():
+        target = folder.with_name(f"{folder.name}.lmdb")
+        if not target.exists():
+            make_lmdb(list_images(folder), target, partial(_key, scale=scale))
+        say(f"{target}: {len(list_images(folder))} images")
+
+
+def make_lr(pairs: Sequence[ImagePair], folder: Path, scale: int) -> None:
+    """Write a bicubic NAMEx{scale}.png for each pair, except where the file exists already."""
+
+    def make(pair: ImagePair) -> None:
+        target = folder / f"{pair.name}x{scale}.png"
+        if not target.exists():
+            write_rgb(target, pair.load(scale)[0])
+
+    _side_by_side(make, pairs, f"{folder.name}: LR")
+
+
+def _bring(
+    source: Path, target: Path, folder: str, archive: str, say: Callable[[str], None]
+) -> int:
+    """Unpack or link one folder of images.
+
+    Returns:
+        Number of images in `target`; 0 if neither `source` nor `target` has any.
+    """
+    if (source / archive).is_file():
+        _check_sum(source / archive, say)
+        _unpack(source / archive, target)
+    elif (source / folder).is_dir() and (source / folder).resolve() != target.resolve():
+        _side_by_side(lambda file: _link(file, target), list_images(source / folder), folder)
+    if not target.is_dir() or not any(target.iterdir()):
+        return 0
+    count = len(list_images(target))
+    say(f"{target}: {count} images")
+    return count
+
+
+def _check_sum(archive: Path, say: Callable[[str], None]) -> None:
+    with open(archive, "rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    if digest.hexdigest() != SHA256.get(archive.name):
+        say(f"warning: {archive}: not the official archive (its SHA-256 differs)")
+
+
+def _unpack(archive: Path, target: Path) -> None:
+    """Extract all images of an archive into one folder, whatever their folders in the archive.
+
+    Reading a member checks its CRC. Files that exist with the right size are kept.
+    """
+    try:
+        with zipfile.ZipFile(archive) as content:
+            members = [
+                m for m in content.infolist() if PurePosixPath(m.filename).suffix in SUFFIXES
+            ]
+            for member in _shown(members, archive.name):
+                file = target / PurePosixPath(member.filename).name
+                if not (file.exists() and file.stat().st_size == member.file_size):
+                    write_atomic(file, content.read(member))
+    except (zipfile.BadZipFile, EOFError, OSError) as error:
+        raise UserError(f"{archive}: broken or truncated ({error}); fetch it again") from error
+
+
+def _link(file: Path, folder: Path) -> None:
+    """Hard-link a file into a folder, or copy it if the folder is on another file system."""
+    target = folder / file.name
+    folder.mkdir(parents=True, exist_ok=True)
+    if target.exists():
+        return
+    try:
+        os.link(file.resolve(), target)
+    except OSError:  # another file system
+        unfinished = target.with_name(f".{target.name}.part")
+        shutil.copyfile(file, unfinished)
+        os.replace(unfinished, target)
+
+
+def _cut(
+    out: Path, levels: dict[int, Path], how: SubImages, say: Callable[[str], None]
+) -> dict[int, Path]:
+    """Cut HR (scale 1) and LR images into sub-images at corresponding positions.
+
+    Returns:
+        Folder of the sub-images of each scale.
+    """
+    common = math.lcm(*levels)
+    if how.crop % common or how.step % common:
+        raise UserError(
+            f"sub-images: crop {how.crop} and step {how.step} must be multiples of {common} "
+            f"for scales {', '.join(str(s) for s in levels if s > 1)}"
+        )
+    settled = {"crop": how.crop, "step": how.step}
+    note = out / "sub_images.json"
+    if note.exists() and read_json(note) != settled:
+        raise UserError(f"{note}: sub-images were cut with {read_json(note)}; delete them first")
+    write_json(note, settled)
+    folders = {}
+    for scale, folder in levels.items():
+        folders[scale] = folder.with_name(f"{folder.name}_sub")
+
+        def cut(file: Path, scale: int = scale) -> None:
+            _cut_one(file, folders[scale], scale, common, how)
+
+        _side_by_side(cut, list_images(folder), folders[scale].name)
+        say(f"{folders[scale]}: {len(list_images(folders[scale]))} sub-images")
+    return folders
+
+
+def _cut_one(file: Path, folder: Path, scale: int, common: int, how: SubImages) -> None:
+    image = read_rgb(file)
+    unit = common // scale
+    rows, columns = (
+        _places(side // unit * unit, how.crop // scale, how.step // scale)
+        for side in image.shape[:2]
+    )
+    if not (rows and columns):
+        raise UserError(
+            f"{file}: {image.shape[1]}x{image.shape[0]} is smaller than sub-images of "
+            f"{how.crop // scale}; take a smaller --crop"
+        )
+    places = [(row, column) for row in rows for column in columns]
+    for number, (row, column) in enumerate(places, start=1):
+        target = folder / f"{_key(file, scale)}_s{number:03}.png"
+        if not target.exists():
+            size = how.crop // scale
+            write_rgb(target, image[row : row + size, column : column + size])
+
+
+def _places(length: int, crop: int, step: int) -> list[int]:
+    """Return the starts of crops along one axis; as in BasicSR, the last one ends at the border."""
+    places = list(range(0, length - crop + 1, step))
+    if places and places[-1] + crop < length:
+        places.append(length - crop)
+    return places
+
+
+def _key(file: Path, scale: int) -> str:
+    """Return the name that HR and LR share, without the suffix x{scale} of DIV2K's LR files."""
+    return file.stem.removesuffix(f"x{scale}")
+
+
+def _side_by_side(work: Callable[[Any], None], items: Sequence[Any], title: str) -> None:
+    """Apply `work` to all items in several threads, with a progress bar on a terminal."""
+    with ThreadPoolExecutor() as pool:
+        for _ in _shown(pool.map(work, items), title, len(items)):
+            pass
+
+
+def _shown(items: Iterable[Any], title: str, total: int | None = None) -> Iterable[Any]:
+    """Iterate over the items, with a progress bar on a terminal."""
+    console = Console(stderr=True)
+    return track(
+        items, title, total, console=console, transient=True, disable=not console.is_terminal
+    )

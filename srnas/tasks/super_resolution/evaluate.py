@@ -1,0 +1,188 @@
+"""Apply networks or bicubic interpolation to data sets and measure PSNR and SSIM."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from srnas.choice import Space, Supernet
+from srnas.data.bicubic import resize_uint8
+from srnas.data.images import DecodedPair, ImagePair
+from srnas.errors import UserError
+from srnas.tasks.super_resolution.protocols import Image, Protocol
+
+Upscale = Callable[[Image], Image]  # from LR to SR, both (H, W, 3) uint8 RGB
+
+
+class NetworkUpscale:
+    """Apply a network to an image: a function from LR to SR, both (H, W, 3) uint8 RGB.
+
+    Args:
+        network: Network from (B, 3, H, W) to (B, 3, scale * H, scale * W), with values in [0, 1].
+            It is moved to `device` and to channels-last memory format.
+        device: Device that the network runs on.
+        self_ensemble: Whether to average the results over the eight flips and transpositions of
+            the image (Timofte et al., Seven ways to improve example-based single image super
+            resolution, CVPR 2016). This takes eight times the computation.
+    """
+
+    def __init__(
+        self, network: nn.Module, device: torch.device, self_ensemble: bool = False
+    ) -> None:
+        self.network = network.to(device).to(memory_format=torch.channels_last)
+        self.device = device
+        self.turns = range(8) if self_ensemble else range(1)
+
+    def __call__(self, lr: Image) -> Image:
+        """Upscale an image, (H, W, 3) uint8; the output is rounded to 8 bits.
+
+        Raises:
+            UserError: The image is too small for the network, or the output is not finite.
+        """
+        x = torch.from_numpy(np.ascontiguousarray(lr)).permute(2, 0, 1)[None].to(self.device)
+        sr = self.tensor(x.float() / 255)[0]
+        image: Image = (sr * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+        return image
+
+    @torch.inference_mode()
+    def tensor(self, lr: Tensor) -> Tensor:
+        """Upscale (B, 3, H, W) in [0, 1] to (B, 3, scale*H, scale*W), float32, clipped to [0, 1].
+
+        The network runs in evaluation mode and returns to its previous mode afterwards.
+
+        Raises:
+            UserError: The image is too small for the network, or the output is not finite.
+        """
+        smallest = self.network.min_size if isinstance(self.network, Space | Supernet) else 1
+        height, width = lr.shape[2:]
+        if min(height, width) < smallest:
+            raise UserError(
+                f"an LR image of {width}x{height} is too small for this network; "
+                f"its sides must be at least {smallest}"
+            )
+        x = lr.to(self.device).float()
+        training = self.network.training
+        self.network.eval()
+        try:
+            results = [_turn_back(self.network(_turn(x, t)).float(), t) for t in self.turns]
+        finally:
+            self.network.train(training)
+        sr = sum(results[1:], results[0]) / len(results)
+        if not torch.isfinite(sr).all():
+            raise UserError("the network's output is not finite: its weights are broken")
+        return sr.clamp(0, 1)
+
+
+def _turn(x: Tensor, turn: int) -> Tensor:
+    """Apply flips and a transposition by the bits of `turn`: rows (1), columns (2), transpose (4).
+
+    x has shape (B, C, H, W). The flips come before the transposition.
+    """
+    x = x.flip([axis for axis in (2, 3) if turn & (axis - 1)])
+    return x.transpose(2, 3) if turn & 4 else x
+
+
+def _turn_back(x: Tensor, turn: int) -> Tensor:
+    """Invert `_turn`."""
+    x = x.transpose(2, 3) if turn & 4 else x
+    return x.flip([axis for axis in (2, 3) if turn & (axis - 1)])
+
+
+def bicubic(scale: int) -> Upscale:
+    """Return MATLAB's bicubic upscaling, the baseline in the first row of every table."""
+    return lambda lr: resize_uint8(lr, scale)
+
+
+class Measurement:
+    """Collect PSNR and SSIM of one method's SR images, image by image.
+
+    Args:
+        scale: Scale factor.
+        protocol: Protocol of the reported results.
+        others: Further protocols under which the same SR images are measured.
+    """
+
+    def __init__(self, scale: int, protocol: Protocol, others: Sequence[Protocol] = ()) -> None:
+        self.scale, self.protocol, self.others = scale, protocol, others
+        self.images: list[dict[str, Any]] = []
+        self.explained: list[list[tuple[float, float]]] = [[] for _ in others]
+
+    def add(self, name: str, sr: Image, hr: Image) -> float:
+        """Measure one image.
+
+        Args:
+            name: Name of the image in the result.
+            sr: SR image, (H, W, 3) uint8 RGB.
+            hr: HR image of the same shape.
+
+        Returns:
+            PSNR in dB under the main protocol.
+
+        Raises:
+            UserError: The image is too small for a protocol.
+        """
+        try:
+            quality, similarity = self.protocol(sr, hr, self.scale)
+            for other, values in zip(self.others, self.explained, strict=True):
+                values.append(other(sr, hr, self.scale))
+        except ValueError as error:
+            raise UserError(f"{name}: too small to evaluate ({error})") from error
+        self.images.append({"name": name, "psnr": quality, "ssim": similarity})
+        return quality
+
+    def result(self) -> dict[str, Any]:
+        """Return the results of all images so far and their means.
+
+        Returns:
+            {"psnr", "ssim", "images": [{"name", "psnr", "ssim"}]}, where "psnr" (dB) and "ssim" are
+            means over the images. If there are other protocols, their means are added as
+            "explained": [{"protocol", "description", "psnr", "ssim"}].
+        """
+        result: dict[str, Any] = {
+            "psnr": float(np.mean([image["psnr"] for image in self.images])),
+            "ssim": float(np.mean([image["ssim"] for image in self.images])),
+            "images": self.images,
+        }
+        if self.others:
+            result["explained"] = [
+                {
+                    "protocol": other.name,
+                    "description": other.description,
+                    "psnr": float(np.mean([psnr for psnr, _ in values])),
+                    "ssim": float(np.mean([ssim for _, ssim in values])),
+                }
+                for other, values in zip(self.others, self.explained, strict=True)
+            ]
+        return result
+
+
+def evaluate(
+    upscale: Upscale,
+    pairs: Sequence[ImagePair | DecodedPair],
+    scale: int,
+    protocol: Protocol,
+    others: Sequence[Protocol] = (),
+) -> dict[str, Any]:
+    """Measure the PSNR (dB) and SSIM of an upscaling method on pairs of LR and HR images.
+
+    Args:
+        upscale: Method to evaluate.
+        pairs: Image pairs; an LR image without a file is made from HR by bicubic downscaling.
+        scale: Scale factor.
+        protocol: Protocol of the reported results.
+        others: Further protocols under which the same SR images are measured.
+
+    Returns:
+        Results of each image and their means, see `Measurement.result`.
+
+    Raises:
+        UserError: A pair cannot be loaded, `upscale` fails, or an image is too small for a
+            protocol.
+    """
+    measurement = Measurement(scale, protocol, others)
+    for pair in pairs:
+        lr, hr = pair.load(scale)
+        measurement.add(pair.name, upscale(lr), hr)
+    return measurement.result()

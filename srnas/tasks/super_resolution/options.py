@@ -1,0 +1,86 @@
+"""Options of super-resolution: searches, trainings, and benchmarks (`srnas test`)."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from annotated_types import MinLen
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from srnas.data.options import SearchImages, TrainImages
+from srnas.errors import did_you_mean
+from srnas.losses import LOSSES, Loss
+from srnas.options import SearchOptions, SpaceOption, TrainOptions
+from srnas.parts import Part, PartOf, Strict
+from srnas.tasks.super_resolution.protocols import PROTOCOLS
+
+LossOption = Annotated[Part[Loss], PartOf(LOSSES, default="l1")]
+
+
+class SuperResolutionSearchOptions(SearchOptions):
+    """Options of a search for a super-resolution network."""
+
+    data: SearchImages = SearchImages()
+    loss: LossOption = Field({})
+
+
+class SuperResolutionTrainOptions(TrainOptions):
+    """Options of the training of a super-resolution network."""
+
+    data: TrainImages = TrainImages()
+    loss: LossOption = Field({})
+
+
+class TestOptions(Strict):
+    """Options of `srnas test`: models on benchmark sets.
+
+    Attributes:
+        model: A model file of srnas; or else
+        weights: a published weight file, with its `space` and, if it is not the space's published
+            network, its `genotype`.
+        beside: Further model files of the same scale, measured in the same run.
+        data: Name -> folder of each set, or "packaged" for the packaged test photographs.
+        lr: Whether given LR "files" are used, or LR is "made" by bicubic.
+        protocol: The main protocol (`srnas.tasks.super_resolution.protocols`).
+        explain: Measure under the other protocols and common mistakes, too.
+        self_ensemble: Average over the eight flips and transpositions.
+        save_images: A folder for the SR images.
+        crops: A folder for pictures that compare a region.
+    """
+
+    __test__ = False  # not a pytest class
+
+    model: Path | None = None
+    weights: Path | None = None
+    space: SpaceOption | None = None
+    genotype: Path | None = None
+    beside: list[Path] = Field([])
+    scale: Literal[2, 3, 4]
+    data: Annotated[dict[str, Path], MinLen(1)]
+    lr: Literal["files", "made"] = "files"
+    protocol: str = "basicsr"
+    explain: bool = False
+    self_ensemble: bool = False
+    device: str = "auto"
+    save_images: Path | None = None
+    crops: Path | None = None
+
+    @model_validator(mode="after")
+    def _one_model(self) -> "TestOptions":
+        if (self.model is None) == (self.weights is None):
+            raise PydanticCustomError("model", "give either model or weights", {})
+        if self.weights and self.space is None:
+            raise PydanticCustomError("model", "weights need a space (such as imdn)", {})
+        if self.model and (self.space or self.genotype):
+            raise PydanticCustomError("model", "a model file knows its space and genotype", {})
+        if self.protocol not in PROTOCOLS:
+            raise PydanticCustomError(
+                "model",
+                "no protocol is named {name}; {hint}",
+                {"name": repr(self.protocol), "hint": did_you_mean(self.protocol, PROTOCOLS)},
+            )
+        if self.crops and self.crops == self.save_images:
+            raise PydanticCustomError(
+                "model", "crops and save_images would overwrite each other; give two folders", {}
+            )
+        return self

@@ -1,0 +1,84 @@
+"""Named evaluation protocols: how SR and HR images are prepared before they are compared."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from srnas.metrics.quality import luma, psnr, ssim
+
+Image = NDArray[np.uint8]
+
+EDSR_LUMA = np.array([65.738, 129.057, 25.064]) / 256
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A way to compute PSNR (dB) and SSIM from a pair of uint8 RGB images.
+
+    Attributes:
+        name: Short name.
+        description: One line for tables.
+        channel: Function from an (H, W, 3) uint8 RGB image to the values that are compared, in
+            [0, 255].
+        crop: Whether `scale` pixels are cut off at each border first.
+    """
+
+    name: str
+    description: str
+    channel: Callable[[Image], NDArray[Any]]
+    crop: bool = True
+
+    def __call__(self, sr: Image, hr: Image, scale: int) -> tuple[float, float]:
+        """Compute PSNR and SSIM of an image.
+
+        Args:
+            sr: SR image, (H, W, 3) uint8 RGB.
+            hr: HR image of the same shape, cropped to a multiple of the scale.
+            scale: Scale factor; the number of pixels to cut off at each border.
+
+        Returns:
+            PSNR in dB and SSIM.
+
+        Raises:
+            ValueError: The image is too small for SSIM.
+        """
+        assert sr.shape == hr.shape, (sr.shape, hr.shape)
+        inner = (slice(scale, -scale),) * 2 if self.crop else ()
+        a, b = self.channel(sr[inner]), self.channel(hr[inner])
+        return psnr(a, b), ssim(a, b)
+
+
+def _rounded_luma(image: Image) -> NDArray[np.float64]:
+    return luma(image).round()
+
+
+def _edsr_luma(image: Image) -> NDArray[np.float64]:
+    return image.astype(np.float64) @ EDSR_LUMA
+
+
+def _opencv_luma(image: Image) -> NDArray[Any]:
+    return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2YCrCb)[..., 0]
+
+
+def _rgb(image: Image) -> Image:
+    return image
+
+
+PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in [
+        Protocol("basicsr", "Y of MATLAB's rgb2ycbcr, not rounded: the published tables", luma),
+        Protocol("imdn_script", "Y rounded to 8 bits: IMDN's own test script", _rounded_luma),
+        Protocol("edsr", "luma of the RGB difference: EDSR's and DLSR's code", _edsr_luma),
+    ]
+}
+MISTAKES = [
+    Protocol("no crop", "the border is compared too", luma, crop=False),
+    Protocol("RGB", "all three channels instead of Y", _rgb),
+    Protocol("OpenCV Y", "cv2's full-range Y instead of MATLAB's 16-235", _opencv_luma),
+]
+EVERY_PROTOCOL = [*PROTOCOLS.values(), *MISTAKES]

@@ -1,0 +1,187 @@
+"""Super-resolution as a task: patches, a loss between SR and HR, PSNR and SSIM."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from srnas.choice import Space
+from srnas.cost import HD, profile
+from srnas.data.images import ImagePair, benchmark_pairs, decode
+from srnas.data.packaged import packaged_pairs
+from srnas.data.patches import Batch
+from srnas.engine.distributed import Process, choose_device
+from srnas.errors import UserError, did_you_mean
+from srnas.losses import Loss
+from srnas.options import SearchOptions, TrainOptions
+from srnas.parts import Strict
+from srnas.spaces.kinds import SuperResolutionSpace
+from srnas.tasks import TASKS
+from srnas.tasks.base import Batches, Ports, Task
+from srnas.tasks.super_resolution.evaluate import NetworkUpscale, evaluate
+from srnas.tasks.super_resolution.images import open_batches, open_splits
+from srnas.tasks.super_resolution.options import (
+    SuperResolutionSearchOptions,
+    SuperResolutionTrainOptions,
+    TestOptions,
+)
+from srnas.tasks.super_resolution.protocols import PROTOCOLS
+
+
+@TASKS.register("super_resolution")
+class SuperResolution(Task):
+    """Enlarge images by 2, 3 or 4.
+
+    Args:
+        loss: (SR, HR) -> scalar.
+        val: The pairs to validate on. They are decoded here, so that a broken one is reported
+            before anything runs.
+        precision: Of the network's forward pass.
+    """
+
+    options: ClassVar[Mapping[str, type[Strict]]] = {
+        "search": SuperResolutionSearchOptions,
+        "train": SuperResolutionTrainOptions,
+        "test": TestOptions,
+    }
+    score = "psnr"
+    curves: ClassVar[Mapping[str, str]] = {"val_psnr": "PSNR on the validation images, dB"}
+    ports = Ports("lr", "sr", ((24, 24), (37, 50), (96, 64)))
+
+    def __init__(
+        self,
+        scale: int,
+        loss: Loss,
+        val: Sequence[ImagePair],
+        device: torch.device,
+        precision: str = "float32",
+    ) -> None:
+        self.scale, self.criterion = scale, loss
+        self.val = decode(val, scale)
+        self.device = device
+        self.precision = precision
+
+    @classmethod
+    def open(
+        cls,
+        options: SearchOptions | TrainOptions,
+        process: Process,
+        network: Space,
+        streams: Sequence[str],
+        *,
+        pooled: bool = False,
+    ) -> tuple["SuperResolution", list[Batches]]:
+        """Open the images; see `Task.open`. `val` of the data is validated on."""
+        scale, data = scale_of(network), options.data
+        sources, pairs = open_splits(data, (*streams, "val"), scale)
+        if "val" in sources and sources["val"].basicsr:
+            raise UserError("data.val: give hr: FOLDER; BasicSR's data sets serve training only")
+        if pooled and streams[0] in pairs:
+            pairs[streams[0]] = [p for split in streams if split in pairs for p in pairs[split]]
+        batches = [
+            open_batches(
+                pairs.get(split), sources[split], data, scale, 2 * options.seed + stream, process
+            )
+            for stream, split in enumerate(streams)
+        ]
+        loss = options.loss.build()
+        return cls(scale, loss, pairs.get("val", []), process.device, options.precision), batches
+
+    @property
+    def val_count(self) -> int:
+        """The number of images that it validates on."""
+        return len(self.val)
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        """Return the mean loss of a batch (LR, HR)."""
+        lr, hr = batch
+        half = self.precision == "bfloat16"
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half):
+            sr = network(lr)
+        return self.criterion(sr.float(), hr)
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Return {"psnr", "ssim"}: means over the validation images, protocol `basicsr`."""
+        result = evaluate(
+            NetworkUpscale(network, self.device), self.val, self.scale, PROTOCOLS["basicsr"]
+        )
+        return {"psnr": result["psnr"], "ssim": result["ssim"]}
+
+    def describe(self, quality: Mapping[str, float]) -> str:
+        """Say the PSNR."""
+        return f"val PSNR {quality['psnr']:.3f} dB"
+
+    @classmethod
+    def profile(cls, network: Space, size: tuple[int, int] | None) -> dict[str, Any]:
+        """Count under both conventions: LR 1280x720 and HR 1280x720.
+
+        Where the scale does not divide 1280x720, the LR size of the HR convention is rounded down.
+        """
+        scale, (width, height) = scale_of(network), HD
+        sizes = {"lr_1280x720": HD, "hr_1280x720": (width // scale, height // scale)}
+        return profile(network, sizes, size)
+
+    @classmethod
+    def evaluate(
+        cls,
+        network: Space,
+        data: Mapping[str, Path | str] | Path | str,
+        *,
+        device: str = "auto",
+        protocol: str = "basicsr",
+        lr: str = "files",
+        self_ensemble: bool = False,
+    ) -> dict[str, dict[str, Any]]:
+        """Measure PSNR and SSIM on benchmark sets.
+
+        Args:
+            data: Name -> folder of each set, or one folder. A folder holds `HR/` and, if given,
+                `LR_bicubic/X2` (X3, X4), or just HR images; "packaged" stands for the packaged
+                test photographs.
+            protocol: A name of `srnas.tasks.super_resolution.protocols`.
+            lr: "files" uses given LR files, "made" makes LR by bicubic.
+            self_ensemble: Average over the eight flips and transpositions.
+
+        Returns:
+            Name -> {"psnr", "ssim", "images": [{"name", "psnr", "ssim"}]}, PSNR in dB.
+        """
+        if protocol not in PROTOCOLS:
+            raise UserError(f"protocol: {did_you_mean(protocol, PROTOCOLS)}")
+        scale = scale_of(network)
+        sets = data if isinstance(data, Mapping) else {Path(data).name: data}
+        upscale = NetworkUpscale(network, choose_device(device), self_ensemble)
+        return {
+            name: evaluate(
+                upscale,
+                open_benchmark(folder, scale, lr == "files"),
+                scale,
+                PROTOCOLS[protocol],
+            )
+            for name, folder in sets.items()
+        }
+
+    @classmethod
+    def traits(cls, network: Space) -> str:
+        """Return the scale as "x2"."""
+        return f"x{scale_of(network)}"
+
+
+def open_benchmark(folder: Path | str, scale: int, use_lr_files: bool = True) -> list[ImagePair]:
+    """Return the pairs of a benchmark set, or of the packaged test photographs ("packaged")."""
+    if str(folder) == "packaged":
+        return packaged_pairs("test")
+    return benchmark_pairs(Path(folder), scale, use_lr_files)
+
+
+def scale_of(network: nn.Module) -> int:
+    """Return the factor that a network enlarges by.
+
+    Raises:
+        UserError: The network is of another task.
+    """
+    if not isinstance(network, SuperResolutionSpace):
+        task = getattr(network, "task", "another task")
+        raise UserError(f"a network for {task} ({type(network).__name__}) has no scale")
+    return network.scale

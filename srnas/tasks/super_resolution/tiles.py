@@ -1,0 +1,69 @@
+"""Upscaling in overlapping tiles, which bounds the memory use."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srnas.errors import UserError
+from srnas.tasks.super_resolution.evaluate import Upscale
+from srnas.tasks.super_resolution.protocols import Image
+
+
+class Tiled:
+    """Apply an upscaling method to tiles of an LR image and blend them where they overlap.
+
+    In an overlap, the weights change linearly from one tile to the next. Networks that pool over
+    the whole image (such as IMDN with its attention) see only one tile at a time, so that the
+    result differs from the one without tiles.
+
+    Args:
+        upscale: Method that upscales a tile.
+        scale: Scale factor of the method.
+        tile: Side of a tile in LR pixels.
+        overlap: Number of LR pixels that neighbouring tiles share; less than half a tile.
+
+    Raises:
+        UserError: `tile` is below 1, or `overlap` is negative or not less than half a tile.
+    """
+
+    def __init__(self, upscale: Upscale, scale: int, tile: int, overlap: int = 16) -> None:
+        if tile < 1 or not 0 <= overlap < tile / 2:
+            raise UserError(
+                f"--tile {tile} --overlap {overlap}: overlap must be less than half a tile"
+            )
+        self.upscale, self.scale, self.tile, self.overlap = upscale, scale, tile, overlap
+
+    def __call__(self, lr: Image) -> Image:
+        """Upscale an image from (H, W, 3) uint8 to (scale * H, scale * W, 3) uint8."""
+        s = self.scale
+        height, width = lr.shape[:2]
+        total = np.zeros((s * height, s * width, 3), np.float32)
+        weight = np.zeros((s * height, s * width, 1), np.float32)
+        for rows, row_weight in self._spans(height):
+            for columns, column_weight in self._spans(width):
+                sr = self.upscale(lr[rows, columns])
+                where = (_scaled(rows, s), _scaled(columns, s))
+                share = (row_weight[:, None] * column_weight)[:, :, None]
+                total[where] += share * sr
+                weight[where] += share
+        return (total / weight).round().astype(np.uint8)
+
+    def _spans(self, length: int) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Yield slices that cover `length` LR pixels, each with the weights of its SR pixels."""
+        step = self.tile - self.overlap
+        starts = list(range(0, max(length - self.overlap, 1), step))
+        for start in starts:
+            stop = min(start + self.tile, length)
+            weight = np.ones((stop - start) * self.scale, np.float32)
+            ramp = self.overlap * self.scale
+            rise = (np.arange(ramp, dtype=np.float32) + 0.5) / max(ramp, 1)
+            if start > 0:
+                weight[:ramp] = np.minimum(weight[:ramp], rise[: len(weight)])
+            if stop < length:
+                weight[len(weight) - ramp :] = np.minimum(weight[len(weight) - ramp :], rise[::-1])
+            yield slice(start, stop), weight
+
+
+def _scaled(span: slice, scale: int) -> slice:
+    return slice(span.start * scale, span.stop * scale)

@@ -1,0 +1,227 @@
+"""What tests share: options of runs that take seconds, processes, comparisons of runs."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from torch import nn
+
+from srnas.choice import Genotype, MixedOp, Supernet
+from srnas.files import load_tensors
+from srnas.spaces import derived_network
+
+ROOT = Path(__file__).parents[1]
+needs_basicsr = pytest.mark.skipif(
+    sys.version_info >= (3, 13), reason="BasicSR does not build on Python 3.13"
+)
+
+
+def search_options(tmp_path: Path, photos: Path, **changes: object) -> dict:
+    """Options of a search that takes seconds."""
+    return {
+        "name": "search",
+        "experiments": str(tmp_path / "experiments"),
+        "space": {"name": "imdn", "scale": 2, "num_feat": 8, "num_block": 1},
+        "threads": 1,
+        "data": {
+            "train": {"hr": str(photos), "images": "1-3"},
+            "alpha": {"hr": str(photos), "images": "4-5"},
+            "val": {"hr": str(photos), "images": "6-6"},
+            "batch_size": 2,
+            "hr_patch": 32,
+        },
+        "epochs": 4,
+        "steps_per_epoch": 5,
+        "warmup_epochs": 1,
+        "log_every": 2,
+        "checkpoint_every": 3,
+        "weight_optimizer": {"lr": 1e-3, "weight_decay": 1e-8},
+        "alpha_optimizer": {"lr": 1e-2, "betas": [0.5, 0.999]},
+        "regularizers": [
+            {"term": "smooth_activation", "weight": {"name": "linear", "start": 0, "end": 1}},
+            {"term": "expected_cost", "weight": 0.1},
+        ],
+        **changes,
+    }
+
+
+def train_options(tmp_path: Path, photos: Path, **changes: object) -> dict:
+    """Options of a training that takes seconds."""
+    return {
+        "name": "train",
+        "experiments": str(tmp_path / "experiments"),
+        "space": {"name": "imdn", "scale": 2, "num_feat": 8, "num_block": 1},
+        "threads": 1,
+        "data": {
+            "train": {"hr": str(photos), "images": "1-5"},
+            "val": {"hr": str(photos), "images": "6-6"},
+            "batch_size": 2,
+            "hr_patch": 32,
+        },
+        "steps": 24,
+        "log_every": 2,
+        "val_every": 8,
+        "checkpoint_every": 3,
+        "optimizer": {"lr": {"name": "one_cycle", "peak": 2e-3}},
+        **changes,
+    }
+
+
+CLASS_SPACES = {
+    "nasbench201": {"name": "nasbench201", "num_classes": 4, "num_feat": 4, "num_cell": 1},
+    "darts": {
+        "name": "darts",
+        "num_classes": 4,
+        "num_feat": 4,
+        "num_cell": 3,
+        "space_set": "s3",
+    },
+}
+
+
+def class_options(tmp_path: Path, space: str = "nasbench201", **changes: object) -> dict:
+    """Options of a classification search that takes seconds, on generated images."""
+    return {
+        "name": "search",
+        "experiments": str(tmp_path / "experiments"),
+        "space": CLASS_SPACES[space],
+        "threads": 1,
+        "data": {
+            "dataset": {"name": "generated", "num_classes": 4, "train": 64, "test": 32, "side": 8},
+            "batch_size": 8,
+        },
+        "epochs": 4,
+        "steps_per_epoch": 5,
+        "warmup_epochs": 1,
+        "log_every": 2,
+        "checkpoint_every": 3,
+        "weight_optimizer": {"name": "sgd", "lr": 0.025, "weight_decay": 3e-4},
+        "alpha_optimizer": {"lr": 1e-2, "betas": [0.5, 0.999], "weight_decay": 1e-3},
+        "clip_grad_norm": 5,
+        **changes,
+    }
+
+
+def class_train_options(tmp_path: Path, space: str = "nasbench201", **changes: object) -> dict:
+    """Options of a classification training that takes seconds, of any candidates."""
+    full = {key: value for key, value in CLASS_SPACES[space].items() if key != "space_set"}
+    return {
+        "name": "train",
+        "experiments": str(tmp_path / "experiments"),
+        "space": full,
+        "threads": 1,
+        "data": {
+            "dataset": {
+                "name": "generated",
+                "num_classes": 4,
+                "train": 128,
+                "test": 64,
+                "side": 16,
+            },
+            "batch_size": 16,
+        },
+        "steps": 40,
+        "log_every": 10,
+        "val_every": 20,
+        "ema": 0,
+        "optimizer": {"name": "sgd", "lr": {"name": "cosine", "start": 0.1}, "nesterov": True},
+        **changes,
+    }
+
+
+def write_options(path: Path, options: dict) -> Path:
+    """Write options as YAML."""
+    path.write_text(yaml.safe_dump(options))
+    return path
+
+
+def srnas(
+    *arguments: object, timeout: float = 300, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "srnas", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        timeout=timeout,
+    )
+
+
+class Malicious:
+    """A pickle that makes a folder when it is loaded the careless way."""
+
+    def __init__(self, target):
+        self.target = str(target)
+
+    def __reduce__(self):
+        return os.mkdir, (self.target,)
+
+
+LOGS = ("metrics.jsonl", "alphas.jsonl", "genotype.json", "model.safetensors")
+
+
+def flat(value, path=""):
+    """All leaves of nested dicts and lists, by path."""
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, inner in items:
+            yield from flat(inner, f"{path}/{key}")
+    else:
+        yield path, value
+
+
+def assert_same_run(one, other):
+    for name in LOGS:
+        assert (one / name).exists() == (other / name).exists(), name
+        if (one / name).exists():
+            assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    states = [dict(flat(load_tensors(r / "checkpoints" / "last.pt"))) for r in (one, other)]
+    assert states[0].keys() == states[1].keys()
+    for path, value in states[0].items():
+        same = torch.equal if torch.is_tensor(value) else (lambda a, b: a == b)
+        assert same(value, states[1][path]), path
+
+
+def derive(supernet: Supernet, space: dict, genotype: Genotype | None = None) -> nn.Module:
+    """The derived network of `genotype` (default: the current one) with the supernet's weights.
+
+    BatchNorm without scale and shift becomes one with scale 1 and shift 0. Only without partial
+    channels and links, where the weights have the shapes of the derived network's, and without
+    nodes that drop edges, where the function would be another.
+    """
+    assert not supernet.choices.links, "what follows links is wider than in the derived network"
+    nodes = supernet.choices.nodes.values()
+    assert all(node.keep is None for node in nodes), "the derived network lacks some edges"
+    genotype = genotype or supernet.genotype()
+    derived = derived_network(space, genotype)
+    kept = dict(_kept_tensors(supernet, genotype))
+    missing, unexpected = derived.load_state_dict(kept, strict=False)
+    assert not unexpected, unexpected
+    affine = {
+        f"{name}.{suffix}"
+        for name, module in derived.named_modules()
+        if isinstance(module, nn.BatchNorm2d)
+        for suffix in ("weight", "bias")
+    }
+    assert set(missing) <= affine, missing
+    return derived.train(supernet.training)
+
+
+def _kept_tensors(supernet: Supernet, genotype: Genotype) -> Iterator[tuple[str, torch.Tensor]]:
+    chosen = supernet.choices.operations(supernet.network.read_choices(genotype.choices))
+    modules = supernet.network.named_modules()
+    mixed = {name: module for name, module in modules if isinstance(module, MixedOp)}
+    for key, tensor in supernet.network.state_dict().items():
+        owner = next((name for name in mixed if key.startswith(f"{name}.")), None)
+        if owner is None:
+            yield key, tensor
+            continue
+        prefix = f"{owner}.candidates.{chosen[mixed[owner].label]}."
+        if key.startswith(prefix):
+            yield f"{owner}.{key.removeprefix(prefix)}", tensor
