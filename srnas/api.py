@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, TypeVar, overload
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -20,9 +19,9 @@ from srnas.options import SearchOptions, TrainOptions, check_options, load_optio
 from srnas.spaces import SPACES, SpaceLike, derived_network, genotype_space
 from srnas.spaces import check_space as _check_space
 
-Options: TypeAlias = "str | Path | Mapping[str, Any] | None"
+Options: TypeAlias = str | Path | Mapping[str, Any] | None
 """A YAML file (a path, or one of srnas's: "search/imdn_x2.yml"), or its content as a mapping."""
-GenotypeLike: TypeAlias = "Genotype | Mapping[str, Any] | str | Path"
+GenotypeLike: TypeAlias = Genotype | Mapping[str, Any] | str | Path
 """A genotype, its file, the content of its file, or its choices alone."""
 Kind = TypeVar("Kind")
 
@@ -127,9 +126,7 @@ def upscale(
             raise UserError("tile: tiles are for numpy images, (H, W, 3) uint8")
         return enlarge.tensor(image[None])[0].to(image)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise UserError(
-            f"image: {image.shape} {image.dtype}; a numpy image is (H, W, 3) uint8 RGB"
-        )
+        raise UserError(f"image: {image.shape} {image.dtype}; a numpy image is (H, W, 3) uint8 RGB")
     run: Upscale = enlarge if tile is None else Tiled(enlarge, scale, tile, overlap)
     return run(image)
 

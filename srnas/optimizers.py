@@ -72,7 +72,7 @@ def adam(
     weight_decay: NonNegative = 0.0,
 ) -> ScheduledOptimizer:
     """Build torch's Adam; weight decay is coupled into the gradient."""
-    optimizer = torch.optim.Adam(parameters, betas=tuple(betas), weight_decay=weight_decay)
+    optimizer = torch.optim.Adam(parameters, betas=betas, weight_decay=weight_decay)
     return _scheduled(optimizer, lr)
 
 

@@ -21,7 +21,7 @@ from srnas.errors import UserError, did_you_mean
 from srnas.files import read_yaml
 from srnas.methods import apply_method, find_recipe, method_folders
 from srnas.optimizers import OPTIMIZERS, ScheduledOptimizer
-from srnas.parts import Part, PartOf, ScheduleOption, Strict, first_error
+from srnas.parts import Part, PartOf, ScheduleOption, Strict, first_error, written
 from srnas.perturbations import PERTURBATIONS, Perturbation
 from srnas.regularizers import REGULARIZERS, Regularizer
 from srnas.spaces import SPACES
@@ -75,7 +75,7 @@ class RegularizerOptions(Strict):
     """A term of the alphas' loss, with its weight over the run."""
 
     term: Annotated[Part[Regularizer], PartOf(REGULARIZERS)]
-    weight: ScheduleOption = Field({"name": "constant", "value": 1.0})
+    weight: ScheduleOption = written({"name": "constant", "value": 1.0})
     update: Literal["epoch", "step"] = "epoch"
 
 
@@ -108,7 +108,7 @@ class SearchOptions(RunOptions):
 
     method: str | None = None
     from_method: str | None = None
-    relaxation: Annotated[Part[Relaxation], PartOf(RELAXATIONS, default="softmax")] = Field({})
+    relaxation: Annotated[Part[Relaxation], PartOf(RELAXATIONS, default="softmax")] = written({})
     partial_channels: PositiveInt = 1
     edge_normalization: bool = False
     node_norm: bool = False
@@ -123,7 +123,7 @@ class SearchOptions(RunOptions):
     warmup_epochs: Count = 0
     shrink: list[ShrinkOptions] = Field([])
     stop_after_stable_epochs: PositiveInt | None = None
-    update: Annotated[Part[UpdateRule], PartOf(UPDATES, default="alternate")] = Field({})
+    update: Annotated[Part[UpdateRule], PartOf(UPDATES, default="alternate")] = written({})
     weight_optimizer: Optimizer
     alpha_optimizer: Optimizer
     clip_grad_norm: Annotated[float, Gt(0)] | None = None

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 from pydantic_core import PydanticCustomError, core_schema
 
 from srnas.errors import UserError, did_you_mean
@@ -142,6 +142,11 @@ class PartOf:
 
 
 ScheduleOption = Annotated[Part[Schedule], PartOf(SCHEDULES, number_is="constant")]
+
+
+def written(default: Any) -> Any:
+    """Give an option a default written as in YAML, which is checked like a given value."""
+    return Field(default)
 
 
 @cache

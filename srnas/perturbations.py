@@ -37,7 +37,7 @@ class Perturbation(ABC):
 
 PERTURBATIONS: Registry[Perturbation] = Registry(
     "perturbation",
-    base=Perturbation,  # type: ignore[type-abstract]
+    base=Perturbation,
 )
 
 

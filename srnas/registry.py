@@ -53,7 +53,9 @@ class Registry(Mapping[str, Callable[..., T_co]], Generic[T_co]):
                 raise UserError(f"{self.kind} {name!r} is registered twice; choose another name")
             base = self._base
             if base and not (inspect.isclass(builder) and issubclass(builder, base)):
-                raise UserError(f"{self.kind} {name!r} must extend {base.__module__}.{base.__name__}")
+                raise UserError(
+                    f"{self.kind} {name!r} must extend {base.__module__}.{base.__name__}"
+                )
             self._builders[name] = builder  # type: ignore[assignment]  # checked by its annotations
             return builder
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from srnas.choice import RELAXATIONS, Supernet
-from srnas.tasks.classification.datasets import DATASETS
 from srnas.losses import LOSSES, hfen
 from srnas.parts import options_model
 from srnas.primitives.darts import DARTS_PRIMITIVES
@@ -24,6 +23,7 @@ from srnas.spaces import (
     space_builder,
     space_class,
 )
+from srnas.tasks.classification.datasets import DATASETS
 from srnas.updates import UPDATES
 
 REGISTRIES = [SPACES, RELAXATIONS, REGULARIZERS, LOSSES, SCHEDULES, UPDATES, DATASETS]

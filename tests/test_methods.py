@@ -54,6 +54,7 @@ def options_on(space, tmp_path, photo_folder):
     return given, train_options(tmp_path, photo_folder, space=SPACES[space], steps=2)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("space", [*SPACES, *CLASS_SPACES])
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_searches_derives_and_trains_on_every_space(

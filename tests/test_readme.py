@@ -12,12 +12,13 @@ import torch, torch.nn.functional as F
 from torch import nn
 from srnas.primitives.sr import SR_PRIMITIVES
 from srnas.spaces import SPACES, derived_network, published_genotype, space_builder
+from srnas.spaces.kinds import SuperResolutionSpace
 """
 USE = """
 from srnas.choice import Relaxed, Supernet
 from srnas.options import load_options
 options = load_options("search", "options/search/imdn_sac_demo.yml", ["space={name: tiny}"])
-assert options.space == {"name": "tiny", "scale": 2, "num_feat": 16}
+assert options.space.to_dict() == {"name": "tiny", "scale": 2, "num_feat": 16}
 supernet = Supernet(space_builder(options.space), "tiny", choose=Relaxed(partial_channels=4))
 x = torch.rand(1, 3, 8, 9)
 assert supernet(x).shape == (1, 3, 16, 18)

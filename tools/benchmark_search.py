@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 
 from srnas.engine.distributed import start
-from srnas.engine.stepper import Search, build_supernet
+from srnas.engine.stepper import SearchStepper, build_supernet
 from srnas.options import SearchOptions, load_options
 
 REPEATS = 15
@@ -34,14 +34,14 @@ def milliseconds(step: Callable[[], None], device: torch.device) -> float:
 
 def measure(options: SearchOptions, divisor: int, merge: bool) -> tuple[float, float]:
     """(weight step, alpha step) for K = divisor."""
-    place = start(options.device, options.threads)
+    process = start(options.device, options.threads)
     torch.manual_seed(0)
-    search = Search(options, place, build_supernet(options, divisor, merge))
-    search.begin(options.steps // 2)
-    train, alpha = next(search.train), next(search.alpha)
+    stepper = SearchStepper(options, process, build_supernet(options, divisor, merge))
+    stepper.begin(options.steps // 2)
+    train, alpha = next(stepper.train_batches), next(stepper.alpha_batches)
     return (
-        milliseconds(lambda: search.weight_step(train), place.device),
-        milliseconds(lambda: search.alpha_step(alpha), place.device),
+        milliseconds(lambda: stepper.weight_step(train), process.device),
+        milliseconds(lambda: stepper.alpha_step(alpha), process.device),
     )
 
 
@@ -52,7 +52,8 @@ def main() -> None:
         "data.batch_size=16",
     ]
     options = load_options("search", file, overrides)
-    print(f"{options.space}, batch {options.data.batch_size}, HR patch {options.data.hr_patch}")
+    data = options.data
+    print(f"{options.space.to_dict()}, batch {data.batch_size}, HR patch {data.hr_patch}")
     print(f"{'K':>3} {'kernels':>10} {'weight step':>12} {'alpha step':>12}   ms, median")
     for divisor in (1, 4):
         for merge in (False, True):

@@ -21,11 +21,12 @@ from rich.table import Table
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from srnas.choice import Genotype
-from srnas.cost import HD, profile
+from srnas.choice import Genotype, Space
+from srnas.cost import HD
 from srnas.files import write_json
 from srnas.spaces import derived_network, published_genotype
 from srnas.spaces.imdn import ContrastAwareAttention
+from srnas.tasks.super_resolution import SuperResolution
 
 SETS = ("Set5", "Set14", "B100", "Urban100")
 
@@ -142,7 +143,7 @@ ROWS = (
 )
 
 
-def build(row: Row) -> nn.Module:
+def build(row: Row) -> Space:
     """The row's network, its shapes alone; of DLSR with the published links (any cost the same)."""
     published = published_genotype(row.space)
     searched = dict(zip(published.choices, row.choices, strict=False))  # the links come after
@@ -171,7 +172,7 @@ def thop_macs_beside_convolutions(network: nn.Module) -> int:
 def compare(row: Row) -> dict[str, Any]:
     """The row as it is written to JSON: measured, published, and whether they agree."""
     network = build(row)
-    measured = profile(network, row.scale)
+    measured = SuperResolution.profile(network, None)
     convolutions, others = convolution_macs(network), thop_macs_beside_convolutions(network)
     if row.gmacs is not None:
         macs_agree = round((convolutions + others) / 1e9, 2) == row.gmacs

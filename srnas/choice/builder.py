@@ -43,9 +43,7 @@ class Builder(Protocol):
     ) -> nn.Module:
         """Build one operation: (B, C_in, H, W) -> (B, C_out, H/stride, W/stride)."""
 
-    def inputs(
-        self, place: Place | str, count: int, keep: int
-    ) -> WeightedInputs | ChosenInputs:
+    def inputs(self, place: Place | str, count: int, keep: int) -> WeightedInputs | ChosenInputs:
         """Build a choice of `keep` among `count` earlier outputs.
 
         Its length is the number of inputs that it returns, for the layer behind it.
@@ -275,9 +273,7 @@ class Derived:
 
     def _chosen(self, place: Place) -> Any:
         if place not in self.choices:
-            raise UserError(
-                f"genotype: choices.{place} is missing; space {self.space!r} needs it"
-            )
+            raise UserError(f"genotype: choices.{place} is missing; space {self.space!r} needs it")
         self.used.add(place)
         return self.choices[place]
 

@@ -73,9 +73,7 @@ class OpenChoices:
     links: dict[str, Link] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
 
-    def strongest(
-        self, weights: Mapping[str, Tensor], threshold: float | None = None
-    ) -> Choices:
+    def strongest(self, weights: Mapping[str, Tensor], threshold: float | None = None) -> Choices:
         """Return the strongest candidate of every position; of equal ones, the first.
 
         Args:

@@ -25,7 +25,7 @@ class AliveMasks(nn.Module):
         for label, size in sizes.items():
             self.register_buffer(label, torch.ones(size, dtype=torch.bool))
         self.indices = {label: list(range(size)) for label, size in sizes.items()}
-        self.register_load_state_dict_post_hook(_read_indices)
+        self.register_load_state_dict_post_hook(_read_indices)  # type: ignore[no-untyped-call]
 
     def keep(self, label: str, kept: list[int]) -> None:
         """Leave only the candidates `kept` of a position alive."""

@@ -51,7 +51,7 @@ class Relaxation(ABC):
         return self.probabilities(alpha)
 
 
-RELAXATIONS: Registry[Relaxation] = Registry("relaxation", base=Relaxation)  # type: ignore[type-abstract]
+RELAXATIONS: Registry[Relaxation] = Registry("relaxation", base=Relaxation)
 
 
 class _Softmaxed(Relaxation):

@@ -35,7 +35,8 @@ def describe(file: Path) -> str:
 
 def _options_kind(file: Path) -> str:
     from srnas.files import read_yaml
-    from srnas.options import check_method, check_options, kinds, method_folders
+    from srnas.methods import method_folders
+    from srnas.options import check_method, check_options, kinds
 
     content = read_yaml(file)
     if "about" in content:

@@ -49,8 +49,8 @@ def lr(
     scale: Annotated[int, typer.Option(metavar="N", help="2, 3 or 4")] = 2,
 ) -> None:
     """Make LR images by MATLAB-equivalent bicubic; HR is cropped to the scale first."""
-    from srnas.tasks.super_resolution.div2k import make_lr
     from srnas.data.images import pair_folders
+    from srnas.tasks.super_resolution.div2k import make_lr
 
     pairs = pair_folders(folder, None, _known_scale(scale))
     for pair in pairs:

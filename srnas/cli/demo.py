@@ -46,5 +46,5 @@ def command(
     export(load_model(model), out / "model.onnx", overwrite=True)
     for file in (genotype, model):
         shutil.copy(file, out / file.name)
-    for file in ("genotype.json", "model.safetensors", "model.onnx", "test.json"):
-        print(out / file)
+    for name in ("genotype.json", "model.safetensors", "model.onnx", "test.json"):
+        print(out / name)

@@ -8,7 +8,12 @@ import typer
 
 def command(
     model: Annotated[Path, typer.Option("--model", metavar="FILE", help="A model.safetensors")],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE.onnx", help="Where to write; its suffix names the format")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", metavar="FILE.onnx", help="Where to write; its suffix names the format"
+        ),
+    ],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file")] = False,
 ) -> None:
     """Export to ONNX with dynamic height and width, compared with PyTorch at three sizes."""

@@ -28,8 +28,8 @@ def query(
     json_file: JsonFile = None,
 ) -> None:
     """Test accuracy of a cell after 200 epochs, and its network's parameters."""
-    from srnas.tasks.classification.nasbench201_table import load_table, look_up
     from srnas.spaces.nasbench201 import read_arch
+    from srnas.tasks.classification.nasbench201_table import load_table, look_up
 
     read_arch(arch)
     _tell(arch, look_up(load_table(table), arch, table), json_file)

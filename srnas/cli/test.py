@@ -18,8 +18,8 @@ from srnas.cli.arguments import (
 from srnas.errors import UserError
 
 if TYPE_CHECKING:
-    from srnas.parts import Part
     from srnas.choice import Space
+    from srnas.parts import Part
     from srnas.tasks.super_resolution.options import TestOptions
 
 LR_TOLERANCE = 0.5  # mean levels of 255; the usual sets are 0.15 away, by rounding

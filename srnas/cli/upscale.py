@@ -23,10 +23,10 @@ def command(
     """Enlarge images. Tiles change the result a little: attention sees one tile at a time."""
     from srnas.data.images import read_rgb, write_rgb
     from srnas.engine.distributed import choose_device
+    from srnas.export.model_file import load_model
     from srnas.tasks.super_resolution.evaluate import NetworkUpscale, Upscale
     from srnas.tasks.super_resolution.task import scale_of
     from srnas.tasks.super_resolution.tiles import Tiled
-    from srnas.export.model_file import load_model
 
     network = load_model(model).network
     scale = scale_of(network)

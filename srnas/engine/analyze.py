@@ -25,9 +25,9 @@ from srnas.analysis import (
     weight_gradient_correlation,
 )
 from srnas.choice import Genotype
-from srnas.engine.distributed import Process, choose_device
 from srnas.engine.checkpoint import load_checkpoint
 from srnas.engine.checkpoint import restore as restore_checkpoint
+from srnas.engine.distributed import Process, choose_device
 from srnas.engine.progress import Progress
 from srnas.engine.run import CHECKPOINT
 from srnas.engine.stepper import SearchStepper
@@ -95,9 +95,7 @@ def analyze(
         result["substitution"] = substitutions(space, rows[-1], substitution, table)
     if gradients or landscape_of:
         step, stepper = restore(run_dir, options, device)
-        drawn = [
-            (next(stepper.train_batches), next(stepper.alpha_batches)) for _ in range(batches)
-        ]
+        drawn = [(next(stepper.train_batches), next(stepper.alpha_batches)) for _ in range(batches)]
     if gradients:
         result["gradients"] = {"step": step, **gradient_figures(stepper, drawn)}
     if landscape_of:

@@ -11,12 +11,15 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from srnas.errors import UserError
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,11 @@ def choose_device(device: str) -> torch.device:
         first = str(error).splitlines()[0]
         raise UserError(f"device: {device!r} is not available here ({first}); try auto") from error
     return chosen
+
+
+def move(module: Module, device: torch.device) -> Module:
+    """Move a module to a device, its convolutions in channels-last memory; return it."""
+    return module.to(device).to(memory_format=torch.channels_last)
 
 
 @contextmanager

@@ -139,7 +139,7 @@ class Run:
         from torch.utils.tensorboard import SummaryWriter
 
         folder = str(self.folder / "tensorboard")
-        return SummaryWriter(folder, purge_step=self.start)  # type: ignore[no-untyped-call]
+        return SummaryWriter(folder, purge_step=self.start)
 
 
 class Loop:

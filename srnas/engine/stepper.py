@@ -12,7 +12,7 @@ from srnas.choice import Relaxed, Supernet
 from srnas.choice.pruning import prune, shrink
 from srnas.choice.widen import widen
 from srnas.engine.checkpoint import Meter, Stateful
-from srnas.engine.distributed import Process, average_gradients
+from srnas.engine.distributed import Process, average_gradients, move
 from srnas.options import SearchOptions, ShrinkOptions
 from srnas.regularizers import Regularizer
 from srnas.schedules import Schedule
@@ -245,4 +245,4 @@ class SearchStepper:
         self.alpha_optimizer = options.alpha_optimizer.build(self.supernet.arch_parameters())
 
     def _placed(self, supernet: Supernet) -> Supernet:
-        return supernet.to(self.process.device, memory_format=torch.channels_last)
+        return move(supernet, self.process.device)

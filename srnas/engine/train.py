@@ -10,8 +10,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from srnas.choice import Genotype, Space
 from srnas.cost import count_parameters
-from srnas.engine.checkpoint import Meter, Record
-from srnas.engine.distributed import Process, average_gradients
+from srnas.engine.checkpoint import Meter, Record, Stateful
+from srnas.engine.distributed import Process, average_gradients, move
 from srnas.engine.distributed import start as start_processes
 from srnas.engine.run import Run
 from srnas.engine.search import versions
@@ -39,9 +39,7 @@ class TrainRecord(Record):
     quality: dict[str, float] = field(default_factory=dict)
 
 
-def train(
-    options: TrainOptions, resume: bool = False, genotype: Genotype | None = None
-) -> Path:
+def train(options: TrainOptions, resume: bool = False, genotype: Genotype | None = None) -> Path:
     """Train a genotype: the given one, that of the options, or the space's published network.
 
     The weights that are kept (their moving average, if `ema` is on) are those with the best
@@ -61,7 +59,7 @@ def train(
     process = start_processes(options.device, options.threads)
     torch.manual_seed(options.seed)
     genotype, network = _start(options, genotype)
-    network.to(process.device, memory_format=torch.channels_last)
+    move(network, process.device)
     task, (batches,) = options.task.open(options, process, network, ("train",))
     run = Run("train", options, process, resume)
     _keep_genotype(genotype, run)
@@ -70,7 +68,7 @@ def train(
     judged = ema.module if options.ema else network
     assert isinstance(judged, Space)
     meter, record = Meter(), TrainRecord()
-    states = {
+    states: dict[str, Stateful] = {
         "network": network,
         "ema": ema,
         "optimizer": optimizer,
@@ -128,9 +126,7 @@ def dry_run(options: TrainOptions) -> str:
     )
 
 
-def _start(
-    options: TrainOptions, genotype: Genotype | None = None
-) -> tuple[Genotype, Space]:
+def _start(options: TrainOptions, genotype: Genotype | None = None) -> tuple[Genotype, Space]:
     """Return the genotype and its network, fresh or with the weights of `init`."""
     if genotype is None and options.genotype:
         genotype = Genotype.load(options.genotype)

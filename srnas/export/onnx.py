@@ -58,7 +58,7 @@ class ONNX(ExportTarget):
 
         def run(image: Array) -> Array:
             (output,) = session.run([ports.output], {ports.input: image})
-            return output  # type: ignore[no-any-return]
+            return output
 
         return run
 

@@ -51,7 +51,7 @@ class ExportTarget(ABC):
 EXPORT_TARGETS: Registry[ExportTarget] = Registry(
     "export target",
     packages=("srnas.export",),
-    base=ExportTarget,  # type: ignore[type-abstract]
+    base=ExportTarget,
 )
 
 

@@ -37,5 +37,5 @@ class Regularizer(ABC):
 REGULARIZERS: Registry[Regularizer] = Registry(
     "regularizer",
     packages=("srnas.regularizers",),
-    base=Regularizer,  # type: ignore[type-abstract]
+    base=Regularizer,
 )

@@ -34,7 +34,6 @@ FIGURES = {  # of each epoch: title -> key in metrics.jsonl -> its name in the l
 }
 
 
-
 def write_report(run_dir: Path) -> Path:
     """Write report.html into a run folder and return its path; UserError if it is not one."""
     run_dir = Path(run_dir)
@@ -62,7 +61,7 @@ def _task_curves(run_dir: Path) -> dict[str, str]:
     """Return the curves that the run's task draws, none if its space is not known here."""
     space = read_yaml(run_dir / "options.yml").get("space")
     name = space.get("name") if isinstance(space, dict) else space
-    return dict(task_of_space(name).curves) if name in SPACES else {}
+    return dict(task_of_space(name).curves) if isinstance(name, str) and name in SPACES else {}
 
 
 def _genotype(run_dir: Path) -> str:

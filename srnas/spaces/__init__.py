@@ -19,7 +19,7 @@ from srnas.registry import Registry
 SPACES: Registry[Space] = Registry(
     "space",
     packages=("srnas.spaces", "srnas.tasks"),
-    base=Space,  # type: ignore[type-abstract]
+    base=Space,
 )
 SpaceLike = Part[Space] | Mapping[str, Any] | str
 """A checked space, or what YAML would say: its name, or name and options."""

@@ -10,7 +10,7 @@ from srnas.tasks.base import Batches, Task
 TASKS: Registry[Task] = Registry(
     "task",
     packages=("srnas.tasks",),
-    base=Task,  # type: ignore[type-abstract]
+    base=Task,
 )
 
 

@@ -3,8 +3,10 @@
 from srnas.registry import Registry
 from srnas.updates.rule import UpdateRule
 
+__all__ = ["UPDATES", "UpdateRule"]
+
 UPDATES: Registry[UpdateRule] = Registry(
     "update rule",
     packages=("srnas.updates",),
-    base=UpdateRule,  # type: ignore[type-abstract]
+    base=UpdateRule,
 )

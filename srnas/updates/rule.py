@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Protocol
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from srnas.choice import Supernet
 from srnas.optimizers import ScheduledOptimizer
@@ -13,7 +13,7 @@ from srnas.optimizers import ScheduledOptimizer
 class LossOnBatch(Protocol):
     """What has a loss: a task."""
 
-    def loss(self, network: nn.Module, batch: Any) -> Tensor:
+    def loss(self, network: Any, batch: Any) -> Tensor:
         """Return the mean loss of a batch, a scalar."""
 
 

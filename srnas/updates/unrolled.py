@@ -1,11 +1,13 @@
 """Second-order DARTS: the alphas' gradient through one step of the weights."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from srnas.choice.mixed_op import add_all
 from srnas.updates import UPDATES
 from srnas.updates.rule import Stepper, UpdateRule
 
@@ -57,7 +59,7 @@ def _finite_difference(stepper: Stepper, train: Any, val: Any) -> list[Tensor]:
             for w, w0, d in zip(weights, start, direction, strict=True):
                 w.copy_(w0 + shift * d)
 
-    def gradient(batch: Any, inputs: list[Tensor]) -> list[Tensor]:
+    def gradient(batch: Any, inputs: Sequence[Tensor]) -> list[Tensor]:
         value = loss(supernet, batch)
         return list(torch.autograd.grad(value, inputs, materialize_grads=True))
 
@@ -65,7 +67,7 @@ def _finite_difference(stepper: Stepper, train: Any, val: Any) -> list[Tensor]:
         at(-lr, _direction(stepper, gradient(train, weights)))
         both = gradient(val, [*alphas, *weights])
         direct, v = both[: len(alphas)], both[len(alphas) :]
-        norm = torch.sqrt(sum(t.square().sum() for t in v)).item()
+        norm = torch.sqrt(add_all([t.square().sum() for t in v])).item()
         if norm == 0:
             return direct
         reach = REACH / norm

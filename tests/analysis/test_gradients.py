@@ -132,7 +132,7 @@ def test_operator_gradients_of_all_places_make_up_the_gradient_of_alpha(imdn):
     blocks = [
         operator_gradients(imdn, lambda: imdn(x).square().sum(), f"blocks.{i}.c2") for i in (0, 1)
     ]
-    names = list(imdn.positions["c2"].candidates)
+    names = list(imdn.choices.positions["c2"].candidates)
     assert list(blocks[0]) == names
     total = torch.tensor([blocks[0][name] + blocks[1][name] for name in names])
     p = torch.softmax(imdn.alphas["c2"].detach(), 0)
@@ -155,10 +155,12 @@ def test_an_edge_that_nothing_is_fed_by_has_no_gradient(relaxation):
     # node 1 of NAS-Bench-201's cell feeds nodes 2 and 3; both edges are "none" alone
     torch.manual_seed(0)
     space = {"name": "nasbench201", "num_feat": 4, "num_cell": 1}
-    net = Supernet(space_builder(space), "nasbench201", relaxation=RELAXATIONS.build({"name": relaxation}))
+    net = Supernet(
+        space_builder(space), "nasbench201", relaxation=RELAXATIONS.build({"name": relaxation})
+    )
     with torch.no_grad():
         for label, name in {"2<-1": "none", "3<-1": "none", "3<-0": "nor_conv_3x3"}.items():
-            net._keep(f"cell/{label}", [list(NB201_PRIMITIVES).index(name)])
+            net.alive_masks.keep(f"cell/{label}", [list(NB201_PRIMITIVES).index(name)])
     x = torch.rand(2, 3, 8, 8)
     result = edge_gradient_correlations(
         net, lambda: net(x).square().sum(), lambda: net(x).square().sum()

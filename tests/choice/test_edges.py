@@ -67,7 +67,9 @@ def test_a_normed_node_has_mean_0_and_variance_1_while_searching_and_no_norm_der
 
 def test_a_node_that_keeps_all_edges_has_no_edge_weights():
     assert "n/3" in supernet(SKIPS, [0.2, 0.3, 0.5]).alphas
-    net = Supernet(lambda choose: Node(choose, None), "node", choose=Relaxed(edge_normalization=True))
+    net = Supernet(
+        lambda choose: Node(choose, None), "node", choose=Relaxed(edge_normalization=True)
+    )
     assert list(net.alphas) == ["n/3<-0", "n/3<-1", "n/3<-2"]
 
 

@@ -34,7 +34,9 @@ def warm_batchnorm(supernet):
 @pytest.mark.parametrize("affine", [False, True])
 def test_one_hot_alphas_give_the_derived_network_for_every_candidate_at_every_position(affine):
     torch.manual_seed(0)
-    supernet = warm_batchnorm(Supernet(space_builder(SMALL), "imdn", choose=Relaxed(affine=affine), alpha_std=1.0))
+    supernet = warm_batchnorm(
+        Supernet(space_builder(SMALL), "imdn", choose=Relaxed(affine=affine), alpha_std=1.0)
+    )
     x = torch.rand(1, 3, 14, 11)
     for label in LABELS:
         for index, name in enumerate(SR_PRIMITIVES):

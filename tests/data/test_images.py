@@ -13,8 +13,8 @@ from srnas.data.images import (
     write_rgb,
 )
 from srnas.data.packaged import PACKAGED, packaged_pairs
-from srnas.tasks.super_resolution.images import check_disjoint
 from srnas.errors import UserError
+from srnas.tasks.super_resolution.images import check_disjoint
 
 
 def test_lossless_formats_read_back_the_same_pixels(tmp_path, photo):

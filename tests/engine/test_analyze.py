@@ -21,8 +21,7 @@ from srnas.files import load_tensors, read_json_lines
 from srnas.options import check_options, dump_options
 from srnas.primitives.nasbench201 import NB201_PRIMITIVES
 from srnas.spaces import space_builder
-from tests.helpers import search_options
-from tests.helpers import assert_same_run, flat
+from tests.helpers import assert_same_run, flat, search_options
 
 CPU = Process(torch.device("cpu"))
 SHRUNK = {

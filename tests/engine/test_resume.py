@@ -8,7 +8,6 @@ import sys
 import time
 
 import pytest
-import torch
 
 from srnas.files import load_tensors
 from tests.helpers import (
@@ -21,6 +20,7 @@ from tests.helpers import (
     train_options,
     write_options,
 )
+
 
 def start(command, file, *more):
     return subprocess.Popen(

@@ -5,8 +5,8 @@ import pytest
 from skimage.metrics import peak_signal_noise_ratio
 
 from srnas.basicsr_bridge import basicsr
-from srnas.tasks.super_resolution.protocols import PROTOCOLS
 from srnas.metrics.quality import luma, psnr, ssim
+from srnas.tasks.super_resolution.protocols import PROTOCOLS
 from tests.helpers import needs_basicsr
 
 

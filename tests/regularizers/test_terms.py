@@ -226,7 +226,7 @@ def test_proximity_is_half_the_distance_to_the_rows_largest(supernet, norm):
 
 def test_proximity_of_a_genotype_to_itself_is_zero_with_a_finite_gradient():
     crb = RELAXATIONS.build({"name": "crb"})
-    net = Supernet(space_builder({"name": "imdn", "num_feat": 8}), "imdn", crb)
+    net = Supernet(space_builder({"name": "imdn", "num_feat": 8}), "imdn", relaxation=crb)
     with torch.no_grad():
         for alpha in net.arch_parameters():
             alpha.zero_()[3] = 1
@@ -270,8 +270,11 @@ def test_the_projection_is_idempotent_and_the_one_that_derivation_takes(space):
     once = net.choices.project(net.strengths())
     twice = net.choices.project(once)
     assert all(torch.equal(once[k], twice[k]) for k in once)
-    ones = {k: list(net.choices.positions[k].candidates)[int(once[k].argmax())] for k in net.choices.positions
-            if once[k].any()}  # fmt: skip
+    ones = {
+        label: list(position.candidates)[int(once[label].argmax())]
+        for label, position in net.choices.positions.items()
+        if once[label].any()
+    }
     assert ones == net.choices.operations(net.choices.strongest(net.strengths()))
     assert all(once[k].sum() in (0, 1) for k in net.choices.positions)
     if space["name"] == "darts":

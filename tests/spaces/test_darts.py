@@ -71,7 +71,9 @@ def test_the_published_network_is_darts_v2():
 
 def test_the_supernet_has_the_weights_and_alphas_of_the_released_code():
     with torch.device("meta"):
-        supernet = Supernet(space_builder({"name": "darts"}), "darts", choose=Relaxed(edge_normalization=True))
+        supernet = Supernet(
+            space_builder({"name": "darts"}), "darts", choose=Relaxed(edge_normalization=True)
+        )
     assert sum(p.numel() for p in supernet.weight_parameters()) == 1_930_618
     assert [m.shape for m in supernet.alpha_matrices()] == [(14, 8), (14, 8)]
     assert list(supernet.choices.positions["normal/2<-0"].candidates) == [
@@ -202,7 +204,9 @@ def test_the_auxiliary_head_speaks_in_training_only_and_has_the_released_size():
 
 
 def test_partial_channels_and_edge_weights_search_strided_edges_too():
-    supernet = Supernet(space_builder(SMALL), "darts", choose=Relaxed(partial_channels=2, edge_normalization=True))
+    supernet = Supernet(
+        space_builder(SMALL), "darts", choose=Relaxed(partial_channels=2, edge_normalization=True)
+    )
     supernet(torch.rand(2, 3, 16, 16)).sum().backward()
     assert all(alpha.grad.isfinite().all() for alpha in supernet.arch_parameters())
     assert all(alpha.grad.any() for alpha in supernet.arch_parameters())

@@ -104,7 +104,9 @@ def test_dlsrs_parameter_penalty_is_the_expected_cost_at_fifty_channels():
 
 def test_merged_kernels_are_the_plain_sum():
     torch.manual_seed(0)
-    plain = Supernet(space_builder(SMALL), "dlsr", choose=Relaxed(merge=False), alpha_std=1.0).eval()
+    plain = Supernet(
+        space_builder(SMALL), "dlsr", choose=Relaxed(merge=False), alpha_std=1.0
+    ).eval()
     merged = supernet()
     op = merged.network.cells[0].r1
     convs = ["conv_1x1", "conv_3x3", "conv_5x5", "conv_7x7"]

@@ -71,7 +71,9 @@ def test_the_alpha_rows_are_in_the_order_of_the_benchmark():
 @pytest.mark.parametrize("affine", [False, True])
 def test_one_hot_alphas_give_the_derived_network_for_every_candidate_at_every_edge(shift, affine):
     torch.manual_seed(shift)
-    supernet = Supernet(space_builder(SMALL), "nasbench201", choose=Relaxed(affine=affine), alpha_std=1.0)
+    supernet = Supernet(
+        space_builder(SMALL), "nasbench201", choose=Relaxed(affine=affine), alpha_std=1.0
+    )
     ops = [OPS[(edge + shift) % 5] for edge in range(6)]
     x = torch.rand(2, 3, 8, 8)
     with torch.no_grad():

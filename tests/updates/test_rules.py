@@ -206,7 +206,10 @@ def test_the_finite_difference_agrees_and_restores_the_weights_bit_for_bit(secon
     state = copy.deepcopy(second_order.supernet.state_dict())
     batches = second_order.batches
     for gradient in ("exact", "finite_difference"):
-        second_order.train_batches, second_order.alpha_batches = iter([batches[0]]), iter([batches[1]])
+        second_order.train_batches, second_order.alpha_batches = (
+            iter([batches[0]]),
+            iter([batches[1]]),
+        )
         UPDATES.build({"name": "unrolled", "gradient": gradient})(second_order, True)
         for key, tensor in second_order.supernet.state_dict().items():
             assert torch.equal(tensor, state[key]), key
@@ -223,7 +226,9 @@ def test_the_finite_difference_agrees_and_restores_the_weights_bit_for_bit(secon
 
 def test_random_sampling_takes_the_sample_with_the_least_shared_loss():
     torch.manual_seed(0)
-    net = Supernet(space_builder(SMALL), "imdn", relaxation=RELAXATIONS.build({"name": "uniform_sample"}))
+    net = Supernet(
+        space_builder(SMALL), "imdn", relaxation=RELAXATIONS.build({"name": "uniform_sample"})
+    )
     wanted = {"c1": "ds_conv_3x3", "c2": "conv_3x3", "c3": "conv_5x5_bn", "c4": "conv_3x3"}
     seen = []
 

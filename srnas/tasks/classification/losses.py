@@ -15,9 +15,7 @@ CLASS_LOSSES: Registry[ClassLoss] = Registry("classification loss")
 
 
 @CLASS_LOSSES.register("cross_entropy")
-def cross_entropy(
-    *, label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0
-) -> ClassLoss:
+def cross_entropy(*, label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0) -> ClassLoss:
     """Cross-entropy, the mean over the batch.
 
     Args:

@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 from annotated_types import Ge, Interval
-from pydantic import Field
 
 from srnas.options import Count, PositiveInt, SearchOptions, TrainOptions
-from srnas.parts import Part, PartOf, ScheduleOption, Strict
+from srnas.parts import Part, PartOf, ScheduleOption, Strict, written
 from srnas.tasks.classification.datasets import DATASETS, ClassificationData
 from srnas.tasks.classification.losses import CLASS_LOSSES, ClassLoss
 
@@ -62,7 +61,7 @@ class ClassSearchOptions(SearchOptions):
     """
 
     data: ClassSearchData
-    loss: LossOption = Field({})
+    loss: LossOption = written({})
     nb201_table: Path | None = None
 
 
@@ -75,6 +74,6 @@ class ClassTrainOptions(TrainOptions):
     """
 
     data: ClassTrainData
-    loss: LossOption = Field({})
+    loss: LossOption = written({})
     drop_path: ScheduleOption | None = None
     auxiliary_weight: Annotated[float, Ge(0)] = 0.4

@@ -15,7 +15,7 @@ from srnas.data.images import ImagePair, write_rgb
 from srnas.engine.distributed import choose_device
 from srnas.errors import UserError
 from srnas.export.model_file import Model, load_model, load_published
-from srnas.tasks.super_resolution.evaluate import Measurement, NetworkUpscale, bicubic
+from srnas.tasks.super_resolution.evaluate import Measurement, NetworkUpscale, Upscale, bicubic
 from srnas.tasks.super_resolution.options import TestOptions
 from srnas.tasks.super_resolution.protocols import EVERY_PROTOCOL, PROTOCOLS
 from srnas.tasks.super_resolution.task import open_benchmark, scale_of
@@ -72,7 +72,7 @@ def _test_set(
     others = EVERY_PROTOCOL if options.explain else ()
     device = choose_device(options.device)
     networks = (NetworkUpscale(m.network, device, options.self_ensemble) for m in models)
-    upscales = [bicubic(scale), *networks]
+    upscales: list[Upscale] = [bicubic(scale), *networks]
     measurements = [
         Measurement(scale, protocol),
         *(Measurement(scale, protocol, others) for _ in models),
@@ -88,7 +88,9 @@ def _test_set(
         if options.save_images:
             write_rgb(options.save_images / name / f"{pair.name}.png", images[1])
         if options.crops:
-            from srnas.tasks.super_resolution.crops import write_crops  # matplotlib is slow to import
+            from srnas.tasks.super_resolution.crops import (
+                write_crops,  # matplotlib is slow to import
+            )
 
             upscaled = list(zip(methods, images, quality, strict=True))
             file = options.crops / name / f"{pair.name}.png"
@@ -124,7 +126,8 @@ def open_models(options: TestOptions) -> list[Model]:
     if options.model:
         main = load_model(options.model)
     else:
-        assert options.weights and options.space, options
+        assert options.weights, options
+        assert options.space, options
         genotype = Genotype.load(options.genotype) if options.genotype else None
         main = load_published(options.weights, options.space, genotype)
     models = [main, *map(load_model, options.beside)]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from srnas.choice import Space, Supernet
 from srnas.data.bicubic import resize_uint8
 from srnas.data.images import DecodedPair, ImagePair
+from srnas.engine.distributed import move
 from srnas.errors import UserError
 from srnas.tasks.super_resolution.protocols import Image, Protocol
 
@@ -31,7 +32,7 @@ class NetworkUpscale:
     def __init__(
         self, network: nn.Module, device: torch.device, self_ensemble: bool = False
     ) -> None:
-        self.network = network.to(device).to(memory_format=torch.channels_last)
+        self.network = move(network, device)
         self.device = device
         self.turns = range(8) if self_ensemble else range(1)
 

@@ -11,7 +11,7 @@ from srnas.data.options import SearchImages, TrainImages
 from srnas.errors import did_you_mean
 from srnas.losses import LOSSES, Loss
 from srnas.options import SearchOptions, SpaceOption, TrainOptions
-from srnas.parts import Part, PartOf, Strict
+from srnas.parts import Part, PartOf, Strict, written
 from srnas.tasks.super_resolution.protocols import PROTOCOLS
 
 LossOption = Annotated[Part[Loss], PartOf(LOSSES, default="l1")]
@@ -21,14 +21,14 @@ class SuperResolutionSearchOptions(SearchOptions):
     """Options of a search for a super-resolution network."""
 
     data: SearchImages = SearchImages()
-    loss: LossOption = Field({})
+    loss: LossOption = written({})
 
 
 class SuperResolutionTrainOptions(TrainOptions):
     """Options of the training of a super-resolution network."""
 
     data: TrainImages = TrainImages()
-    loss: LossOption = Field({})
+    loss: LossOption = written({})
 
 
 class TestOptions(Strict):

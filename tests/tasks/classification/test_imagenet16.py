@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from srnas.errors import UserError
 from srnas.tasks.classification.datasets import DATASETS
 from srnas.tasks.classification.imagenet16 import FILES, load_arrays
-from srnas.errors import UserError
 
 
 def batch(first, labels, dtype=np.uint8):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from srnas.tasks.super_resolution.basicsr_stream import BasicSRStream
 from srnas.data.images import pair_folders, read_rgb, write_rgb
 from srnas.errors import UserError
+from srnas.tasks.super_resolution.basicsr_stream import BasicSRStream
 from tests.helpers import needs_basicsr
 
 pytestmark = needs_basicsr

@@ -6,12 +6,11 @@ import pytest
 import torch
 
 from srnas.data.images import read_rgb, write_rgb
-from srnas.tasks.super_resolution import benchmark as engine
 from srnas.errors import UserError
 from srnas.export.model_file import Model, save_model
 from srnas.options import check_options
-from srnas.spaces import derived_network, published_genotype
-from srnas.spaces import check_space
+from srnas.spaces import check_space, derived_network, published_genotype
+from srnas.tasks.super_resolution import benchmark as engine
 
 
 def tiny_model(path, seed, scale=2):

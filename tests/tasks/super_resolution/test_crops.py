@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from srnas.data.images import read_rgb
-from srnas.tasks.super_resolution.protocols import PROTOCOLS
 from srnas.tasks.super_resolution.crops import most_different_region, write_crops
+from srnas.tasks.super_resolution.protocols import PROTOCOLS
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])

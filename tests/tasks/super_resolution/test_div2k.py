@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from srnas.data.bicubic import resize_uint8
-from srnas.tasks.super_resolution.div2k import SubImages, prepare
 from srnas.data.images import read_rgb, write_rgb
 from srnas.errors import UserError
+from srnas.tasks.super_resolution.div2k import SubImages, prepare
 from tests.helpers import needs_basicsr, search_options, srnas, write_options
 
 

@@ -6,13 +6,12 @@ import torch
 
 from srnas.data.bicubic import resize_uint8
 from srnas.data.images import benchmark_pairs
-from srnas.tasks.super_resolution.evaluate import NetworkUpscale, bicubic, evaluate
-from srnas.tasks.super_resolution.tiles import Tiled
 from srnas.errors import UserError
 from srnas.export.model_file import load_published
+from srnas.spaces import check_space, derived_network, published_genotype
+from srnas.tasks.super_resolution.evaluate import NetworkUpscale, bicubic, evaluate
 from srnas.tasks.super_resolution.protocols import EVERY_PROTOCOL, PROTOCOLS
-from srnas.spaces import derived_network, published_genotype
-from srnas.spaces import check_space
+from srnas.tasks.super_resolution.tiles import Tiled
 
 FILES, MADE = True, False
 # Set, scale, LR, PSNR in dB, SSIM: measured with the published weights by another program.
