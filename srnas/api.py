@@ -225,7 +225,7 @@ def derive(genotype: GenotypeLike, space: SpaceLike | None = None) -> Space:
 
 def list_spaces() -> list[str]:
     """Return the names of the search spaces."""
-    return list(SPACES)
+    return sorted(SPACES)
 
 
 def list_methods() -> list[str]:

@@ -172,7 +172,7 @@ class UniformSample(_Softmaxed):
 
 @RELAXATIONS.register("dirichlet")
 class Dirichlet(Relaxation):
-    """w ~ Dirichlet(elu(alpha) + 1), with its pathwise gradient (DrNAS); in evaluation mode its mean."""
+    """w ~ Dirichlet(elu(alpha) + 1) with its pathwise gradient; in evaluation its mean (DrNAS)."""
 
     def __init__(self) -> None:
         pass

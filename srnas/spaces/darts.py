@@ -195,7 +195,7 @@ def _imagenet_stem(num_feat: int) -> tuple[nn.Module, nn.Module]:
 
 
 def _auxiliary_head(channels: int, num_classes: int, imagenet: bool) -> nn.Module:
-    """Build it for 8x8 (CIFAR) or 7x7 (ImageNet) pixels; the latter lacks a BatchNorm, as released."""
+    """Build it for 8x8 (CIFAR) or 7x7 (ImageNet) pixels, the latter without its last BatchNorm."""
     return nn.Sequential(
         nn.ReLU(),
         nn.AvgPool2d(5, stride=2 if imagenet else 3),
