@@ -1,8 +1,11 @@
 """What tests share: options of runs that take seconds, processes, comparisons of runs."""
 
+import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -186,6 +189,50 @@ def assert_same_run(one, other):
     for path, value in states[0].items():
         same = torch.equal if torch.is_tensor(value) else (lambda a, b: a == b)
         assert same(value, states[1][path]), path
+
+
+def start(command, file, *more):
+    return subprocess.Popen(
+        [sys.executable, "-m", "srnas", command, "-opt", str(file), *map(str, more)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def wait_for_step(run, process, step):
+    """Until the run has logged a step beyond `step`, its checkpoint lying before it."""
+    log = run / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        lines = log.read_text().splitlines() if log.exists() else []
+        if (
+            lines
+            and json.loads(lines[-1])["step"] >= step
+            and (run / "checkpoints/last.pt").exists()
+        ):
+            return
+        time.sleep(0.002)
+    pytest.fail(f"the run ended or hung before step {step}: {process.communicate()}")
+
+
+def killed_and_resumed(command, file, tmp_path, *more):
+    """Kill a run in the middle with SIGKILL, resume it, and compare it with a whole one."""
+    moved = f"experiments={tmp_path / 'experiments'}"
+    whole = srnas(command, "-opt", file, f"experiments={tmp_path / 'whole'}", *more)
+    assert whole.returncode == 0, whole.stderr
+    killed = tmp_path / "experiments" / command
+
+    process = start(command, file, moved, *more)
+    wait_for_step(killed, process, 8)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    at = load_tensors(killed / "checkpoints/last.pt")["step"]
+    assert 0 < at < 60, "it was not killed in the middle"
+
+    again = srnas(command, "-opt", file, moved, *more, "--resume")
+    assert again.returncode == 0, again.stderr
+    assert_same_run(tmp_path / "whole" / command, killed)
 
 
 def derive(supernet: Supernet, space: dict, genotype: Genotype | None = None) -> nn.Module:

@@ -1,10 +1,7 @@
 """Runs killed with SIGKILL, in real processes, resume to the bit-identical result."""
 
-import json
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -12,40 +9,15 @@ import pytest
 from srnas.files import load_tensors
 from tests.helpers import (
     LOGS,
-    assert_same_run,
     class_options,
     class_train_options,
+    killed_and_resumed,
     search_options,
     srnas,
+    start,
     train_options,
     write_options,
 )
-
-
-def start(command, file, *more):
-    return subprocess.Popen(
-        [sys.executable, "-m", "srnas", command, "-opt", str(file), *map(str, more)],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    )
-
-
-def wait_for_step(run, process, step):
-    """Until the run has logged a step beyond `step`, its checkpoint lying before it."""
-    log = run / "metrics.jsonl"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        lines = log.read_text().splitlines() if log.exists() else []
-        if (
-            lines
-            and json.loads(lines[-1])["step"] >= step
-            and (run / "checkpoints/last.pt").exists()
-        ):
-            return
-        time.sleep(0.002)
-    pytest.fail(f"the run ended or hung before step {step}: {process.communicate()}")
-
 
 ADMM_AND_FIMT = [
     "update={name: fimt, threshold: 100}",
@@ -78,20 +50,7 @@ DROP_PATH = [
 )
 def test_a_killed_run_resumes_to_the_same_bits(tmp_path, photo_folder, command, make, more):
     file = write_options(tmp_path / "o.yml", make(tmp_path, photo_folder))
-    whole = srnas(command, "-opt", file, f"experiments={tmp_path / 'whole'}", *more)
-    assert whole.returncode == 0, whole.stderr
-    killed = tmp_path / "experiments" / command
-
-    process = start(command, file, *more)
-    wait_for_step(killed, process, 8)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
-    at = load_tensors(killed / "checkpoints/last.pt")["step"]
-    assert 0 < at < 60, "it was not killed in the middle"
-
-    again = srnas(command, "-opt", file, *more, "--resume")
-    assert again.returncode == 0, again.stderr
-    assert_same_run(tmp_path / "whole" / command, killed)
+    killed_and_resumed(command, file, tmp_path, *more)
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, photo_folder):

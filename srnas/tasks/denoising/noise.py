@@ -1,0 +1,84 @@
+"""Gaussian noise on patches and on whole images, the same whenever it is asked for."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from srnas.data.draws import share
+from srnas.data.images import ImagePair
+from srnas.data.patches import PatchSampler
+from srnas.engine.distributed import Process
+
+Image = NDArray[np.uint8]
+
+
+class NoisyBatches:
+    """An endless iterator over batches of patches with and without noise.
+
+    Args:
+        sigma: Standard deviation of the noise, in levels of 255.
+        patch: The side of a patch in pixels.
+        batch_size: The number of patches of all processes, which all see the same noise.
+        keep: See `srnas.data.pixels.load_pixels`.
+
+    Yields:
+        (noisy, clean): (B, 3, patch, patch) each, float32 RGB; the clean patches are in [0, 1], the
+        noisy ones are not clipped.
+
+    Raises:
+        UserError: An image cannot be read, or is smaller than a patch.
+    """
+
+    def __init__(
+        self,
+        images: Sequence[ImagePair],
+        sigma: float,
+        patch: int,
+        batch_size: int,
+        seed: int,
+        process: Process,
+        keep: Any = "device",
+    ) -> None:
+        self.patches = PatchSampler(
+            images, 1, patch, batch_size, seed, process.device, process.rank, process.world, keep
+        )
+        self.count = self.patches.count
+        self.sigma = sigma
+        self.mine = share(batch_size, process.rank, process.world)
+        self.shape = (batch_size, 3, patch, patch)
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __iter__(self) -> "NoisyBatches":
+        return self
+
+    def __next__(self) -> tuple[Tensor, Tensor]:
+        _, clean = next(self.patches)
+        noise = torch.randn(self.shape, generator=self.generator)[self.mine]
+        return clean + self.sigma / 255 * noise.to(clean.device), clean
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the position in the stream."""
+        return {"patches": self.patches.state_dict(), "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from what `state_dict` returned."""
+        self.patches.load_state_dict(state["patches"])
+        self.generator.set_state(state["generator"])
+
+
+def noisy(image: Image, sigma: float, seed: int) -> NDArray[np.float32]:
+    """Add noise to a whole image.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        sigma: Standard deviation in levels of 255.
+
+    Returns:
+        (H, W, 3), RGB in levels of 255, not clipped.
+    """
+    noise = np.random.default_rng(seed).normal(0, sigma, image.shape)
+    return (image + noise).astype(np.float32)

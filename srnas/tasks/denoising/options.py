@@ -1,0 +1,73 @@
+"""Options of denoising: clean photographs, and the noise that is added to them."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from annotated_types import Gt
+from pydantic import model_validator
+from pydantic_core import PydanticCustomError
+
+from srnas.losses import LOSSES, Loss
+from srnas.options import PositiveInt, SearchOptions, TrainOptions
+from srnas.parts import Part, PartOf, Strict, written
+
+LossOption = Annotated[Part[Loss], PartOf(LOSSES, default="l1")]
+
+
+class CleanImages(Strict):
+    """Where clean images come from: a folder, or a split of the packaged photographs."""
+
+    folder: Path | None = None
+    packaged: str | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "CleanImages":
+        if (self.folder is None) == (self.packaged is None):
+            raise PydanticCustomError("source", "give one of folder: FOLDER, packaged: SPLIT", {})
+        return self
+
+
+class NoisyPatches(Strict):
+    """Patches of clean images, with noise.
+
+    Attributes:
+        sigma: Standard deviation of the noise, in levels of 255.
+        batch_size: The number of patches of all processes.
+        patch: The side of a patch in pixels.
+        keep: Where decoded pixels live: "device" or "memory".
+    """
+
+    sigma: Annotated[float, Gt(0)] = 25.0
+    batch_size: PositiveInt = 16
+    patch: PositiveInt = 40
+    keep: Literal["device", "memory"] = "device"
+
+
+class SearchData(NoisyPatches):
+    """Disjoint images for the weights and the alphas; `val` is only looked at."""
+
+    train: CleanImages = CleanImages(packaged="train")
+    alpha: CleanImages = CleanImages(packaged="alpha")
+    val: CleanImages | None = None
+
+
+class TrainData(NoisyPatches):
+    """Images to train on, to choose the best weights by, and to test these once, at the end."""
+
+    train: CleanImages = CleanImages(packaged="train+alpha")
+    val: CleanImages | None = CleanImages(packaged="val")
+    test: CleanImages | None = None
+
+
+class DenoisingSearchOptions(SearchOptions):
+    """Options of a search for a denoising network."""
+
+    data: SearchData = SearchData()
+    loss: LossOption = written({})
+
+
+class DenoisingTrainOptions(TrainOptions):
+    """Options of the training of a denoising network."""
+
+    data: TrainData = TrainData()
+    loss: LossOption = written({})

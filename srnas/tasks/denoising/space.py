@@ -1,0 +1,70 @@
+"""A search space around DnCNN.
+
+Zhang, Zuo, Chen, Meng, Zhang: Beyond a Gaussian Denoiser: Residual Learning of Deep CNN for Image
+Denoising, IEEE Transactions on Image Processing, 2017. Its inner convolutions are open to search.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+import torch.nn.functional as F
+from annotated_types import Ge, MinLen
+from torch import Tensor, nn
+
+from srnas.choice import Builder, Space
+from srnas.primitives.sr import SR_PRIMITIVES
+from srnas.spaces import SPACES
+from srnas.spaces.published import named_candidates
+
+CANDIDATES = (  # in the order of the logits
+    "conv_3x3_bn",
+    "conv_5x5_bn",
+    "ds_conv_3x3_bn",
+    "ds_conv_5x5_bn",
+    "dil_ds_conv_3x3_bn",
+    "dil_ds_conv_5x5_bn",
+)
+
+
+@SPACES.register("dncnn")
+class DnCNN(Space):
+    """conv - num_block pairs of searched convolutions - conv; the output is the noise.
+
+    x: (B, 3, H, W) noisy RGB in [0, 1] -> (B, 3, H, W), the noise removed. Every convolution but
+    the last is followed by ReLU.
+
+    Choices: c1 and c2, the convolutions of a pair, shared by all pairs. With conv_3x3_bn at both
+    it is DnCNN for colour images; num_block 9 is its published depth.
+
+    Args:
+        num_feat: The number of channels.
+        num_block: The number of pairs.
+        candidates: The operations open at each position: names of `SR_PRIMITIVES`.
+    """
+
+    task: ClassVar[str] = "denoising"
+    published: ClassVar[Mapping[str, Any]] = {"c1": "conv_3x3_bn", "c2": "conv_3x3_bn"}
+
+    def __init__(
+        self,
+        choose: Builder,
+        *,
+        num_feat: Annotated[int, Ge(1)] = 64,
+        num_block: Annotated[int, Ge(1)] = 9,
+        candidates: Annotated[list[str], MinLen(1)] | None = None,
+    ) -> None:
+        super().__init__()
+        table = named_candidates(SR_PRIMITIVES, candidates or CANDIDATES)
+        self.head = nn.Conv2d(3, num_feat, 3, padding=1)
+        self.body = nn.ModuleList(
+            choose.op(label, table, num_feat, num_feat)
+            for _ in range(num_block)
+            for label in ("c1", "c2")
+        )
+        self.tail = nn.Conv2d(num_feat, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = F.relu(self.head(x))
+        for layer in self.body:
+            features = F.relu(layer(features))
+        return x - self.tail(features)

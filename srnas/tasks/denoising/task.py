@@ -1,0 +1,210 @@
+"""Denoising as a task: noisy patches, a loss to the clean ones, PSNR."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from srnas.choice import Space
+from srnas.cost import HD, profile
+from srnas.data.images import DecodedPair, ImagePair, decode, pair_folders
+from srnas.data.packaged import packaged_pairs
+from srnas.engine.distributed import Process, choose_device, move
+from srnas.errors import UserError
+from srnas.losses import LOSSES, Loss
+from srnas.metrics.quality import psnr
+from srnas.options import SearchOptions, TrainOptions
+from srnas.parts import Strict
+from srnas.tasks import TASKS
+from srnas.tasks.base import Batches, Ports, Task
+from srnas.tasks.denoising.noise import Image, NoisyBatches, noisy
+from srnas.tasks.denoising.options import (
+    CleanImages,
+    DenoisingSearchOptions,
+    DenoisingTrainOptions,
+)
+
+
+@TASKS.register("denoising")
+class Denoising(Task):
+    """Remove Gaussian noise of a known strength from photographs.
+
+    Args:
+        loss: (denoised, clean) -> scalar.
+        sigma: Standard deviation of the noise, in levels of 255.
+        val, test: Clean images to validate on and to test on at the end.
+        precision: Of the network's forward pass.
+    """
+
+    options: ClassVar[Mapping[str, type[Strict]]] = {
+        "search": DenoisingSearchOptions,
+        "train": DenoisingTrainOptions,
+    }
+    score = "psnr"
+    curves: ClassVar[Mapping[str, str]] = {"val_psnr": "PSNR on the validation images, dB"}
+    ports = Ports("noisy", "clean", ((24, 24), (37, 50), (96, 64)))
+
+    def __init__(
+        self,
+        loss: Loss,
+        sigma: float,
+        val: Sequence[ImagePair],
+        device: torch.device,
+        *,
+        test: Sequence[ImagePair] = (),
+        precision: str = "float32",
+    ) -> None:
+        self.criterion, self.sigma = loss, sigma
+        self.val, self.test_images = decode(val, 1), decode(test, 1)
+        self.device, self.precision = device, precision
+
+    @classmethod
+    def open(
+        cls,
+        options: SearchOptions | TrainOptions,
+        process: Process,
+        network: Space,
+        streams: Sequence[str],
+        *,
+        pooled: bool = False,
+    ) -> tuple["Denoising", list[Batches]]:
+        """Open the images; see `Task.open`."""
+        assert isinstance(options, DenoisingSearchOptions | DenoisingTrainOptions), options
+        data = options.data
+        splits = {split: _open(getattr(data, split, None)) for split in (*streams, "val", "test")}
+        _check_disjoint(splits)
+        if pooled:
+            splits[streams[0]] = [image for split in streams for image in splits[split]]
+        batches: list[Batches] = [
+            NoisyBatches(
+                splits[split],
+                data.sigma,
+                data.patch,
+                data.batch_size,
+                2 * options.seed + stream,
+                process,
+                data.keep,
+            )
+            for stream, split in enumerate(streams)
+        ]
+        task = cls(
+            options.loss.build(),
+            data.sigma,
+            splits["val"],
+            process.device,
+            test=splits["test"],
+            precision=options.precision,
+        )
+        return task, batches
+
+    @property
+    def val_count(self) -> int:
+        """The number of images that it validates on."""
+        return len(self.val)
+
+    def loss(self, network: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        """Return the mean loss of a batch (noisy, clean)."""
+        given, clean = batch
+        half = self.precision == "bfloat16"
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half):
+            denoised = network(given)
+        return self.criterion(denoised.float(), clean)
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Return {"psnr", "noisy_psnr"} in dB: means with and without the network."""
+        return _measure(network, self.val, self.sigma, self.device)
+
+    def describe(self, quality: Mapping[str, float]) -> str:
+        """Say the PSNR, and that of the noisy images."""
+        return f"val PSNR {quality['psnr']:.3f} dB (noisy: {quality['noisy_psnr']:.3f})"
+
+    def test(self, network: nn.Module) -> dict[str, float]:
+        """Return the figures of `validate` on the test images, if there are any."""
+        if not self.test_images:
+            return {}
+        return _measure(network, self.test_images, self.sigma, self.device)
+
+    @classmethod
+    def profile(cls, network: Space, size: tuple[int, int] | None) -> dict[str, Any]:
+        """Count at 1280x720, and at `size`."""
+        return profile(network, {"image_1280x720": HD}, size)
+
+    @classmethod
+    def evaluate(  # type: ignore[override]  # a task names what it takes
+        cls,
+        network: Space,
+        data: Mapping[str, Path | str] | Path | str,
+        *,
+        device: str = "auto",
+        sigma: float = 25.0,
+    ) -> dict[str, dict[str, float]]:
+        """Measure PSNR on folders of clean images.
+
+        Args:
+            data: Name -> folder of each set, or one folder; "packaged" stands for the packaged
+                test photographs.
+            sigma: Standard deviation of the noise, in levels of 255.
+
+        Returns:
+            Name -> {"psnr", "noisy_psnr"}, in dB.
+        """
+        sets = data if isinstance(data, Mapping) else {Path(data).name: data}
+        opened = {
+            name: packaged_pairs("test")
+            if str(folder) == "packaged"
+            else pair_folders(Path(folder), None, 1)
+            for name, folder in sets.items()
+        }
+        where = choose_device(device)
+        task = cls(LOSSES.build("l1"), sigma, [], where)
+        return {
+            name: _measure(network, decode(images, 1), task.sigma, where)
+            for name, images in opened.items()
+        }
+
+
+@torch.inference_mode()
+def denoise(network: nn.Module, image: np.ndarray[Any, Any], device: torch.device) -> Image:
+    """Apply a network to an image, (H, W, 3) in levels of 255; the result is rounded to 8 bits."""
+    training = network.training
+    move(network, device).eval()
+    x = torch.from_numpy(image / 255).permute(2, 0, 1)[None].float().to(device)
+    y = network(x)[0].float()
+    network.train(training)
+    if not torch.isfinite(y).all():
+        raise UserError("the network's output is not finite: its weights are broken")
+    denoised: Image = (y.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    return denoised
+
+
+def _measure(
+    network: nn.Module, images: Sequence[DecodedPair], sigma: float, device: torch.device
+) -> dict[str, float]:
+    """Measure over all channels; the noise of an image is drawn by its number."""
+    with_network, without = [], []
+    for number, image in enumerate(images):
+        given = noisy(image.hr, sigma, number)
+        with_network.append(psnr(denoise(network, given, device), image.hr))
+        without.append(psnr(given, image.hr))
+    return {"psnr": fmean(with_network), "noisy_psnr": fmean(without)}
+
+
+def _open(images: CleanImages | None) -> list[ImagePair]:
+    if images is None:
+        return []
+    if images.packaged is not None:
+        return packaged_pairs(images.packaged)
+    assert images.folder is not None, images
+    return pair_folders(images.folder, None, 1)
+
+
+def _check_disjoint(splits: Mapping[str, Sequence[ImagePair]]) -> None:
+    owner: dict[Path, str] = {}
+    for split, images in splits.items():
+        for image in images:
+            if owner.setdefault(image.hr.resolve(), split) != split:
+                raise UserError(f"data: {image.hr} is in both {owner[image.hr.resolve()]}, {split}")
