@@ -1,14 +1,20 @@
 """What every registered part must keep, whoever adds it."""
 
 import math
+import re
 
 import numpy as np
 import pytest
 import torch
 
 from srnas.choice import RELAXATIONS, Supernet
+from srnas.errors import UserError
+from srnas.export.target import EXPORT_TARGETS
 from srnas.losses import LOSSES, hfen
+from srnas.optimizers import OPTIMIZERS
+from srnas.options import RunOptions, kinds, options_models
 from srnas.parts import options_model
+from srnas.perturbations import PERTURBATIONS
 from srnas.primitives.darts import DARTS_PRIMITIVES
 from srnas.primitives.dlsr import DLSR_PRIMITIVES
 from srnas.primitives.nasbench201 import NB201_PRIMITIVES
@@ -23,14 +29,20 @@ from srnas.spaces import (
     space_builder,
     space_class,
 )
+from srnas.tasks import TASKS, task_class
 from srnas.tasks.classification.datasets import DATASETS
+from srnas.tasks.classification.losses import CLASS_LOSSES
 from srnas.updates import UPDATES
 
-REGISTRIES = [SPACES, RELAXATIONS, REGULARIZERS, LOSSES, SCHEDULES, UPDATES, DATASETS]
+REGISTRIES = [
+    SPACES, RELAXATIONS, REGULARIZERS, LOSSES, SCHEDULES, UPDATES, DATASETS, OPTIMIZERS,
+    PERTURBATIONS, CLASS_LOSSES, EXPORT_TARGETS,
+]  # fmt: skip
 EVERYTHING = [(registry, name) for registry in REGISTRIES for name in registry]
-TASKS = {  # shapes of a network's input and output
+SHAPES = {  # of a network's input and output
     "super_resolution": ((1, 3, 16, 20), (1, 3, 32, 40)),
     "classification": ((1, 3, 32, 32), (1, 10)),
+    "denoising": ((1, 3, 16, 20), (1, 3, 16, 20)),
 }
 FAMILIES = {
     "sr": SR_PRIMITIVES,
@@ -52,6 +64,50 @@ def test_every_part_has_a_docstring_and_a_schema(registry, name):
     assert registry[name].__doc__
     schema = options_model(registry, name).model_json_schema()
     assert schema["additionalProperties"] is False
+
+
+@pytest.mark.parametrize("registry", REGISTRIES, ids=lambda registry: registry.kind)
+def test_a_registry_answers_a_wrong_name_with_the_nearest_and_keeps_names_unique(registry):
+    name = next(iter(registry))
+    with pytest.raises(UserError, match=re.escape(f"no {registry.kind} is named '{name}x'")):
+        registry[f"{name}x"]
+    with pytest.raises(UserError, match=f"'{re.escape(name)}' is registered twice"):
+        registry.register(name)(registry[name])
+
+
+@pytest.mark.parametrize("registry", [SPACES, RELAXATIONS, REGULARIZERS, UPDATES, TASKS])
+def test_a_class_that_does_not_keep_the_contract_cannot_be_registered(registry):
+    with pytest.raises(UserError, match=r"must extend srnas\.\w+"):
+        registry.register("stranger")(type("Stranger", (), {}))
+    assert "stranger" not in registry
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_brings_options_for_search_and_train_and_says_how_it_is_called(name):
+    task = task_class(name)
+    assert {"search", "train"} <= task.options.keys()
+    assert set(task.options) <= set(kinds())
+    for kind in ("search", "train"):
+        model = options_models(kind)[name]
+        assert issubclass(model, RunOptions)
+        assert model.__doc__
+        assert model.model_fields["data"].annotation is not RunOptions.model_fields["data"]
+    assert task.score
+    assert len(task.ports.sizes) == 3, "exports are checked at three sizes"
+
+
+def test_a_registered_primitive_changes_no_space(monkeypatch):
+    before = Supernet(space_builder("imdn"), "imdn").alphas
+    for family in FAMILIES.values():
+        monkeypatch.setitem(family, "newcomer", next(iter(family.values())))
+    for name in SPACES:
+        supernet = Supernet(space_builder(name), name)
+        candidates = {c for p in supernet.choices.positions.values() for c in p.candidates}
+        assert "newcomer" not in candidates, name
+        if name == "imdn":
+            assert {k: len(a) for k, a in supernet.alphas.items()} == {
+                k: len(a) for k, a in before.items()
+            }
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -129,7 +185,7 @@ def test_every_regularizer_is_a_finite_scalar_on_every_space(name, regularizer):
 @pytest.mark.parametrize("name", SPACES)
 def test_every_space_searches_derives_and_publishes(name):
     torch.manual_seed(0)
-    given, expected = TASKS[space_class(name).task]
+    given, expected = SHAPES[space_class(name).task]
     x = torch.rand(given)
     supernet = Supernet(space_builder({"name": name}), name).eval()
     with torch.no_grad():

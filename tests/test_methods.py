@@ -1,6 +1,7 @@
 """Published methods as YAML: each runs on every space that it fits."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from srnas.engine.search import search
 from srnas.engine.train import train
 from srnas.errors import UserError
 from srnas.files import read_json_lines
-from srnas.methods import BUNDLED, apply_method, find_method, list_methods
+from srnas.methods import BUNDLED, apply_method, find_method, list_methods, method_folders
 from srnas.options import SearchOptions, check_options, load_options
 from tests.helpers import (
     CLASS_SPACES,
@@ -116,6 +117,45 @@ def test_a_wrong_method_file_is_told_by_its_own_name(tmp_path, text, told):
 def test_a_misspelt_method_is_answered_with_the_nearest():
     with pytest.raises(UserError, match="did you mean 'sa_darts'"):
         find_method("sa_dart", [BUNDLED])
+
+
+def test_an_options_file_at_a_filesystem_root_finds_its_method():
+    root = Path(Path.cwd().anchor)
+    assert method_folders(root / "o.yml")[0] == root / "methods"
+    found = find_method("sa_darts", method_folders(root / "o.yml"))
+    assert found.read_text() == (BUNDLED / "sa_darts.yml").read_text()
+
+
+def test_the_methods_command_takes_a_method_of_the_folder_it_is_given(tmp_path):
+    folder = tmp_path / "mine"  # not called methods
+    folder.mkdir()
+    (folder / "pull.yml").write_text("about: {title: Pull, paper: none}\nupdate: every_n\n")
+    (folder / "sa_darts.yml").write_text("about: {title: My own SA}\nupdate: every_n\n")
+    shown = srnas("methods", "pull", "--folder", folder)
+    assert "Pull" in shown.stdout, shown.stderr
+    assert "My own SA" in srnas("methods", "sa_darts", "--folder", folder).stdout
+    missing = srnas("methods", "beta_darts", "--folder", folder)
+    assert missing.returncode == 2
+    assert "no file beta_darts.yml" in missing.stderr
+
+
+def test_the_label_of_errors_is_no_search_path(tmp_path):
+    (tmp_path / "methods").mkdir()
+    (tmp_path / "methods/mine.yml").write_text("about: {title: Mine}\nupdate: every_n\n")
+    content = search_options(tmp_path, tmp_path, method="mine")
+    with pytest.raises(UserError, match=r"no file mine\.yml"):
+        check_options("search", content, str(tmp_path / "search/o.yml"))
+    folders = [tmp_path / "methods"]
+    assert check_options("search", content, "x", folders=folders).update.name == "every_n"
+
+
+def test_a_method_is_merged_once():
+    content = {"method": "sa_darts", "regularizers": [{"term": "l2"}]}
+    once = apply_method(content, [BUNDLED], SearchOptions.model_fields)
+    assert "method" not in once
+    assert len(once["regularizers"]) == 2
+    assert once["regularizers"][0] == {"term": "l2"}
+    assert content["regularizers"] == [{"term": "l2"}], "what was given stays as it is"
 
 
 def test_a_folder_without_methods_is_told(tmp_path):
