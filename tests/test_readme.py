@@ -1,6 +1,7 @@
 """What the README shows works as it stands there."""
 
 import re
+import shutil
 import subprocess
 import sys
 
@@ -28,8 +29,35 @@ print("searched")
 """
 
 
+def python_block(mark: str) -> str:
+    """The README's Python block that holds `mark`."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (block,) = (block for block in blocks if mark in block)
+    return block
+
+
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, shared, photo):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "experiments/demo").mkdir(parents=True)
+    model = ROOT / "tests/compatibility/v0_1_0/models/imdn.safetensors"
+    shutil.copy(model, tmp_path / "experiments/demo/model.safetensors")
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets/Set5").symlink_to(shared / "data/Set5")
+    space = 'threads=1, space={"name": "imdn", "num_feat": 16, "num_block": 1}'
+    block = python_block("srnas.load").replace(
+        "seed=1)", f"seed=1, epochs=1, steps_per_epoch=2, warmup_epochs=0, {space})"
+    )
+    block = block.replace("genotype=found.genotype)", f"genotype=found.genotype, steps=2, {space})")
+    names = {"photo": photo[:40, :50]}
+    exec(block, names)
+    assert names["sr"].shape == (80, 100, 3)
+    assert 10 < names["figures"]["psnr"] < 50
+    assert names["trained"].model.genotype == names["found"].genotype
+    assert names["network"].task == "super_resolution"
+
+
 def test_the_space_of_the_readme_can_be_searched_and_derived():
-    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    block = python_block("class Tiny")
     run = subprocess.run(
         [sys.executable, "-c", HEADER + block + USE], capture_output=True, text=True, cwd=ROOT
     )
