@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     )
     from srnas.choice import Genotype
     from srnas.errors import Interrupted, UserError
-    from srnas.export.model_file import Model
+    from srnas.model_file import Model
 
 __all__ = [
     "Genotype",
@@ -51,7 +51,7 @@ __all__ = [
 _ELSEWHERE = {
     "Genotype": "srnas.choice",
     "Interrupted": "srnas.errors",
-    "Model": "srnas.export.model_file",
+    "Model": "srnas.model_file",
     "UserError": "srnas.errors",
 }
 

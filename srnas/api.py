@@ -14,10 +14,11 @@ from torch import Tensor
 
 from srnas.choice import Genotype, Space
 from srnas.errors import UserError
-from srnas.export.model_file import Model, load_model
+from srnas.model_file import Model, load_model
 from srnas.options import SearchOptions, TrainOptions, check_options, load_options
 from srnas.spaces import SPACES, SpaceLike, derived_network, genotype_space
 from srnas.spaces import check_space as _check_space
+from srnas.tasks import task_of
 
 Options: TypeAlias = str | Path | Mapping[str, Any] | None
 """A YAML file (a path, or one of srnas's: "search/imdn_x2.yml"), or its content as a mapping."""
@@ -109,7 +110,7 @@ def upscale(
         UserError: The image has another form or is too small, or the model is not for
             super-resolution.
     """
-    from srnas.engine.distributed import choose_device
+    from srnas.distributed import choose_device
     from srnas.tasks.super_resolution.evaluate import NetworkUpscale, Upscale
     from srnas.tasks.super_resolution.task import scale_of
     from srnas.tasks.super_resolution.tiles import Tiled
@@ -124,7 +125,10 @@ def upscale(
             )
         if tile is not None:
             raise UserError("tile: tiles are for numpy images, (H, W, 3) uint8")
-        return enlarge.tensor(image[None])[0].to(image)
+        sr = enlarge.tensor(image[None])[0].to(image)
+        return sr.clone()  # an inference tensor could neither be changed nor differentiated
+    if not isinstance(image, np.ndarray):
+        raise UserError(f"image: {type(image).__name__}; give a numpy image or a tensor")
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise UserError(f"image: {image.shape} {image.dtype}; a numpy image is (H, W, 3) uint8 RGB")
     run: Upscale = enlarge if tile is None else Tiled(enlarge, scale, tile, overlap)
@@ -200,7 +204,8 @@ def evaluate(model: Model, data: Any, *, device: str = "auto", **how: Any) -> di
     Raises:
         UserError: An image cannot be read or does not fit the model.
     """
-    result: dict[str, Any] = model.task.evaluate(model.network, data, device=device, **how)
+    task = task_of(model.network)
+    result: dict[str, Any] = task.evaluate(model.network, data, device=device, **how)
     return result
 
 
@@ -251,8 +256,10 @@ def _genotype(genotype: GenotypeLike, space: str | None) -> Genotype:
         return genotype
     if isinstance(genotype, str | Path):
         return Genotype.load(Path(genotype))
+    if not isinstance(genotype, Mapping):
+        raise UserError(f"genotype: {type(genotype).__name__}; give a Genotype, choices or a file")
     if "format" in genotype:
-        return Genotype.from_dict(genotype, "genotype")
+        return Genotype.from_dict(dict(genotype), "genotype")
     if space is None:
         raise UserError("genotype: choices alone do not say their space; name it by space=...")
     return Genotype(space, dict(genotype))

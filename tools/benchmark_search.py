@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import torch
 
-from srnas.engine.distributed import start
+from srnas.distributed import start
 from srnas.engine.stepper import SearchStepper, build_supernet
 from srnas.options import SearchOptions, load_options
 

@@ -10,7 +10,7 @@ from statistics import fmean, stdev
 from matplotlib.figure import Figure
 
 from srnas.files import read_json, read_json_lines
-from srnas.tasks.classification.nasbench201_table import load_table
+from srnas.spaces.nasbench201_table import load_table
 
 METHODS = ("darts", "sa_darts", "sac_darts", "beta_darts", "single_darts")
 UNFAIR = {"darts": "L2", "beta_darts": "Beta", "sa_darts": "SA"}

@@ -1,4 +1,4 @@
-"""What makes a network searchable: builders, alphas and their relaxation, genotypes."""
+"""What makes a network searchable: builders, alphas and their relaxation, and genotypes."""
 
 from srnas.choice.builder import Builder, Derived, Relaxed
 from srnas.choice.genotype import Genotype

@@ -1,12 +1,13 @@
-"""The two builders that answer a network's questions: `Relaxed` (mixtures), `Derived` (choices).
+"""The two builders that a space asks for its searched parts: `Relaxed` and `Derived`.
 
-A space is an `nn.Module` whose constructor asks its first argument, `choose`, for what is open to
-search:
+A space is an `nn.Module` whose constructor asks its first argument, `choose`, for everything that
+is open to search:
 
     self.c1 = choose.op("c1", CANDIDATES, 64, 64)
 
-`op` is one operation, `inputs` a choice among earlier outputs, `edges` a node of a cell. The same
-place means the same row of alphas, however often it is asked for.
+`op` is a searched operation, `inputs` a choice among earlier outputs, and `edges` a node of a cell.
+`Relaxed` answers with mixtures of all candidates, `Derived` with the choices of a genotype. Modules
+that ask for the same place share one row of alphas.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,7 @@ from srnas.errors import UserError, did_you_mean
 
 
 class Builder(Protocol):
-    """What a space asks.
+    """The interface through which a space asks for its searched modules.
 
     Attributes:
         affine: Whether BatchNorm around the choices (inside cells) has scale and shift.
@@ -41,12 +42,25 @@ class Builder(Protocol):
         out_channels: int,
         stride: int = 1,
     ) -> nn.Module:
-        """Build one operation: (B, C_in, H, W) -> (B, C_out, H/stride, W/stride)."""
+        """Build a searched operation.
+
+        Args:
+            place: Where it is; operations at the same place share their alphas.
+            candidates: The candidate operations by name, in the order of the logits.
+            in_channels: Channels of the input.
+            out_channels: Channels of the output.
+            stride: Stride of the operation.
+
+        Returns:
+            A module that maps (B, C_in, H, W) to (B, C_out, H/stride, W/stride).
+        """
 
     def inputs(self, place: Place | str, count: int, keep: int) -> WeightedInputs | ChosenInputs:
-        """Build a choice of `keep` among `count` earlier outputs.
+        """Build a link: a choice of `keep` among `count` earlier outputs.
 
-        Its length is the number of inputs that it returns, for the layer behind it.
+        Returns:
+            A module that maps the list of earlier outputs to the list of inputs. Its length is the
+            number of these inputs, which the layer behind it needs to know.
         """
 
     def edges(
@@ -58,34 +72,40 @@ class Builder(Protocol):
         channels: int,
         strides: Sequence[int],
     ) -> WeightedEdges | ChosenEdges:
-        """Build a node: the sum over an operation on each of `count` earlier outputs.
+        """Build a node: the sum over a searched operation on each of `count` earlier outputs.
 
         Args:
-            keep: See `Node`.
-            candidates: Those of all edges, or those of each.
-            strides: One an edge.
+            place: Where the node is.
+            count: Number of earlier outputs.
+            keep: Number of edges that a derived network keeps, see `Node`.
+            candidates: The candidates of all edges, or a sequence with those of each edge.
+            channels: Channels of the inputs and of the output.
+            strides: Stride of each edge.
+
+        Returns:
+            A module that maps the list of earlier outputs to the sum.
         """
 
 
 class Relaxed:
-    """Answers with mixtures of all candidates, weighted by alphas.
+    """Build mixtures of all candidates, weighted by alphas.
 
     Args:
-        partial_channels: K; K > 1 sends only 1/K of the channels through the candidates
+        partial_channels: K; if K > 1, only 1/K of the channels pass through the candidates
             (PC-DARTS, SAC).
-        affine: Whether BatchNorm in candidates and cells has scale and shift. Off by default, as
-            in all of the DARTS family: a scale could undo what alpha says.
-        merge: See `MixedOp`.
-        edge_normalization: Whether the edges of a node that keeps only some of them have weights
-            of their own (PC-DARTS).
-        auxiliary_skip: Whether the input of each operation also passes by (DARTS-).
-        node_norm: Whether the sum of a node goes through a BatchNorm without scale and shift,
-            for edge weights that do not sum to 1 (CRB of DARTS-PRIME); nodes that keep all edges
-            have none.
+        affine: Whether BatchNorm in candidates and cells has scale and shift. Off by default, as in
+            the whole DARTS family, because a scale could undo the effect of alpha.
+        merge: Whether linear candidates run as one convolution, see `MixedOp`.
+        edge_normalization: Whether nodes that keep only some of their edges have edge weights of
+            their own (PC-DARTS).
+        auxiliary_skip: Whether each mixed operation also adds its weighted input (DARTS-).
+        node_norm: Whether the sum of a node goes through BatchNorm without scale and shift, for
+            edges whose weights do not sum to 1 (CRB of DARTS-PRIME). Nodes that keep all edges have
+            no such BatchNorm.
 
     Attributes:
-        choices: What was asked for so far.
-        shared: What the mixed operations share in a forward pass.
+        choices: The choices requested so far.
+        shared: State that the mixed operations share in a forward pass.
     """
 
     def __init__(
@@ -146,7 +166,7 @@ class Relaxed:
         )
 
     def inputs(self, place: Place | str, count: int, keep: int) -> WeightedInputs:
-        """Build all inputs, each multiplied by its weight."""
+        """Build a link that returns all inputs, each multiplied by its weight."""
         link = Link(Place.of(place), count, keep)
         known = self.choices.links.setdefault(str(link.place), link)
         assert known == link, f"{known} is asked for with two different choices"
@@ -161,7 +181,7 @@ class Relaxed:
         channels: int,
         strides: Sequence[int],
     ) -> WeightedEdges:
-        """Build the sum over a mixed operation on each input, with the stride of that input."""
+        """Build a node that sums a mixed operation on each input."""
         node = Node(Place.of(place), count, keep)
         label = str(node.place)
         known = self.choices.nodes.setdefault(label, node)
@@ -180,14 +200,17 @@ class Relaxed:
 
 
 class Derived:
-    """Answers with what a genotype chose.
+    """Build the operations and inputs that a genotype chose.
+
+    All methods raise UserError if the genotype has no choice for a place, or one that does not fit.
+    `check_all_used` finds choices for places that the network does not have.
 
     Args:
-        choices: The choices by place (`Space.read_choices`).
-        space: The name of the space, for error messages.
+        choices: The choices by place, from `Space.read_choices`.
+        space: Name of the space, for error messages.
 
-    Asked for a place that has no choice, or for an operation that is not among the candidates, it
-    raises UserError; `check_all_used` does so for choices that were never asked for.
+    Attributes:
+        used: The places requested so far.
     """
 
     affine = True
@@ -211,7 +234,7 @@ class Derived:
         return primitive.build(in_channels, out_channels, stride)
 
     def inputs(self, place: Place | str, count: int, keep: int) -> ChosenInputs:
-        """Build the chosen inputs, unweighted, in the genotype's order."""
+        """Build a link that returns the chosen inputs, unweighted, in the genotype's order."""
         place = Place.of(place)
         chosen = self._chosen(place)
         numbers = chosen if isinstance(chosen, list) else []
@@ -232,9 +255,10 @@ class Derived:
         channels: int,
         strides: Sequence[int],
     ) -> ChosenEdges:
-        """Build the sum over the chosen edges: at least one, at most `keep`; all if it is None.
+        """Build a node that sums the chosen edges.
 
-        The genotype has [candidate, input] pairs, inputs counted from 0.
+        The genotype lists them as [candidate, input] pairs, with inputs counted from 0. They are 1
+        to `keep` different inputs, or all inputs in order if `keep` is None.
         """
         place = Place.of(place)
         chosen = self._chosen(place)
@@ -263,7 +287,8 @@ class Derived:
         return ChosenEdges(edges, indices)
 
     def check_all_used(self) -> None:
-        """Raise UserError if there is a choice for a place that the network does not have."""
+        """Raise UserError if the genotype has a choice for a place that the network does not have.
+        """
         extra = sorted(str(place) for place in self.choices if place not in self.used)
         if extra:
             raise UserError(

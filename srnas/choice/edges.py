@@ -8,11 +8,14 @@ from srnas.choice.mixed_op import SharedWeights, add_all
 
 
 class WeightedEdges(nn.Module):
-    """A node during the search: the sum over the mixed operations on all its edges.
+    """A node in the supernet: the sum over the mixed operations on all its edges.
 
     Args:
-        normalized: Whether each is multiplied by the node's edge weight (PC-DARTS, Eq. 2).
-        norm: Normalizes the sum, (B, C, H', W'); None leaves it as it is.
+        shared: State of the supernet's forward pass, which holds the edge weights.
+        label: Label of the node.
+        edges: The mixed operation of each edge.
+        normalized: Whether each edge is multiplied by an edge weight of the node (PC-DARTS, Eq. 2).
+        norm: Normalization of the sum, (B, C, H', W'); None for none.
     """
 
     def __init__(
@@ -30,7 +33,7 @@ class WeightedEdges(nn.Module):
         self.edges = nn.ModuleList(edges)
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Map one (B, C, H, W) an edge to (B, C, H', W')."""
+        """Map the input of each edge, (B, C, H, W), to the sum, (B, C, H', W')."""
         outputs = [edge(x) for edge, x in zip(self.edges, inputs, strict=True)]
         if self.normalized:
             weights = self.shared.weights[self.label].unbind()
@@ -43,11 +46,12 @@ class ChosenEdges(nn.Module):
     """A node of a derived network: the sum over the chosen edges.
 
     Args:
-        indices: The number of each edge's input.
+        edges: The operation of each edge.
+        indices: The number of the input of each edge.
 
     Attributes:
-        drop_path_prob: In training, the probability with which an edge is left out for a sample;
-            identities stay (Larsson et al., FractalNet, ICLR 2017; as in DARTS' released code).
+        drop_path_prob: Probability with which training drops an edge for a sample. Identities are
+            never dropped (Larsson et al., FractalNet, ICLR 2017; as in DARTS' released code).
     """
 
     def __init__(self, edges: Sequence[nn.Module], indices: Sequence[int]) -> None:
@@ -57,7 +61,7 @@ class ChosenEdges(nn.Module):
         self.drop_path_prob = 0.0
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Map all earlier outputs, (B, C, H, W) each, to (B, C, H', W')."""
+        """Map all earlier outputs, (B, C, H, W) each, to the sum, (B, C, H', W')."""
         outputs = []
         for edge, index in zip(self.edges, self.indices, strict=True):
             y = edge(inputs[index])
@@ -68,6 +72,11 @@ class ChosenEdges(nn.Module):
 
 
 def drop_path(x: Tensor, prob: float) -> Tensor:
-    """Zero each sample of x, (B, C, H, W), with probability `prob` < 1, and keep the mean."""
+    """Zero each sample with probability `prob`, and scale the others to keep the expected value.
+
+    Args:
+        x: (B, C, H, W).
+        prob: Probability, below 1.
+    """
     kept = 1 - prob
     return x * x.new_empty(len(x), 1, 1, 1).bernoulli_(kept).div_(kept)

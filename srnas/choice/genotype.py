@@ -1,4 +1,4 @@
-"""Genotypes: which candidate each position of a space got, and which search chose it."""
+"""Genotypes: the choices of a search at every position of a space, with their provenance."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +16,12 @@ class Genotype:
     """The discrete result of a search.
 
     Attributes:
-        space: The name of the space.
-        choices: The choices in the form of the space's files. By default label -> candidate,
-            or for a link the numbers (from 1) of the chosen inputs in order; cells have forms of
-            their own (`Space.write_choices`).
-        provenance: Options, seed, versions and step of the search that made it.
+        space: Name of the space.
+        choices: The choices in the format of the space's files. By default the candidate by label,
+            or for a link the list of chosen inputs (counted from 1) in order. Spaces with cells
+            have formats of their own, see `Space.write_choices`.
+        provenance: Options, seed, versions and step of the search that found it. It is ignored in
+            comparisons.
 
     >>> imdn = dict.fromkeys(("c1", "c2", "c3", "c4"), "conv_3x3")
     >>> print(Genotype("imdn", imdn))
@@ -45,11 +46,11 @@ class Genotype:
 
     @classmethod
     def from_dict(cls, content: Any, where: str) -> "Genotype":
-        """Read the content of a genotype file.
+        """Build a genotype from the content of a genotype file.
 
         Args:
             content: What `to_dict` returned.
-            where: Names the source in error messages.
+            where: Name of the source in error messages.
 
         Raises:
             UserError: The content is not a genotype of this version.
@@ -66,7 +67,7 @@ class Genotype:
         return cls(space, choices, content.get("provenance") or {})
 
     def save(self, path: Path) -> None:
-        """Write the genotype file, atomically."""
+        """Write a genotype file, atomically."""
         write_json(path, self.to_dict())
 
     @classmethod
@@ -74,7 +75,7 @@ class Genotype:
         """Read a genotype file.
 
         Raises:
-            UserError: The file is missing, or is not a genotype.
+            UserError: The file is missing or not a genotype.
         """
         return cls.from_dict(read_json(path), str(path))
 

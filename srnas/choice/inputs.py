@@ -1,4 +1,5 @@
-"""Which of several inputs a layer takes: all of them weighted, or the chosen ones."""
+"""Links: the inputs of a layer among earlier outputs, all of them weighted or only the chosen ones.
+"""
 
 from collections.abc import Sequence
 
@@ -8,7 +9,13 @@ from srnas.choice.mixed_op import SharedWeights
 
 
 class WeightedInputs(nn.Module):
-    """The inputs during the search: each times its weight. Its length is their number."""
+    """A link in the supernet: every input, multiplied by its weight.
+
+    Args:
+        shared: State of the supernet's forward pass, which holds the weights.
+        label: Label of the link.
+        count: Number of inputs, which is also the length of the module.
+    """
 
     def __init__(self, shared: SharedWeights, label: str, count: int) -> None:
         super().__init__()
@@ -18,13 +25,18 @@ class WeightedInputs(nn.Module):
         return self.count
 
     def forward(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Return the weighted inputs, for concatenation."""
+        """Map the inputs to the weighted inputs, for concatenation."""
         weights = self.shared.weights[self.label].unbind()
         return [w * x for w, x in zip(weights, inputs, strict=True)]
 
 
 class ChosenInputs(nn.Module):
-    """The inputs of a derived network: the chosen ones, in the genotype's order."""
+    """A link of a derived network: the chosen inputs.
+
+    Args:
+        indices: Numbers of the chosen inputs, from 0, in the genotype's order. Their count is the
+            length of the module.
+    """
 
     def __init__(self, indices: Sequence[int]) -> None:
         super().__init__()
@@ -34,5 +46,5 @@ class ChosenInputs(nn.Module):
         return len(self.indices)
 
     def forward(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Return the chosen inputs, for concatenation."""
+        """Select the chosen inputs, for concatenation."""
         return [inputs[index] for index in self.indices]

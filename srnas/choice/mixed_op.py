@@ -1,4 +1,4 @@
-"""Mixed operations: weighted sums of candidates, on all channels or on a part of them."""
+"""Mixed operations: weighted sums of candidates, on all channels or on a fraction of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,16 +13,17 @@ from srnas.errors import UserError
 
 
 class SharedWeights:
-    """What all mixed operations of a supernet share during one forward pass.
+    """State that all mixed operations of a supernet share during one forward pass.
 
-    A plain object, not a module: the alphas stay parameters of the supernet alone, the weights of
-    a label are computed (or sampled) once a pass, and `copy.deepcopy` and
-    `torch.func.functional_call` need no special care.
+    It is a plain object, not a module. So the alphas are parameters of the supernet alone, the
+    weights of a label are computed (or sampled) once per pass, and `copy.deepcopy` and
+    `torch.func.functional_call` need no special treatment.
 
     Attributes:
-        weights: label -> (N,) candidate weights.
-        computed: label -> the numbers of the candidates to compute; all where a label is missing.
-        skip_weight: The weight of the auxiliary skip connection (DARTS-).
+        weights: Candidate weights (N,) by label.
+        computed: Numbers of the candidates to compute, by label; all of them where a label is
+            missing.
+        skip_weight: Weight of the auxiliary skip connection (DARTS-).
     """
 
     def __init__(self) -> None:
@@ -36,9 +37,9 @@ class MixedOpOptions:
     """How the mixed operations of a supernet are built.
 
     Attributes:
-        affine: Whether the candidates' BatchNorm has scale and shift.
+        affine: Whether BatchNorm in the candidates has scale and shift.
         merge: Whether linear candidates run as one convolution, see `MixedOp`.
-        auxiliary_skip: Whether the input also passes by (DARTS-).
+        auxiliary_skip: Whether an auxiliary skip connection is added (DARTS-).
     """
 
     affine: bool = False
@@ -47,12 +48,21 @@ class MixedOpOptions:
 
 
 class MixedOp(nn.Module):
-    """The weighted sum of all candidates' outputs, o(x) = sum_i w_i o_i(x) (DARTS, Eq. 2).
+    """The weighted sum of the outputs of all candidates, o(x) = sum_i w_i o_i(x) (DARTS, Eq. 2).
 
-    Candidates that are one linear convolution (dense, or depthwise and pointwise without a
-    nonlinearity between them) are not run one by one: their kernels are summed with their
-    weights, and one convolution with the sum is run. It is the same function with the same
-    gradients, for a fraction of the time and memory.
+    Candidates that are a single linear convolution (dense, or depthwise and pointwise without a
+    nonlinearity in between) are not run separately. Their kernels are added with their weights, and
+    the sum is run as one convolution. Outputs and gradients are the same, at a fraction of the time
+    and memory.
+
+    Args:
+        shared: State of the supernet's forward pass, which holds the weights.
+        label: Label of the position.
+        candidates: The candidate operations.
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        stride: Stride of the operation.
+        options: How the operation is built.
     """
 
     def __init__(
@@ -83,7 +93,7 @@ class MixedOp(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map x, (B, C_in, H, W), to (B, C_out, H/stride, W/stride)."""
+        """Map (B, C_in, H, W) to (B, C_out, H/stride, W/stride)."""
         weights = dict(zip(self.candidates, self.shared.weights[self.label].unbind(), strict=True))
         names = list(self.candidates)
         if self.label in self.shared.computed:
@@ -98,10 +108,13 @@ class MixedOp(nn.Module):
         return add_all(outputs)
 
     def merged(self, names: Sequence[str]) -> tuple[list[str], int]:
-        """Return the candidates worth summing into one kernel, and the size of that kernel.
+        """Return the candidates that run as one convolution, and the side of its kernel.
 
-        These are the linear ones that fit inside the largest dense one: the sum then costs what
-        that one costs.
+        These are the linear candidates whose kernels fit into the largest dense one, because their
+        sum then costs no more than this one alone.
+
+        Args:
+            names: Candidates that are computed.
         """
         linear = {n: p for n, p in self.primitives.items() if n in names and p.linear_size}
         size = max((p.linear_size for p in linear.values() if p.dense), default=0)
@@ -123,7 +136,7 @@ class MixedOp(nn.Module):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
-        """Also take checkpoints of srnas 0.1.0, which called the auxiliary skip `auxiliary`."""
+        """Also accept checkpoints of srnas 0.1.0, which called the auxiliary skip `auxiliary`."""
         before = f"{prefix}auxiliary."
         for key in [key for key in state_dict if key.startswith(before)]:
             state_dict[f"{prefix}auxiliary_skip.{key.removeprefix(before)}"] = state_dict.pop(key)
@@ -131,14 +144,22 @@ class MixedOp(nn.Module):
 
 
 class PartialMixedOp(nn.Module):
-    """A mixed operation on the first 1/K of the channels; the rest passes by (PC-DARTS, Sec. 3.1).
+    """A mixed operation on the first 1/K of the channels; the others bypass it (PC-DARTS, Sec.
+    3.1).
 
-    The channels are split in order and shuffled afterwards, as in the released code (which does
-    not have the paper's random mask). The bypass is the identity, or max pooling at stride 2;
-    where the number of channels changes (three of IMDN's four positions) it ends in one 1x1
-    convolution, which is not searched. Otherwise it has no parameters.
+    The channels are split in order and shuffled afterwards, as in the released code, which does not
+    have the random mask of the paper. The bypass is the identity, or max pooling where the stride
+    is not 1. Where the number of channels changes (at three of IMDN's four positions), it ends in a
+    1x1 convolution that is not searched. Otherwise it has no parameters.
 
     Args:
+        shared: State of the supernet's forward pass, which holds the weights.
+        label: Label of the position.
+        candidates: The candidate operations.
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        stride: Stride of the operation.
+        options: How the mixed operation is built.
         divisor: K.
 
     Raises:
@@ -184,7 +205,7 @@ class PartialMixedOp(nn.Module):
         self.bypass = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map x, (B, C_in, H, W), to (B, C_out, H/stride, W/stride)."""
+        """Map (B, C_in, H, W) to (B, C_out, H/stride, W/stride)."""
         searched = self.mixed(x[:, : self.searched_channels])
         passed = self.bypass(x[:, self.searched_channels :])
         both = torch.cat((searched, passed), dim=1)
@@ -193,7 +214,7 @@ class PartialMixedOp(nn.Module):
 
 
 def _auxiliary_skip(in_channels: int, out_channels: int, stride: int) -> nn.Module:
-    """The identity, or a 1x1 convolution where the shape changes (DARTS- has a similar one)."""
+    """Build the identity, or a 1x1 convolution where the shape changes (similar to DARTS-)."""
     if stride == 1 and in_channels == out_channels:
         return nn.Identity()
     return nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
@@ -202,7 +223,7 @@ def _auxiliary_skip(in_channels: int, out_channels: int, stride: int) -> nn.Modu
 def _searched(
     primitive: Primitive, in_channels: int, out_channels: int, stride: int, affine: bool
 ) -> nn.Module:
-    """Build a candidate with the BatchNorm that it needs only while it is searched."""
+    """Build a candidate, with the BatchNorm that some candidates have only during the search."""
     built = primitive.build(in_channels, out_channels, stride, affine)
     if not primitive.searched_norm:
         return built
@@ -210,6 +231,7 @@ def _searched(
 
 
 def add_all(tensors: Sequence[Tensor]) -> Tensor:
+    """Add up tensors, at least one."""
     total = tensors[0]
     for tensor in tensors[1:]:
         total = total + tensor

@@ -1,4 +1,4 @@
-"""The open choices of a network, and the discrete choices that weights stand for."""
+"""The open choices of a network, and the derivation of discrete choices from weights."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,19 +10,21 @@ from torch import Tensor
 from srnas.choice.place import Place
 from srnas.choice.primitive import Candidates
 
-NONE = "none"  # the candidate that cuts an edge
+NONE = "none"  # the candidate that removes an edge
 Choices: TypeAlias = dict[Place, Any]
-"""What a genotype chose, by place: a candidate's name; for a link, the numbers (from 1) of its
-inputs; for a node, [candidate, input] pairs with inputs from 0."""
+"""The choices of a genotype by place: the name of a candidate; for a link, the numbers of its
+inputs, from 1; for a node, [candidate, input] pairs with inputs from 0."""
 
 
 @dataclass(frozen=True)
 class Position:
-    """A searched operation: one row of alphas, one logit a candidate.
+    """A searched operation, with one row of alphas: one logit per candidate.
 
     Attributes:
-        in_channels, out_channels: Those of the first module at this place; the channels of a
-            cell grow with its depth.
+        place: Where it is.
+        candidates: The candidate operations by name, in the order of the logits.
+        in_channels, out_channels: Channels of the first module at this place. In cells, later
+            modules at the same place have more.
     """
 
     place: Place
@@ -33,7 +35,13 @@ class Position:
 
 @dataclass(frozen=True)
 class Link:
-    """Searched inputs: `keep` of `count` earlier outputs."""
+    """Searched inputs: `keep` of `count` earlier outputs.
+
+    Attributes:
+        place: Where it is.
+        count: Number of earlier outputs.
+        keep: Number of inputs that the derived network takes.
+    """
 
     place: Place
     count: int
@@ -42,11 +50,13 @@ class Link:
 
 @dataclass(frozen=True)
 class Node:
-    """A node of a cell: a searched operation on each of its `count` edges.
+    """A node of a cell: the sum over a searched operation on each of its `count` edges.
 
     Attributes:
-        keep: How many edges the derived network keeps (DARTS: 2), none of them with the
-            candidate "none"; None keeps all of them, "none" included (NAS-Bench-201).
+        place: Where it is.
+        count: Number of edges.
+        keep: Number of edges that the derived network keeps (DARTS: 2), none of them with the
+            candidate "none". None keeps all edges, "none" included (NAS-Bench-201).
     """
 
     place: Place
@@ -55,16 +65,16 @@ class Node:
 
     @property
     def edges(self) -> list[Place]:
-        """The places of its edges, by input."""
+        """Places of its edges, in the order of the inputs."""
         return [self.place.edge(index) for index in range(self.count)]
 
 
 @dataclass
 class OpenChoices:
-    """Everything that a network leaves open, by label (`str` of the place).
+    """Everything that a network leaves open, by label (the place as a string).
 
     Attributes:
-        positions: The searched operations, the edges of nodes among them.
+        positions: The searched operations, including the edges of nodes.
         links: The searched inputs.
         nodes: The nodes of cells.
     """
@@ -74,11 +84,11 @@ class OpenChoices:
     nodes: dict[str, Node] = field(default_factory=dict)
 
     def strongest(self, weights: Mapping[str, Tensor], threshold: float | None = None) -> Choices:
-        """Return the strongest candidate of every position; of equal ones, the first.
+        """Return the strongest choices; among equal ones, the first.
 
         Args:
-            weights: label -> (N,) weights of a position, link, or node with edge weights.
-            threshold: See `strongest_edges`.
+            weights: Weights (N,) by label, of positions, links and nodes with edge weights.
+            threshold: Minimum probability of an edge, see `strongest_edges`.
         """
         edges = {edge for node in self.nodes.values() for edge in node.edges}
         choices: Choices = {
@@ -96,7 +106,9 @@ class OpenChoices:
         return choices
 
     def operations(self, choices: Choices) -> dict[str, str]:
-        """Return label -> chosen candidate of all operations, each kept edge by its own label."""
+        """Return the chosen candidate of each operation by label, with one label for each kept
+        edge.
+        """
         chosen = {
             str(place): choice for place, choice in choices.items() if str(place) in self.positions
         }
@@ -106,14 +118,14 @@ class OpenChoices:
 
     @torch.no_grad()
     def project(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the strongest choices as weights.
+        """Return the strongest choices in the form of weights.
 
-        A chosen candidate has weight 1, the others 0; each chosen input of a link has 1 divided
-        by their number. The edge weights of a node, and a link that keeps all inputs, stay as
-        they are.
+        The chosen candidate of a position has weight 1, the others 0. Each of the k chosen inputs
+        of a link has weight 1/k. Edge weights of nodes, and links that keep all inputs, are
+        returned unchanged.
 
         Args:
-            weights: label -> (N,) weights, as `strongest` takes them.
+            weights: Weights (N,) by label, as for `strongest`.
         """
         choices = self.strongest(weights)
         target = {label: torch.zeros_like(weights[label]) for label in self.positions}
@@ -133,18 +145,20 @@ def strongest_edges(
     edge_weights: Tensor | None = None,
     threshold: float | None = None,
 ) -> list[list[str | int]]:
-    """Return the edges of a node that a genotype keeps; of equal ones, the first.
+    """Return the edges of a node that a genotype keeps; among equal ones, the first.
 
-    A node that keeps all edges has each with its most probable candidate, in order. Otherwise an
-    edge counts with its most probable candidate besides "none", and the `keep` edges with the
-    largest probabilities (times their edge weights) are kept, strongest first (DARTS, Sec. 2.4;
+    A node that keeps all edges has the most probable candidate on each of them, in order. Otherwise
+    each edge is represented by its most probable candidate other than "none", and the `keep` edges
+    with the largest probability times edge weight are kept, strongest first (DARTS, Sec. 2.4;
     PC-DARTS, Sec. 3.3).
 
     Args:
-        names: The candidates of each edge.
-        probabilities: (N,) of each edge.
-        edge_weights: (count,), or None for equal ones.
-        threshold: Drops weaker edges than this (FairDARTS), except the strongest.
+        node: The node.
+        names: Names of the candidates of each edge.
+        probabilities: Weights (N,) of each edge.
+        edge_weights: Weights of the edges, (count,); None for equal ones.
+        threshold: Edges with a smaller probability are dropped, except the strongest (FairDARTS);
+            has no effect on nodes that keep all edges.
 
     Returns:
         [candidate, input] pairs.

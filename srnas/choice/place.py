@@ -1,4 +1,4 @@
-"""Where a choice is made."""
+"""The place of a choice in a network."""
 
 from dataclasses import dataclass, replace
 
@@ -10,10 +10,10 @@ class Place:
     All modules that ask for the same place share one choice, and one row of alphas.
 
     Attributes:
-        group: The cell type that the choice belongs to ("normal"), or "" in a network without
-            cell types. The alphas of one group make one matrix, as papers count them.
-        node: The name of the operation, of the layer whose inputs are chosen, or of the node.
-        input: For one edge of a node, the number of its input (from 0); None otherwise.
+        group: Cell type that the choice belongs to ("normal"), or "" in a network without cell
+            types. The alphas of one group form one matrix, as in the papers.
+        node: Name of the operation, of the layer whose inputs are chosen, or of the node.
+        input: Number of the input (from 0) for one edge of a node, None otherwise.
 
     >>> str(Place.of("c1"))
     'c1'
@@ -27,14 +27,14 @@ class Place:
 
     @classmethod
     def of(cls, place: "Place | str") -> "Place":
-        """Return the place itself, or the one that a bare name stands for."""
+        """Return the place itself, or the place without a group that a plain name stands for."""
         return place if isinstance(place, Place) else cls("", place)
 
     def edge(self, index: int) -> "Place":
-        """Return the edge from input `index` to this node."""
+        """Return the place of the edge from input number `index` to this node."""
         return replace(self, input=index)
 
     def __str__(self) -> str:
-        """Return the label that checkpoints, logs and messages use."""
+        """Return the label that is used in checkpoints, logs and messages."""
         label = f"{self.group}/{self.node}" if self.group else self.node
         return label if self.input is None else f"{label}<-{self.input}"

@@ -1,4 +1,4 @@
-"""Candidates that leave the search for good: pruned (CRB), or the weakest of a row (DrNAS)."""
+"""Removal of candidates from the search: by pruning (CRB), or all but the strongest (DrNAS)."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -11,13 +11,15 @@ if TYPE_CHECKING:
 
 
 class AliveMasks(nn.Module):
-    """Which candidates of each position are still in the search; saved with the supernet.
+    """Record which candidates of each position are still in the search.
+
+    The masks are buffers, so they are saved with the supernet.
 
     Args:
-        sizes: label -> the number of candidates.
+        sizes: Number of candidates by label.
 
     Attributes:
-        indices: label -> the numbers of the living candidates, in order.
+        indices: Numbers of the candidates that are alive, in order, by label.
     """
 
     def __init__(self, sizes: Mapping[str, int]) -> None:
@@ -28,7 +30,7 @@ class AliveMasks(nn.Module):
         self.register_load_state_dict_post_hook(_read_indices)  # type: ignore[no-untyped-call]
 
     def keep(self, label: str, kept: list[int]) -> None:
-        """Leave only the candidates `kept` of a position alive."""
+        """Leave only the candidates with the numbers `kept` alive at one position."""
         self.indices[label] = kept
         mask = self.get_buffer(label)
         mask.zero_()
@@ -37,9 +39,9 @@ class AliveMasks(nn.Module):
 
 @torch.no_grad()
 def prune(supernet: "Supernet") -> None:
-    """Drop the candidates whose logit fell to 0, except the last of a row (CRB).
+    """Drop all candidates whose logit fell to 0 or below, except the last one of a row (CRB).
 
-    Dropped candidates keep the logit 0.
+    The logit of a dropped candidate is set to 0.
     """
     labels = list(supernet.alive)
     values = torch.cat([supernet.alphas[label] for label in labels]).tolist()
@@ -53,7 +55,12 @@ def prune(supernet: "Supernet") -> None:
 
 @torch.no_grad()
 def shrink(supernet: "Supernet", keep: int) -> None:
-    """Keep the `keep` strongest living candidates of each position (DrNAS)."""
+    """Keep the strongest candidates of each position among those that are alive (DrNAS).
+
+    Args:
+        supernet: The supernet; the logits of dropped candidates are set to 0.
+        keep: Number of candidates that stay.
+    """
     p = supernet.probabilities()
     for label, alive in list(supernet.alive.items()):
         row = p[label].tolist()

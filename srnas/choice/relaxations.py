@@ -1,8 +1,8 @@
-"""Relaxations: a row of logits (alphas) -> the weights of its candidates.
+"""Relaxations: maps from a row of logits (alphas) to the weights of its candidates.
 
-A relaxation is called once for each row and forward pass, with the logits of the candidates that
-are still alive. One that samples does so in training mode only; in evaluation mode it returns the
-most likely or the expected weights.
+A relaxation is applied once to each row per forward pass, with the logits of the candidates that
+are still alive. Relaxations that sample do so in training mode only; in evaluation mode they return
+the most likely or the expected weights.
 """
 
 import math
@@ -18,13 +18,13 @@ from srnas.registry import Registry
 
 
 class Relaxation(ABC):
-    """How logits become weights.
+    """A map from logits to weights.
 
     Attributes:
-        single: Whether only one candidate has a weight other than 0, so that the others need not
-            be computed.
-        prunes: Whether a candidate whose logit falls to 0 leaves the search for good.
-        progress: How far the search is, in [0, 1]; temperatures depend on it.
+        single: Whether only one candidate has a nonzero weight, so that the others need not be
+            computed.
+        prunes: Whether a candidate is removed from the search when its logit falls to 0.
+        progress: Progress of the search in [0, 1], which temperatures depend on.
     """
 
     single = False
@@ -32,22 +32,25 @@ class Relaxation(ABC):
     progress = 0.0
 
     def initial(self, count: int) -> float:
-        """Return where the logits of `count` candidates start, before noise is added."""
+        """Return the initial value of the logits of `count` candidates, before noise is added."""
         return 0.0
 
     @abstractmethod
     def __call__(self, alpha: Tensor, training: bool) -> Tensor:
-        """Map (N,) logits to the (N,) weights that mixed operations use."""
+        """Map logits (N,) to the weights (N,) that mixed operations use."""
 
     @abstractmethod
     def probabilities(self, alpha: Tensor) -> Tensor:
-        """Map (N,) logits to (N,) values that sum to 1, without sampling.
+        """Map logits (N,) to values (N,) that sum to 1, without sampling.
 
-        Costs, reports and genotypes use them.
+        They are used in costs and reports.
         """
 
     def strengths(self, alpha: Tensor) -> Tensor:
-        """Map (N,) logits to (N,) deterministic weights before they are made to sum to 1."""
+        """Map logits (N,) to deterministic weights (N,), before they are normalized to sum to 1.
+
+        Genotypes are derived from them.
+        """
         return self.probabilities(alpha)
 
 
@@ -56,12 +59,17 @@ RELAXATIONS: Registry[Relaxation] = Registry("relaxation", base=Relaxation)
 
 class _Softmaxed(Relaxation):
     def probabilities(self, alpha: Tensor) -> Tensor:
+        """Return softmax(alpha)."""
         return torch.softmax(alpha, dim=-1)
 
 
 @RELAXATIONS.register("softmax")
 class Softmax(Relaxation):
-    """w = softmax(alpha / temperature) (DARTS, Eq. 2)."""
+    """w = softmax(alpha / temperature) (DARTS, Eq. 2).
+
+    Args:
+        temperature: Temperature, constant over the search.
+    """
 
     def __init__(self, *, temperature: Annotated[float, Gt(0)] = 1.0) -> None:
         self.temperature = temperature
@@ -70,42 +78,50 @@ class Softmax(Relaxation):
         return self.probabilities(alpha)
 
     def probabilities(self, alpha: Tensor) -> Tensor:
+        """Return softmax(alpha / temperature)."""
         return torch.softmax(alpha / self.temperature, dim=-1)
 
 
 @RELAXATIONS.register("sigmoid")
 class Sigmoid(Relaxation):
-    """w = sigmoid(alpha): candidates do not compete (FairDARTS, Single-DARTS).
+    """w = sigmoid(alpha), so that candidates do not compete (FairDARTS, Single-DARTS).
 
     The weights do not sum to 1; costs and reports use them divided by their sum.
 
     Args:
-        start: "uniform" starts the logits at -ln(N - 1), where every weight is 1/N
-            (Single-DARTS); "zero" at 0, where every weight is 1/2 (FairDARTS).
+        start: "uniform" starts the logits at -ln(N - 1), where every weight is 1/N (Single-DARTS);
+            "zero" starts them at 0, where every weight is 1/2 (FairDARTS).
     """
 
     def __init__(self, *, start: Literal["uniform", "zero"] = "uniform") -> None:
         self.start = start
 
     def initial(self, count: int) -> float:
+        """Return -ln(count - 1) for a uniform start, otherwise 0."""
         return -math.log(count - 1) if self.start == "uniform" and count > 1 else 0.0
 
     def __call__(self, alpha: Tensor, training: bool) -> Tensor:
         return torch.sigmoid(alpha)
 
     def probabilities(self, alpha: Tensor) -> Tensor:
+        """Return the sigmoids divided by their sum."""
         w = torch.sigmoid(alpha)
         return w / w.sum()
 
     def strengths(self, alpha: Tensor) -> Tensor:
+        """Return the sigmoids."""
         return torch.sigmoid(alpha)
 
 
 @RELAXATIONS.register("gumbel_softmax")
 class GumbelSoftmax(_Softmaxed):
-    """w = softmax((alpha + G) / tau), G Gumbel(0, 1) noise (SNAS, Eq. 5).
+    """w = softmax((alpha + G) / tau) with Gumbel(0, 1) noise G (SNAS, Eq. 5).
 
-    tau falls linearly over the search from `temperature` to `end_temperature`.
+    In evaluation mode w = softmax(alpha).
+
+    Args:
+        temperature: tau at the start of the search; it falls linearly.
+        end_temperature: tau at the end.
     """
 
     def __init__(
@@ -118,7 +134,7 @@ class GumbelSoftmax(_Softmaxed):
 
     @property
     def tau(self) -> float:
-        """The current temperature."""
+        """Current temperature."""
         return self.temperature + (self.end_temperature - self.temperature) * self.progress
 
     def __call__(self, alpha: Tensor, training: bool) -> Tensor:
@@ -129,11 +145,16 @@ class GumbelSoftmax(_Softmaxed):
 
 @RELAXATIONS.register("straight_through")
 class StraightThrough(GumbelSoftmax):
-    """One candidate, sampled as argmax((alpha + G) / tau); only that one is computed (GDAS).
+    """One candidate, sampled as argmax((alpha + G) / tau); only this one is computed (GDAS).
 
-    Its weight is 1 and has the gradient of its softmax probability at temperature tau. (The
-    released code also passes gradients to the weights of the candidates that it does not compute,
-    as if their outputs were 1; here they have none.)
+    Its weight is 1, with the gradient of its softmax probability at temperature tau. In evaluation
+    mode the candidate with the largest logit is taken. (The released code also passes gradients to
+    the weights of candidates that it does not compute, as if their outputs were 1; here they get
+    none.)
+
+    Args:
+        temperature: tau at the start of the search; it falls linearly.
+        end_temperature: tau at the end.
     """
 
     single = True
@@ -155,10 +176,11 @@ class StraightThrough(GumbelSoftmax):
 
 @RELAXATIONS.register("uniform_sample")
 class UniformSample(_Softmaxed):
-    """One candidate, drawn uniformly whatever the logits (random sampling with shared weights).
+    """One candidate, drawn uniformly regardless of the logits (random sampling with shared
+    weights).
 
-    Li and Talwalkar, Random search and reproducibility for neural architecture search, 2019.
-    In evaluation mode it is the candidate with the largest logit.
+    Li and Talwalkar, Random search and reproducibility for neural architecture search, 2019. In
+    evaluation mode the candidate with the largest logit is taken.
     """
 
     single = True
@@ -172,7 +194,8 @@ class UniformSample(_Softmaxed):
 
 @RELAXATIONS.register("dirichlet")
 class Dirichlet(Relaxation):
-    """w ~ Dirichlet(elu(alpha) + 1) with its pathwise gradient; in evaluation its mean (DrNAS)."""
+    """w ~ Dirichlet(elu(alpha) + 1), differentiated pathwise; its mean in evaluation mode (DrNAS).
+    """
 
     def __init__(self) -> None:
         pass
@@ -183,13 +206,15 @@ class Dirichlet(Relaxation):
         return torch.distributions.Dirichlet(concentration(alpha)).rsample()
 
     def probabilities(self, alpha: Tensor) -> Tensor:
+        """Return the mean of the distribution."""
         c = concentration(alpha)
         return c / c.sum()
 
 
 @RELAXATIONS.register("crb")
 class ConstrainedRange(Relaxation):
-    """w = alpha clamped to [0, 1]; a logit that falls to 0 drops its candidate (DARTS-PRIME's CRB).
+    """w = alpha clamped to [0, 1]; candidates whose logit falls to 0 are dropped (DARTS-PRIME's
+    CRB).
 
     The logits start at 1/N. The weights do not sum to 1; costs and reports use them divided by
     their sum. The last candidate of a row is never dropped.
@@ -201,22 +226,26 @@ class ConstrainedRange(Relaxation):
         pass
 
     def initial(self, count: int) -> float:
+        """Return 1 / count."""
         return 1 / count
 
     def __call__(self, alpha: Tensor, training: bool) -> Tensor:
         return alpha.clamp(0, 1)
 
     def probabilities(self, alpha: Tensor) -> Tensor:
+        """Return the clamped logits divided by their sum, or zeros if it is 0."""
         w = alpha.clamp(0, 1)
         total = w.sum()
         return w / torch.where(total == 0, torch.ones_like(total), total)
 
     def strengths(self, alpha: Tensor) -> Tensor:
+        """Return the clamped logits."""
         return alpha.clamp(0, 1)
 
 
 def concentration(alpha: Tensor) -> Tensor:
-    """Return the parameters of DrNAS's Dirichlet distribution, elu(alpha) + 1, above 0."""
+    """Return the concentration of DrNAS's Dirichlet distribution, elu(alpha) + 1, which is above 0.
+    """
     return F.elu(alpha) + 1 + torch.finfo(alpha.dtype).tiny
 
 

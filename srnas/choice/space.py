@@ -14,21 +14,22 @@ from srnas.choice.place import Place
 from srnas.errors import UserError
 
 ScoreTable = Callable[[Genotype], dict[str, float]]
-"""A genotype -> its figures of merit in a tabular benchmark, by data set."""
+"""Maps a genotype to its accuracies in a tabular benchmark, by data set."""
 
 
 class Space(nn.Module, ABC):
-    """A network that asks a builder for what is open to search (`srnas.choice.Builder`).
+    """Base class of search spaces: networks that ask a builder for what is open to search.
 
-    The constructor takes the builder as its positional argument and its options as annotated,
-    keyword-only arguments. Everything else has a default here.
+    The constructor takes the builder (`srnas.choice.Builder`) as its positional argument, and its
+    options as annotated keyword-only arguments. A subclass must define `task` and `forward`;
+    everything else has a default.
 
     Attributes:
-        task: The name of the task whose data and losses fit (a folder of `srnas.tasks`).
-        published: The choices of the network that the space's name alone stands for.
-        min_size: The least height and width of an input, in pixels.
-        rescaled: Prefixes of the parameters whose shapes depend on the scale; a warm start from
-            another scale leaves them as initialized.
+        task: Name of the task whose data and losses fit, a folder of `srnas.tasks`.
+        published: Choices of the published network that the space is named after.
+        min_size: Minimum height and width of an input, in pixels.
+        rescaled: Prefixes of the parameters whose shapes depend on the scale factor. A warm start
+            from another scale leaves these as initialized.
         drops_paths: Whether `drop_path_prob` has an effect.
     """
 
@@ -40,30 +41,30 @@ class Space(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor) -> Any:
-        """Apply the network to x, (B, 3, H, W)."""
+        """Apply the network to images of shape (B, 3, H, W)."""
 
     @classmethod
     def read_choices(cls, choices: Mapping[str, Any]) -> Choices:
-        """Return a genotype's choices by place.
+        """Return the choices of a genotype by place.
 
         Raises:
-            UserError: The choices do not have the form of this space.
+            UserError: The choices do not have the format of this space.
         """
         return {Place.of(label): choice for label, choice in choices.items()}
 
     @classmethod
     def write_choices(cls, choices: Choices) -> dict[str, Any]:
-        """Return choices by place in the form of the space's genotype files."""
+        """Return choices by place in the format of the space's genotype files."""
         return {str(place): choice for place, choice in choices.items()}
 
     @classmethod
     def published_options(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Return the space options that a weight file settles, such as its width."""
+        """Return the space options, such as the width, that a weight file determines."""
         return {}
 
     @classmethod
     def from_published(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Translate the authors' weight file into this network's state; keep foreign keys."""
+        """Rename and convert the tensors of the authors' weight file; unknown keys are kept."""
         return dict(state)
 
     @classmethod
@@ -71,7 +72,7 @@ class Space(nn.Module, ABC):
         """Open a tabular benchmark of this space's networks.
 
         Raises:
-            UserError: There is none for this space, or the file is not one.
+            UserError: This space has no table, or the file is not a table.
         """
         raise UserError(f"{file}: no table has the networks of this space")
 
@@ -82,7 +83,7 @@ class Space(nn.Module, ABC):
 
     @property
     def drop_path_prob(self) -> float:
-        """The probability with which training leaves out an edge, from 0 to below 1."""
+        """Probability with which training drops an edge, at least 0 and below 1."""
         return max((edges.drop_path_prob for edges in self._chosen_edges()), default=0.0)
 
     @drop_path_prob.setter

@@ -1,4 +1,4 @@
-"""The supernet: a network of mixed operations, its alphas, and the relaxation between them."""
+"""The supernet: a network of mixed operations with alphas and their relaxation."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,23 +17,27 @@ from srnas.errors import UserError
 
 
 class Supernet(nn.Module):
-    """A network, its architecture parameters (alphas), and the relaxation of these to weights.
+    """A network of mixed operations, its alphas, and the relaxation of alphas to weights.
 
     Args:
-        build: `build(choose) -> Space`: the space's constructor with its options bound.
-        space: The name of the space, for genotypes.
-        choose: How the mixed operations are built; each supernet needs one of its own.
-        relaxation: Softmax by default.
-        alpha_std: The alphas start at alpha_std * N(0, 1) (DARTS: 1e-3) around the start of the
-            relaxation plus alpha_init.
+        build: Maps a builder to the network: the constructor of the space with its options bound.
+        space: Name of the space, for genotypes.
+        choose: Builder of the mixed operations; each supernet needs its own.
+        relaxation: Relaxation of the positions' alphas; softmax by default.
+        alpha_std: Standard deviation of the normal noise that all alphas start with (DARTS: 1e-3).
+            Those of positions start at `Relaxation.initial` plus `alpha_init` plus noise.
         alpha_init: A number, or one for each candidate.
 
     Attributes:
         network: The network of mixed operations.
-        choices: What is open: positions, links, nodes.
-        alphas: label -> (N,) logits: one row a position, one a link and, with edge
-            normalization, one a node; the latter two are relaxed by softmax.
+        choices: Its positions, links and nodes.
+        alphas: Logits (N,) by label, one row for each position and link and, with edge
+            normalization, for each node that keeps only some of its edges. Rows of links and nodes
+            are relaxed by softmax.
         alive_masks: Which candidates are still in the search.
+
+    Raises:
+        UserError: `alpha_init` has not one number for each candidate of a position.
     """
 
     def __init__(
@@ -68,7 +72,7 @@ class Supernet(nn.Module):
             self.alphas[label] = nn.Parameter(start)
 
     def forward(self, x: Tensor) -> Any:
-        """Apply the network to x; the weights of every label are relaxed once for this pass."""
+        """Apply the network to x, after relaxing every row of alphas once for this pass."""
         weights = self._relaxed(lambda alpha: self.relaxation(alpha, self.training))
         computed = {
             label: alive for label, alive in self.alive.items() if len(alive) < len(weights[label])
@@ -87,7 +91,13 @@ class Supernet(nn.Module):
 
     @contextmanager
     def perturbed(self, deltas: Mapping[str, Tensor]) -> Iterator[None]:
-        """Within the context, replace relaxed weights p by p + delta, clipped and renormalized."""
+        """Perturb the relaxed weights within the context.
+
+        Weights p become p + delta, clipped to [0, 1] and divided by their sum.
+
+        Args:
+            deltas: delta (N,) by label, for positions.
+        """
         self._deltas = deltas
         try:
             yield
@@ -95,18 +105,18 @@ class Supernet(nn.Module):
             self._deltas = {}
 
     def set_progress(self, progress: float, skip_weight: float = 0.0) -> None:
-        """Set the progress of the search, in [0, 1], and the weight of the auxiliary skip."""
+        """Set the progress of the search in [0, 1], and the weight of the auxiliary skip."""
         self.relaxation.progress = progress
         self._shared.skip_weight = skip_weight
 
     @property
     def min_size(self) -> int:
-        """The least height and width of an input, in pixels."""
+        """Minimum height and width of an input, in pixels."""
         return self.network.min_size
 
     @property
     def alive(self) -> dict[str, list[int]]:
-        """label -> the numbers of the candidates that are still in the search."""
+        """Numbers of the candidates that are still in the search, by label."""
         return self.alive_masks.indices
 
     def arch_parameters(self) -> list[nn.Parameter]:
@@ -118,10 +128,10 @@ class Supernet(nn.Module):
         return list(self.network.parameters())
 
     def alpha_matrices(self) -> list[Tensor]:
-        """Return the logits as the papers count them: one (E, N) matrix a group of positions.
+        """Return the logits in the form of the papers: a matrix (E, N) for each group of positions.
 
-        IMDN's four positions make one matrix; the normal and reduction cells of DARTS make one
-        each. Links and edge weights are not included: SA and Beta regularize operations only.
+        IMDN's four positions form one matrix; in DARTS, normal and reduction cells have one each.
+        Links and edge weights are not included, since SA and Beta decay regularize operations only.
         """
         groups: dict[str, list[Tensor]] = {}
         for label, position in self.choices.positions.items():
@@ -129,22 +139,29 @@ class Supernet(nn.Module):
         return [torch.stack(rows) for rows in groups.values()]
 
     def probabilities(self) -> dict[str, Tensor]:
-        """Return label -> (N,) weights that sum to 1, without sampling; they carry gradients."""
+        """Return weights (N,) that sum to 1 by label, without sampling; they carry gradients."""
         return self._relaxed(self.relaxation.probabilities)
 
     def strengths(self) -> dict[str, Tensor]:
-        """Return the weights before they are made to sum to 1: sigmoids, clamped alphas."""
+        """Return the weights by label before normalization to 1, such as sigmoids or clamped
+        alphas.
+        """
         return self._relaxed(self.relaxation.strengths)
 
     def genotype(
         self, provenance: dict[str, Any] | None = None, threshold: float | None = None
     ) -> Genotype:
-        """Return the genotype of the strongest candidates (`OpenChoices.strongest`)."""
+        """Return the genotype of the strongest candidates.
+
+        Args:
+            provenance: Provenance of the genotype.
+            threshold: Minimum probability of an edge, see `strongest_edges`.
+        """
         choices = self.choices.strongest(self.strengths(), threshold)
         return Genotype(self.space, self.network.write_choices(choices), provenance or {})
 
     def _relaxed(self, relax: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
-        """Apply `relax` to the living logits of each position, softmax to links and nodes."""
+        """Apply `relax` to the alive logits of each position, and softmax to links and nodes."""
         weights = {}
         for label, alpha in self.alphas.items():
             alive = self.alive.get(label)
@@ -160,7 +177,7 @@ class Supernet(nn.Module):
     def _perturbed(self, label: str, weights: Tensor, delta: Tensor) -> Tensor:
         moved = (weights + delta).clamp(0, 1) * self.alive_masks.get_buffer(label)
         total = moved.sum()
-        # Where all were clipped to 0 there is nothing to divide: these stay as they are.
+        # Weights that were all clipped to 0 cannot be normalized and stay as they are.
         kept = torch.where(total > 0, moved, weights)
         return kept / torch.where(total > 0, total, torch.ones_like(total))
 

@@ -1,4 +1,4 @@
-"""Widening: a supernet with fewer partial channels continues from the weights of another."""
+"""Widening: transfer of a supernet's weights to one with fewer partial channels K."""
 
 import torch
 from torch import Tensor
@@ -8,11 +8,16 @@ from srnas.choice.supernet import Supernet
 
 @torch.no_grad()
 def widen(old: Supernet, new: Supernet) -> Supernet:
-    """Copy what `old` has learned into `new`, of the same space with a smaller K.
+    """Copy what one supernet has learned into a wider one.
 
-    Alphas, living candidates and tensors of equal shape are copied. A wider candidate repeats the
-    channels of the old one, divided by the number of repetitions along its inputs (as DrNAS
-    widens its supernet; Chen et al., Net2Net, ICLR 2016).
+    Alphas, alive candidates and tensors of equal shape are copied. The channels of a wider
+    candidate repeat those of the narrower one, divided along the input axis by the number of
+    repetitions (as in DrNAS; Chen et al., Net2Net, ICLR 2016).
+
+    Args:
+        old: The trained supernet.
+        new: A supernet of the same space with a smaller K. Both have K > 1: at K = 1 the operations
+            have other names, and their weights are not copied.
 
     Returns:
         `new`.
@@ -27,7 +32,7 @@ def widen(old: Supernet, new: Supernet) -> Supernet:
 
 
 def _repeated(tensor: Tensor, shape: torch.Size) -> Tensor:
-    """Repeat along the axes that grew; along the input axis keep the sum."""
+    """Repeat or cut a tensor along the axes that differ; repeated inputs keep their sum."""
     if tensor.shape == shape:
         return tensor
     for axis, length in enumerate(shape):

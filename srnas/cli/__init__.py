@@ -1,6 +1,7 @@
-"""The command line: one file a command; a user's mistake is one line and exit code 2.
+"""The command line, with one module per command.
 
-Everything that needs torch is imported where it is used, so that `srnas --help` answers at once.
+A user error is printed in one line, and the exit code is 2. Modules that need torch are imported
+inside the functions that use them, so that `srnas --help` answers at once.
 """
 
 import runpy
@@ -52,7 +53,7 @@ def build_app() -> typer.Typer:
             typer.Option(
                 metavar="FILE.py",
                 envvar="SRNAS_PLUGINS",
-                help="Run this Python file first: it registers parts of your own; repeatable",
+                help="Run this Python file first, to register parts of your own; repeatable",
             ),
         ] = None,
     ) -> None:
@@ -71,14 +72,21 @@ def build_app() -> typer.Typer:
 
 
 def load_plugin(file: Path) -> None:
-    """Run a Python file, whose decorators enter parts into srnas's registries."""
+    """Run a Python file whose decorators register parts.
+
+    Raises:
+        UserError: There is no such file.
+    """
     if not file.is_file():
         raise UserError(f"--plugin {file}: no such file")
     runpy.run_path(str(file))
 
 
 def main() -> None:
-    """Run `srnas` or `python -m srnas`."""
+    """Run the command line: the entry point of `srnas` and `python -m srnas`.
+
+    The exit code is 2 after a user error and 130 after an interruption.
+    """
     try:
         build_app()()
     except UserError as error:
@@ -91,7 +99,7 @@ def main() -> None:
         print("interrupted", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
     finally:
-        if "srnas.engine.distributed" in sys.modules:  # else there is no process group
-            from srnas.engine.distributed import finish
+        if "srnas.distributed" in sys.modules:  # otherwise there is no process group
+            from srnas.distributed import finish
 
             finish()

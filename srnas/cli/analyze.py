@@ -10,28 +10,32 @@ from srnas.cli.nb201 import TABLE, TableFile
 
 
 def command(
-    run_dir: Annotated[Path, typer.Argument(help="A search's folder, experiments/NAME")],
+    run_dir: Annotated[Path, typer.Argument(help="Run folder of a search, experiments/NAME")],
     gradients: Annotated[
         bool,
-        typer.Option("--gradients", help="Do batches agree, and which candidates are asked for"),
+        typer.Option("--gradients", help="Agreement of batches, and demand for candidates"),
     ] = False,
     landscape: Annotated[
-        str | None, typer.Option(metavar="weights|alphas", help="The loss around the checkpoint")
+        str | None, typer.Option(metavar="weights|alphas", help="Loss around the checkpoint")
     ] = None,
-    points: Annotated[int, typer.Option(metavar="N", help="The landscape is N x N")] = 21,
-    span: Annotated[float, typer.Option(metavar="S", help="It goes from -S to S")] = 1.0,
+    points: Annotated[
+        int, typer.Option(metavar="N", help="Points of the landscape along each axis")
+    ] = 21,
+    span: Annotated[
+        float, typer.Option(metavar="S", help="Extent of the landscape: -S to S")
+    ] = 1.0,
     batches: Annotated[
         int, typer.Option(metavar="N", help="Batches for gradients and landscape")
     ] = 4,
     substitution: Annotated[
         str | None,
-        typer.Option(metavar="LABEL", help="NAS-Bench-201: every candidate at this edge"),
+        typer.Option(metavar="LABEL", help="NAS-Bench-201: score every candidate at this edge"),
     ] = None,
     table: TableFile = TABLE,
     json_file: JsonFile = None,
     device: Device = None,
 ) -> None:
-    """Look into a search, running or finished; writes RUN_DIR/analysis/ and nothing else."""
+    """Measure a search, running or finished. Only RUN_DIR/analysis/ is written."""
     from srnas.cli.tables import analysis_tables
     from srnas.engine.analyze import analyze
     from srnas.files import write_json

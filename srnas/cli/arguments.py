@@ -10,7 +10,7 @@ from srnas.errors import UserError
 OptionsFile = Annotated[
     Path,
     typer.Option(
-        "-opt", metavar="FILE", help="YAML options file, or one of srnas's: search/imdn_x2.yml"
+        "-opt", metavar="FILE", help="YAML options file, or a bundled one: search/imdn_x2.yml"
     ),
 ]
 OptionalOptionsFile = Annotated[
@@ -22,10 +22,12 @@ Overrides = Annotated[
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run from its checkpoint")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, run nothing")]
 ModelFile = Annotated[
-    Path | None, typer.Option("--model", metavar="FILE", help="A model.safetensors of srnas")
+    Path | None,
+    typer.Option("--model", metavar="FILE", help="A model.safetensors written by srnas"),
 ]
 SpaceName = Annotated[
-    str | None, typer.Option("--space", metavar="NAME", help="A space; `srnas spaces` lists them")
+    str | None,
+    typer.Option("--space", metavar="NAME", help="Search space; `srnas spaces` lists them"),
 ]
 GenotypeFile = Annotated[
     Path | None,
@@ -33,12 +35,16 @@ GenotypeFile = Annotated[
 ]
 Device = Annotated[str | None, typer.Option(help="auto (default), cpu, cuda, cuda:1, ...")]
 JsonFile = Annotated[
-    Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here, too")
+    Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures to this file")
 ]
 
 
 def parse_size(size: str) -> tuple[int, int]:
-    """Read "WxH" as (width, height); UserError for anything else."""
+    """Parse "WxH" into (width, height).
+
+    Raises:
+        UserError: The text has another form, or a side is 0.
+    """
     width, _, height = size.lower().partition("x")
     if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
         raise UserError(f"--input {size}: write it as WIDTHxHEIGHT, such as 640x360")

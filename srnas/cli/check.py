@@ -1,4 +1,4 @@
-"""`srnas check`: is a file what it should be?"""
+"""`srnas check`: validate a file."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,14 +14,19 @@ def command(file: Annotated[Path, typer.Argument(help="Options, genotype or mode
 
 
 def describe(file: Path) -> str:
-    """Say in a line what the file is; UserError says what is wrong with it."""
+    """Return a one-line description of a valid file.
+
+    Raises:
+        UserError: The file is invalid, or of a type that srnas does not know.
+    """
     if file.suffix in (".yml", ".yaml"):
         return f"valid options for srnas {_options_kind(file)}"
     if file.suffix == ".safetensors":
-        from srnas.export.model_file import load_model
+        from srnas.model_file import load_model
+        from srnas.tasks import task_of
 
         model = load_model(file)
-        traits = model.task.traits(model.network)
+        traits = task_of(model.network).traits(model.network)
         return f"model of space {model.space.name!r}{traits and f', {traits}'}: {model.genotype}"
     if file.suffix == ".json":
         from srnas.choice import Genotype

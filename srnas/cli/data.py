@@ -17,20 +17,26 @@ def group() -> None:
 
 @app.command("prepare")
 def prepare(
-    dataset: Annotated[str, typer.Argument(metavar="div2k", help="The data set: div2k")],
-    source: Annotated[Path, typer.Argument(help="Folder with the archives, or unpacked")],
+    dataset: Annotated[str, typer.Argument(metavar="div2k", help="Data set: div2k")],
+    source: Annotated[
+        Path, typer.Argument(help="Folder of the archives, or of the unpacked images")
+    ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR")] = Path("datasets/DIV2K"),
     scale: Annotated[
         list[int] | None, typer.Option(metavar="N", help="2, 3 or 4; repeatable; default 2")
     ] = None,
     sub_images: Annotated[
-        bool, typer.Option("--sub-images", help="Also overlapping crops, for BasicSR")
+        bool, typer.Option("--sub-images", help="Also cut overlapping sub-images for BasicSR")
     ] = False,
     crop: Annotated[int, typer.Option(help="Side of a sub-image in HR pixels")] = 480,
-    step: Annotated[int, typer.Option(help="HR pixels from one sub-image to the next")] = 240,
-    lmdb: Annotated[bool, typer.Option("--lmdb", help="Also LMDB, through BasicSR")] = False,
+    step: Annotated[
+        int, typer.Option(help="Step from one sub-image to the next, in HR pixels")
+    ] = 240,
+    lmdb: Annotated[
+        bool, typer.Option("--lmdb", help="Also pack LMDB databases, through BasicSR")
+    ] = False,
 ) -> None:
-    """Unpack DIV2K (or take it as it lies), make what is missing, optionally cut and pack it."""
+    """Prepare DIV2K: unpack it if needed, make missing LR images, optionally cut and pack it."""
     from srnas.tasks.super_resolution.div2k import SubImages
     from srnas.tasks.super_resolution.div2k import prepare as prepare_div2k
 
@@ -48,7 +54,7 @@ def lr(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Writes NAMExN.png here")],
     scale: Annotated[int, typer.Option(metavar="N", help="2, 3 or 4")] = 2,
 ) -> None:
-    """Make LR images by MATLAB-equivalent bicubic; HR is cropped to the scale first."""
+    """Make LR images by MATLAB-equivalent bicubic, from HR cropped to a multiple of the scale."""
     from srnas.data.images import pair_folders
     from srnas.tasks.super_resolution.div2k import make_lr
 
@@ -69,14 +75,16 @@ def _known_scale(scale: int) -> int:
 @app.command("check")
 def check(
     hr: Annotated[Path, typer.Argument(help="A folder of HR images")],
-    lr: Annotated[Path | None, typer.Option(metavar="DIR", help="Their LR images")] = None,
+    lr: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of their LR images")
+    ] = None,
     scale: Annotated[int, typer.Option(metavar="N", help="2, 3 or 4")] = 2,
     against: Annotated[
         list[Path] | None,
-        typer.Option(metavar="DIR", help="A test set's HR images; repeatable"),
+        typer.Option(metavar="DIR", help="Folder of a test set's HR images; repeatable"),
     ] = None,
 ) -> None:
-    """Check pairs, sizes, readability, and that no image also stands in a test set."""
+    """Check pairs, sizes and readability, and that no image is also in a test set."""
     from srnas.data.check import faults, near_duplicates
     from srnas.data.images import pair_folders
 

@@ -16,14 +16,14 @@ def command(
 ) -> None:
     """Search, train, test and export a small x2 network on packaged photographs.
 
-    Called again, it goes on where it stopped.
+    An interrupted demo continues where it stopped when it is called again.
     """
     from srnas.cli import test
     from srnas.engine.search import search
     from srnas.engine.train import train
-    from srnas.export.model_file import load_model
     from srnas.export.target import export
     from srnas.methods import RECIPES
+    from srnas.model_file import load_model
     from srnas.options import check_options, load_options
     from srnas.report.page import write_report
 

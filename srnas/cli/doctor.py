@@ -1,4 +1,4 @@
-"""`srnas doctor`: what this installation has."""
+"""`srnas doctor`: the state of this installation."""
 
 import os
 import platform
@@ -20,7 +20,7 @@ PACKAGES = {
 
 
 def command() -> None:
-    """Print versions, devices and what is missing."""
+    """Print versions, devices and missing packages."""
     import torch
 
     import srnas

@@ -1,4 +1,4 @@
-"""`srnas export`: a model for phones and servers."""
+"""`srnas export`: write a model in the format of another runtime."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,8 +17,8 @@ def command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file")] = False,
 ) -> None:
     """Export to ONNX with dynamic height and width, compared with PyTorch at three sizes."""
-    from srnas.export.model_file import load_model
     from srnas.export.target import export
+    from srnas.model_file import load_model
 
     for size, difference in export(load_model(model), out, overwrite).items():
         print(f"{size}: largest difference to PyTorch {difference:.2e} (of 1.0)")

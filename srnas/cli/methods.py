@@ -7,12 +7,12 @@ import typer
 
 
 def command(
-    name: Annotated[str | None, typer.Argument(help="Show this one's parts")] = None,
+    name: Annotated[str | None, typer.Argument(help="Show the options of this method")] = None,
     folder: Annotated[
-        Path | None, typer.Option(help="Where the files lie; default: srnas's own")
+        Path | None, typer.Option(help="Folder of the method files; default: srnas's own")
     ] = None,
 ) -> None:
-    """List the methods that a search takes as method=NAME: what each is, its paper, its parts."""
+    """List the methods for method=NAME of a search, each with title, paper and parts."""
     import yaml
 
     from srnas.methods import BUNDLED, find_method, list_methods, load_method
@@ -35,7 +35,7 @@ def command(
 
 
 def _words(options: dict[str, Any]) -> list[str]:
-    """Name the parts in a few words."""
+    """Summarize options in a few words each."""
     words = []
     for key, value in options.items():
         if key == "regularizers":

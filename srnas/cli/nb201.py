@@ -1,4 +1,4 @@
-"""`srnas nb201`: what NAS-Bench-201 says of a cell."""
+"""`srnas nb201`: look up cells in NAS-Bench-201."""
 
 from pathlib import Path
 from typing import Annotated
@@ -27,9 +27,9 @@ def query(
     table: TableFile = TABLE,
     json_file: JsonFile = None,
 ) -> None:
-    """Test accuracy of a cell after 200 epochs, and its network's parameters."""
+    """Print a cell's test accuracies after 200 epochs, and its network's parameter count."""
     from srnas.spaces.nasbench201 import read_arch
-    from srnas.tasks.classification.nasbench201_table import load_table, look_up
+    from srnas.spaces.nasbench201_table import load_table, look_up
 
     read_arch(arch)
     _tell(arch, look_up(load_table(table), arch, table), json_file)
@@ -43,8 +43,8 @@ def best(
     ] = "cifar10",
     json_file: JsonFile = None,
 ) -> None:
-    """The cell with the best test accuracy on a data set."""
-    from srnas.tasks.classification.nasbench201_table import COLUMNS, load_table
+    """Find the cell with the best test accuracy on a data set."""
+    from srnas.spaces.nasbench201_table import COLUMNS, load_table
 
     if dataset not in COLUMNS:
         raise UserError(f"--dataset {dataset}: {did_you_mean(dataset, COLUMNS)}")

@@ -29,16 +29,16 @@ def command(
     """Count parameters and MACs of a model, a genotype, or a space's published network."""
     from srnas.choice import Genotype
     from srnas.cli.tables import cost_table
-    from srnas.export.model_file import load_model
     from srnas.files import write_json
+    from srnas.model_file import load_model
     from srnas.spaces import SPACES, derived_network, genotype_space, published_genotype
-    from srnas.tasks import task_of_space
+    from srnas.tasks import task_of
 
     if sum(given is not None for given in (model, genotype, space)) != 1:
         raise UserError("give one of --model, --genotype, --space")
     if model:
-        loaded = load_model(model)
-        network, task, traits = loaded.network, loaded.task, loaded.task.traits(loaded.network)
+        network = load_model(model).network
+        traits = task_of(network).traits(network)
         if scale is not None and traits != f"x{scale}":
             raise UserError(f"{model} is {traits or 'a network without a scale'}, not x{scale}")
     else:
@@ -47,8 +47,7 @@ def command(
             raise UserError("give --scale 2, 3 or 4")
         at_scale = {} if scale is None else {"scale": scale}
         network = derived_network(genotype_space(chosen, **at_scale), chosen)
-        task = task_of_space(chosen.space)
-    result = task.profile(network, parse_size(size) if size else None)
+    result = task_of(network).profile(network, parse_size(size) if size else None)
     cost_table(result)
     if json_file:
         write_json(json_file, result)

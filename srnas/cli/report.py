@@ -1,4 +1,4 @@
-"""`srnas report`: a run's page."""
+"""`srnas report`: an HTML report of a run."""
 
 from pathlib import Path
 from typing import Annotated

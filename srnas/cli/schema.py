@@ -1,4 +1,4 @@
-"""`srnas schema`: the options' JSON Schema, for editors."""
+"""`srnas schema`: the JSON Schema of options files, for editors."""
 
 import json
 from typing import Annotated
@@ -11,7 +11,7 @@ from srnas.errors import UserError, did_you_mean
 def command(
     kind: Annotated[str, typer.Argument(help="search, train or test")] = "search",
 ) -> None:
-    """Print the JSON Schema of an options file, which editors complete and check YAML with."""
+    """Print the JSON Schema of an options file, with which editors complete and check YAML."""
     from srnas.options import json_schema, kinds
 
     if kind not in kinds():

@@ -2,7 +2,7 @@
 
 
 def command() -> None:
-    """List the search spaces: their task, their options, the first words about them."""
+    """List the search spaces: task, description and options of each."""
     from srnas.spaces import SPACES, space_class
 
     width = max(len(name) for name in SPACES)

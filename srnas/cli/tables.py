@@ -1,4 +1,4 @@
-"""Tables on the terminal."""
+"""Tables of results on the terminal."""
 
 from collections.abc import Sequence
 from statistics import fmean
@@ -10,7 +10,12 @@ from rich.table import Table
 
 
 def quality_table(result: dict[str, Any], names: Sequence[str]) -> None:
-    """Print what `engine.test.test` returned: a row for bicubic and one for each named model."""
+    """Print what `srnas test` measured, one row for bicubic and one for each model.
+
+    Args:
+        result: What `srnas.tasks.super_resolution.benchmark.test` returned.
+        names: Names of the models, the main one first.
+    """
     table = Table(title=f"x{result['scale']}, protocol {result['protocol']}")
     table.add_column("network")
     table.add_column("parameters", justify="right")
@@ -33,7 +38,12 @@ def _quality(measured: dict[str, float]) -> str:
 
 
 def explain_table(model: dict[str, Any], name: str) -> None:
-    """Print one model's SR images under every protocol and the common mistakes."""
+    """Print the PSNR of one model's SR images under every protocol and common mistake.
+
+    Args:
+        model: The model's entry in the result of a test with `explain`.
+        name: Name of the model.
+    """
     table = Table(title=f"{escape(name)}: the same images under other protocols, PSNR (difference)")
     table.add_column("protocol")
     for one in model["results"]:
@@ -57,7 +67,7 @@ def cost_table(result: dict[str, Any]) -> None:
     for convention, cost in result.items():
         if convention == "params":
             continue
-        level, _, size = convention.partition("_")  # "lr_1280x720", or "input" with a size
+        level, _, size = convention.partition("_")  # "lr_1280x720", or "input" with its "size"
         name = f"{level.upper()} {size}" if size else f"{convention} {cost['size']}"
         table.add_column(f"GMACs, {name}", justify="right")
         rows.append(f"{cost['macs'] / 1e9:,.3f}")
@@ -66,7 +76,7 @@ def cost_table(result: dict[str, Any]) -> None:
 
 
 def analysis_tables(result: dict[str, Any]) -> None:
-    """Print what `engine.analyze.analyze` returned."""
+    """Print what `srnas.engine.analyze.analyze` returned."""
     console = Console()
     _trajectory_table(console, result["trajectory"])
     if "substitution" in result:

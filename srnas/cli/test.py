@@ -1,4 +1,4 @@
-"""`srnas test`: PSNR and SSIM on benchmark sets, bicubic and other models beside it."""
+"""`srnas test`: PSNR and SSIM on benchmark sets, compared with bicubic and other models."""
 
 import sys
 from pathlib import Path
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from srnas.parts import Part
     from srnas.tasks.super_resolution.options import TestOptions
 
-LR_TOLERANCE = 0.5  # mean levels of 255; the usual sets are 0.15 away, by rounding
+LR_TOLERANCE = 0.5  # mean difference in levels of 255; the usual sets have 0.15, from rounding
 
 
 def command(
@@ -30,35 +30,35 @@ def command(
     opt: OptionalOptionsFile = None,
     model: ModelFile = None,
     weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A published weight file; needs --space")
+        Path | None, typer.Option(metavar="FILE", help="Published weight file; needs --space")
     ] = None,
     space: SpaceName = None,
     genotype: GenotypeFile = None,
     beside: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="A further model.safetensors; repeatable"),
+        typer.Option(metavar="FILE", help="Another model.safetensors to compare; repeatable"),
     ] = None,
     scale: Annotated[int | None, typer.Option(metavar="N", help="2, 3 or 4")] = None,
     data: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=DIR", help="A benchmark set; repeatable")
+        list[str] | None, typer.Option(metavar="NAME=DIR", help="Benchmark set; repeatable")
     ] = None,
     lr: Annotated[
-        str | None, typer.Option(metavar="files|made", help="LR given, or made by bicubic")
+        str | None, typer.Option(metavar="files|made", help="LR from files, or made by bicubic")
     ] = None,
     protocol: Annotated[
         str | None, typer.Option(metavar="P", help="basicsr (default), imdn_script, edsr")
     ] = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="The same run under all protocols and mistakes")
+        bool, typer.Option("--explain", help="Also measure under all protocols and common mistakes")
     ] = False,
     self_ensemble: Annotated[
         bool, typer.Option("--self-ensemble", help="Average over 8 flips and transpositions")
     ] = False,
     save_images: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write the model's SR here")
+        Path | None, typer.Option(metavar="DIR", help="Write SR of the main model here")
     ] = None,
     crops: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write pictures that compare a region here")
+        Path | None, typer.Option(metavar="DIR", help="Write figures that compare a region here")
     ] = None,
     json_file: JsonFile = None,
     device: Device = None,
@@ -97,7 +97,7 @@ def command(
 def _space(
     name: str | None, scale: int | None, genotype: Path | None
 ) -> "dict[str, Any] | Part[Space] | None":
-    """Return the space by its name, with the options that the genotype was searched with."""
+    """Return the space, with the options that the genotype, if given, was searched with."""
     if name is None:
         return None
     at_scale = {"scale": scale} if scale else {}
@@ -120,7 +120,14 @@ def _name_and_folder(item: str) -> tuple[str, str]:
 
 
 def run(options: "TestOptions", json_file: Path | None = None) -> dict[str, Any]:
-    """Evaluate, print the table, write the JSON; return what the JSON holds."""
+    """Run the test: print its tables, and write its result as JSON if a file is given.
+
+    LR files that differ from MATLAB's bicubic by more than rounding raise a warning on standard
+    error.
+
+    Returns:
+        What `srnas.tasks.super_resolution.benchmark.test` returned.
+    """
     from srnas.cli.tables import explain_table, quality_table
     from srnas.files import write_json
     from srnas.tasks.super_resolution.benchmark import model_names, test

@@ -14,16 +14,17 @@ def command(
     model: Annotated[Path, typer.Option("--model", metavar="FILE", help="A model.safetensors")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Writes NAME_xN.png here")],
     tile: Annotated[
-        int | None, typer.Option(metavar="N", help="Work in NxN LR tiles, to bound memory")
+        int | None,
+        typer.Option(metavar="N", help="Work in tiles of NxN LR pixels, to bound memory"),
     ] = None,
-    overlap: Annotated[int, typer.Option(metavar="N", help="LR pixels that tiles share")] = 16,
+    overlap: Annotated[int, typer.Option(metavar="N", help="Overlap of tiles in LR pixels")] = 16,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files in DIR")] = False,
     device: Device = None,
 ) -> None:
-    """Enlarge images. Tiles change the result a little: attention sees one tile at a time."""
+    """Enlarge images. Tiles change the result slightly: attention sees one tile at a time."""
     from srnas.data.images import read_rgb, write_rgb
-    from srnas.engine.distributed import choose_device
-    from srnas.export.model_file import load_model
+    from srnas.distributed import choose_device
+    from srnas.model_file import load_model
     from srnas.tasks.super_resolution.evaluate import NetworkUpscale, Upscale
     from srnas.tasks.super_resolution.task import scale_of
     from srnas.tasks.super_resolution.tiles import Tiled

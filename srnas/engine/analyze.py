@@ -1,6 +1,6 @@
-"""Measurements on the folder of a search, finished or running: its logs, and its supernet.
+"""Measurements on a search, finished or running, from the logs and checkpoint in its run folder.
 
-The folder's own files are only read, so the search goes on as if nobody had looked.
+The run's own files are only read, so an analysis does not affect a running search.
 """
 
 import io
@@ -25,10 +25,9 @@ from srnas.analysis import (
     weight_gradient_correlation,
 )
 from srnas.choice import Genotype
+from srnas.distributed import Process, choose_device
 from srnas.engine.checkpoint import load_checkpoint
 from srnas.engine.checkpoint import restore as restore_checkpoint
-from srnas.engine.distributed import Process, choose_device
-from srnas.engine.progress import Progress
 from srnas.engine.run import CHECKPOINT
 from srnas.engine.stepper import SearchStepper
 from srnas.errors import UserError, did_you_mean
@@ -40,13 +39,14 @@ from srnas.files import (
     write_json,
 )
 from srnas.options import SearchOptions, check_options
+from srnas.progress import Progress
 from srnas.spaces import space_class
 
 FOLDER = "analysis"
 LANDSCAPES: dict[str, Literal["filter", "tensor"]] = {"weights": "filter", "alphas": "tensor"}
-"""What moves -> how its random directions are normalized."""
+"""Normalization of the random directions, by the parameters that are moved."""
 BatchPairs = Sequence[tuple[Any, Any]]
-"""A batch of the weights' images and one of the alphas', each."""
+"""Pairs of a batch of the weights' images and a batch of the alphas' images."""
 
 
 def analyze(
@@ -63,24 +63,27 @@ def analyze(
 ) -> dict[str, Any]:
     """Measure a search.
 
-    RUN_DIR/analysis/analysis.json keeps the sections, also those of earlier calls; the landscape
-    goes beside it as PNG and NPZ.
+    The results are merged into RUN_DIR/analysis/analysis.json, which keeps the sections of earlier
+    calls. A landscape is also written as PNG and NPZ.
 
     Args:
-        gradients: Measure `gradient_figures`.
-        landscape_of: "weights" or "alphas": evaluate the loss on a grid around them.
-        points: The grid is points x points.
-        span: The grid goes from -span to span.
-        batches: The number of batches of each split that gradients and landscape use, the next
-            ones at the checkpoint.
-        substitution: The label of an edge: try each of its candidates.
-        table: The tabular benchmark that scores them.
+        run_dir: Run folder of the search.
+        gradients: Whether to measure `gradient_figures`.
+        landscape_of: "weights" or "alphas", to evaluate the loss on a grid around them.
+        points: Number of grid points along each axis, at least 2.
+        span: Extent of the grid, from -span to span along each axis.
+        batches: Number of batches of each split for gradients and landscape. They are those that
+            would follow the checkpoint.
+        substitution: Label of an edge, to score the genotype with each of its candidates.
+        table: File of the tabular benchmark that gives these scores.
+        device: Device of the supernet, see `choose_device`.
 
     Returns:
-        Section -> what was measured, each with its "step".
+        Results by section ("trajectory", and "substitution", "gradients" and "landscape_weights" or
+        "landscape_alphas" on request), each with the "step" that it belongs to.
 
     Raises:
-        UserError: The folder is not a search's, or an argument does not fit.
+        UserError: The folder is not one of a search, or an argument does not fit.
     """
     if landscape_of not in (None, *LANDSCAPES):
         raise UserError(f"--landscape {landscape_of}: {did_you_mean(landscape_of, LANDSCAPES)}")
@@ -113,14 +116,18 @@ def trajectory(
     """Summarize the logs of a search.
 
     Args:
-        rows: Those of alphas.jsonl.
-        metrics: Those of metrics.jsonl.
+        options: Options of the search.
+        rows: Rows of alphas.jsonl.
+        metrics: Rows of metrics.jsonl.
 
     Returns:
-        convergence_epoch (from 0) and converged, see `convergence`; converge_share, the share of
-        the epochs until then (SA-DARTS's converge/total cost); figures: for each figure of
-        `summarize`, and for the expected MACs, its value in the first and last epoch, its least
-        and its largest.
+        The step, the epochs so far and planned, the last genotype, and:
+
+        - convergence_epoch (from 0) and converged: See `convergence`.
+        - converge_share: Fraction of the epochs so far that were needed to converge (converge/total
+          cost in SA-DARTS).
+        - figures: First, last, minimum and maximum over the epochs, of each figure logged with the
+          alphas (`summarize`, and the accuracies of a tabular benchmark) and of the expected MACs.
     """
     settled, converged = convergence(rows)
     logged = [row for row in metrics if "top2_gap_min" in row]
@@ -146,14 +153,20 @@ def trajectory(
 def substitutions(
     space: str, row: dict[str, Any], label: str, table: Path | None
 ) -> dict[str, Any]:
-    """Score the genotype of a row of alphas.jsonl with each candidate at one edge.
+    """Score the genotype of one epoch with each candidate at one edge.
 
     Args:
-        table: The tabular benchmark of the space.
+        space: Name of the space.
+        row: Row of alphas.jsonl.
+        label: Label of the edge.
+        table: File of the space's tabular benchmark.
 
     Returns:
-        The candidates, their alphas, their accuracies by data set, and Kendall's tau of each data
-        set (None where it is not defined); see `substitute`.
+        The candidates, their alphas, their accuracies by data set, and Kendall's tau by data set
+        (None where it is undefined), see `substitute`.
+
+    Raises:
+        UserError: The space has no table, the table is not given, or there is no such edge.
     """
     space_type = space_class(space)
     if not space_type.has_table():
@@ -185,7 +198,19 @@ def substitutions(
 
 
 def restore(run_dir: Path, options: SearchOptions, device: str) -> tuple[int, SearchStepper]:
-    """Return the step of a search's checkpoint, and the search as it was at that step."""
+    """Restore a search from its checkpoint.
+
+    Args:
+        run_dir: Run folder of the search.
+        options: Its options.
+        device: Device of the supernet, see `choose_device`.
+
+    Returns:
+        The step of the checkpoint, and the stepper as it was after this step.
+
+    Raises:
+        UserError: There is no checkpoint yet.
+    """
     file = run_dir / CHECKPOINT
     if not file.is_file():
         raise UserError(f"{run_dir}: no checkpoint yet; wait for its first one")
@@ -198,12 +223,18 @@ def restore(run_dir: Path, options: SearchOptions, device: str) -> tuple[int, Se
 
 
 def gradient_figures(stepper: SearchStepper, drawn: BatchPairs) -> dict[str, Any]:
-    """Average figures of the gradients over pairs of batches, the supernet in training mode.
+    """Measure gradients of the supernet in training mode, averaged over pairs of batches.
+
+    Args:
+        stepper: The restored search.
+        drawn: Pairs of batches.
 
     Returns:
-        weights, edges: `weight_gradient_correlation` and `edge_gradient_correlations` of a pair.
-        operators: `operator_gradients` on the alphas' batch, over all mixed operations and over
-        those of the last cell, which Single-DARTS looks at.
+        - batches: Number of pairs.
+        - weights: `weight_gradient_correlation` of the two batches of a pair.
+        - edges: `edge_gradient_correlations` of the two batches, by mixed operation.
+        - operators: `operator_gradients` on the alphas' batch, over all mixed operations ("all")
+          and over those of the last cell, as in Single-DARTS.
     """
     supernet = stepper.supernet.train()
     weights: list[Correlation] = []
@@ -234,10 +265,22 @@ def gradient_figures(stepper: SearchStepper, drawn: BatchPairs) -> dict[str, Any
 def write_landscape(
     folder: Path, stepper: SearchStepper, drawn: BatchPairs, of: str, points: int, span: float
 ) -> dict[str, Any]:
-    """Write landscape_{of}.npz (positions, loss) and .png, and return the figures of the grid.
+    """Write landscape_{of}.npz (positions, loss) and landscape_{of}.png.
 
-    The loss is the mean over the alphas' batches, in evaluation mode; the directions are drawn
-    with the run's seed.
+    The loss is the mean over the alphas' batches, in evaluation mode. The directions are drawn with
+    the seed of the run.
+
+    Args:
+        folder: Folder of the files.
+        stepper: The restored search.
+        drawn: Pairs of batches.
+        of: Parameters that are moved, "weights" or "alphas".
+        points: Number of grid points along each axis.
+        span: Extent of the grid, from -span to span.
+
+    Returns:
+        The settings of the grid, the loss at the checkpoint, the minimum and maximum of the finite
+        losses on the grid, and the names of the files.
     """
     from srnas.report.landscape import draw_landscape  # matplotlib is slow to import
 
@@ -292,7 +335,7 @@ def _open(run_dir: Path) -> tuple[SearchOptions, list[dict[str, Any]]]:
 
 
 def _last_cell(names: Sequence[str]) -> dict[str, str]:
-    """Return {name: prefix of its modules' names} of the last cell, {} without numbered cells."""
+    """Return {name: prefix of its module names} of the last cell, or {} without numbered cells."""
     found = re.match(r".*?\.\d+(?=\.)", names[-1])
     return {found.group(): f"{found.group()}."} if found else {}
 

@@ -1,4 +1,4 @@
-"""Checkpoints: the states of what a run holds, its random generators and its step."""
+"""Checkpoints: everything that a run needs to continue exactly where it stopped."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -12,10 +12,10 @@ from srnas.files import load_tensors, save_tensors
 
 
 class Stateful(Protocol):
-    """What goes into a checkpoint."""
+    """An object whose state goes into a checkpoint."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state in tensors and plain values."""
+        """Return the state as tensors and plain values."""
 
     def load_state_dict(self, state: dict[str, Any]) -> Any:
         """Continue from what `state_dict` returned."""
@@ -26,34 +26,37 @@ States = Mapping[str, Stateful]
 
 @dataclass
 class Record:
-    """Plain values that belong into the checkpoint, as attributes of a dataclass."""
+    """A dataclass of plain values that go into the checkpoint."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return the values by name."""
         return asdict(self)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take the values back."""
+        """Restore the values; those missing from `state` stay as they are."""
         for field in fields(self):
             if field.name in state:
                 setattr(self, field.name, state[field.name])
 
 
 class Meter:
-    """Running means of losses, kept on the device until they are asked for."""
+    """Running means of losses.
+
+    The sums stay on the device until the means are read, so that a step does not wait for the GPU.
+    """
 
     def __init__(self) -> None:
         self.sums: dict[str, torch.Tensor] = {}
         self.counts: dict[str, int] = {}
 
     def add(self, name: str, value: torch.Tensor) -> None:
-        """Include one more value."""
+        """Add a value to the mean called `name`."""
         value = value.detach().float()
         self.sums[name] = self.sums[name] + value if name in self.sums else value
         self.counts[name] = self.counts.get(name, 0) + 1
 
     def means(self) -> dict[str, float]:
-        """Return name -> mean since the last call."""
+        """Return the means by name since the last call, and start new ones."""
         means = {name: self.sums[name].item() / self.counts[name] for name in self.sums}
         self.sums, self.counts = {}, {}
         return means
@@ -68,12 +71,25 @@ class Meter:
 
 
 def save_checkpoint(file: Path, step: int, states: Mapping[str, dict[str, Any]]) -> None:
-    """Write a checkpoint, atomically: states by name, random generators, step."""
+    """Write a checkpoint, atomically, with the states of torch's random generators (CPU and CUDA).
+
+    Args:
+        file: Where to write.
+        step: Number of steps done.
+        states: States of the objects, by name.
+    """
     save_tensors(file, {"step": step, "parts": dict(states), "rng": _rng_state()})
 
 
 def load_checkpoint(file: Path) -> dict[str, Any]:
-    """Read a checkpoint; UserError if it is missing or broken."""
+    """Read a checkpoint.
+
+    Returns:
+        {"step": number of steps done, "parts": states by name, "rng": states of the generators}.
+
+    Raises:
+        UserError: The file is missing, broken, or not a checkpoint.
+    """
     content = load_tensors(file)
     if not isinstance(content, dict) or not {"step", "parts", "rng"} <= content.keys():
         raise UserError(f"{file}: not a checkpoint of srnas")
@@ -81,15 +97,15 @@ def load_checkpoint(file: Path) -> dict[str, Any]:
 
 
 def restore(saved: dict[str, Any], states: States, file: Path) -> None:
-    """Load a checkpoint's content into what a run holds, and into the random generators.
+    """Load a checkpoint into objects and into torch's random generators.
 
     Args:
         saved: What `load_checkpoint` returned.
-        states: Name -> what takes the state.
-        file: The checkpoint, for error messages.
+        states: The objects that take the states, by name.
+        file: File of the checkpoint, for error messages.
 
     Raises:
-        UserError: The content does not fit.
+        UserError: A state is missing or does not fit.
     """
     try:
         for name, target in states.items():
@@ -101,7 +117,7 @@ def restore(saved: dict[str, Any], states: States, file: Path) -> None:
 
 
 def first_not_finite(states: Any, path: str = "") -> str | None:
-    """Return the path of the first tensor in nested dicts and lists that is not finite."""
+    """Return the path of the first tensor with NaN or infinity in nested dicts and lists."""
     for name, tensor in _tensors(states, path):
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             return name

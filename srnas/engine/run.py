@@ -1,4 +1,4 @@
-"""A run's folder: its options, logs, checkpoints; written as it goes, resumed exactly."""
+"""A run folder: options, logs and checkpoints, written during the run and resumed exactly."""
 
 import json
 import math
@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from srnas.distributed import Process, anywhere
 from srnas.engine.checkpoint import (
     States,
     first_not_finite,
@@ -18,13 +19,12 @@ from srnas.engine.checkpoint import (
     restore,
     save_checkpoint,
 )
-from srnas.engine.distributed import Process, anywhere
-from srnas.engine.progress import Progress
 from srnas.errors import Interrupted, UserError
 from srnas.files import read_json_lines, read_yaml, write_atomic, write_json_lines
 from srnas.options import RunOptions, check_options, dump_options
+from srnas.progress import Progress
 
-# What may differ between a run and its resumption without changing the result.
+# Options that may change when a run is resumed, because they do not affect the result.
 FREE_ON_RESUME = frozenset(
     {"experiments", "name", "device", "threads", "checkpoint_every", "tensorboard"}
 )
@@ -36,12 +36,19 @@ CHECKPOINT = Path("checkpoints") / "last.pt"
 class Run:
     """The folder `experiments/NAME/` of one search or training.
 
-    On resumption, logged rows beyond the checkpoint are dropped: they will be written again, the
-    same.
+    When a run is resumed, log rows after the checkpoint are dropped, because the resumed run writes
+    the same rows again.
 
     Args:
-        kind: search or train.
-        resume: Continue a run that exists.
+        kind: "search" or "train".
+        options: Options of the run.
+        process: This process; only the primary one writes.
+        resume: Whether to continue an existing run.
+
+    Attributes:
+        folder: The run folder.
+        checkpoint: File of the checkpoint.
+        saved: Content of the checkpoint to resume from, if there is one.
 
     Raises:
         UserError: The folder exists and `resume` is off, or the run began with other options.
@@ -56,7 +63,7 @@ class Run:
         self.saved: dict[str, Any] | None = None
         options_file = self.folder / "options.yml"
         text = f"# srnas {kind}, resolved options\n" + dump_options(options)
-        # All processes look before the first one writes.
+        # All processes check for the file before the primary one writes it.
         if anywhere(options_file.exists(), process.device):
             if not resume:
                 raise UserError(
@@ -75,19 +82,23 @@ class Run:
 
     @property
     def start(self) -> int:
-        """The number of steps that are done already."""
+        """Number of steps that are already done."""
         return self.saved["step"] if self.saved else 0
 
     def restore(self, states: States) -> None:
-        """Load the checkpoint, if there is one, into `states` and the random generators."""
+        """Load the checkpoint, if there is one, into `states` and torch's random generators."""
         if self.saved is not None:
             restore(self.saved, states, self.checkpoint)
 
     def save(self, step: int, states: States) -> None:
         """Write the checkpoint.
 
+        Args:
+            step: Number of steps done.
+            states: Objects whose states are saved, by name.
+
         Raises:
-            UserError: A tensor in it is not finite; the last checkpoint stays.
+            UserError: A tensor is not finite. The previous checkpoint is kept.
         """
         content = {name: part.state_dict() for name, part in states.items()}
         broken = first_not_finite(content)
@@ -97,11 +108,15 @@ class Run:
             save_checkpoint(self.checkpoint, step, content)
 
     def log(self, file: str, row: dict[str, Any]) -> None:
-        """Append a row (with its "step") to metrics.jsonl or alphas.jsonl.
+        """Append a row to a log, and its numbers to TensorBoard if the options ask for it.
+
+        Args:
+            file: metrics.jsonl or alphas.jsonl.
+            row: The row, with its "step".
 
         Raises:
-            UserError: A value is not finite (a PSNR may be infinite); the run stops before it
-                is checkpointed.
+            UserError: A value is not finite, which stops the run before the next checkpoint. A PSNR
+                may be infinite.
         """
         for key, value in row.items():
             if isinstance(value, float) and not math.isfinite(value) and "psnr" not in key:
@@ -117,7 +132,11 @@ class Run:
 
     @contextmanager
     def loop(self, total: int) -> Iterator["Loop"]:
-        """Open the loop over the remaining steps, with progress, checkpoints and Ctrl-C."""
+        """Open the loop over the remaining steps, with progress, checkpoints and Ctrl-C handling.
+
+        Args:
+            total: Number of steps of the whole run.
+        """
         show = self.process.primary
         with Progress(total, self.start, show=show) as progress, _signals() as asked:
             yield Loop(self, total, progress, asked)
@@ -143,7 +162,14 @@ class Run:
 
 
 class Loop:
-    """Iterates over a run's remaining steps; `done` closes each."""
+    """An iterator over the remaining steps of a run, from 0; call `done` at the end of each step.
+
+    Args:
+        run: The run.
+        total: Number of steps of the whole run.
+        progress: Where messages and the number of steps are shown.
+        asked_to_stop: Returns whether the user has asked to stop.
+    """
 
     def __init__(
         self,
@@ -164,11 +190,11 @@ class Loop:
                 return
 
     def say(self, message: str) -> None:
-        """Show how the run goes: in the live line of a terminal, else in a line of its own."""
+        """Show a progress message, in the live line of a terminal or on a line of its own."""
         self.progress.say(message)
 
     def warn(self, message: str) -> None:
-        """Print a line that stays."""
+        """Print a warning that stays visible."""
         self.progress.warn(message)
 
     def stop(self) -> None:
@@ -176,14 +202,15 @@ class Loop:
         self._stopped = True
 
     def done(self, done: int, states: States, checkpoint: bool = False) -> None:
-        """Finish step number `done` (from 1): checkpoint if it is due, or if asked to stop.
+        """Close a step; write a checkpoint if one is due, at the last step, or if asked to stop.
 
         Args:
-            states: What goes into the checkpoint.
-            checkpoint: Whether one is due whatever the step.
+            done: Number of steps done, this one included.
+            states: Objects whose states go into the checkpoint, by name.
+            checkpoint: Whether to write a checkpoint in any case.
 
         Raises:
-            Interrupted: The user asked to stop; the state is safe.
+            Interrupted: The user asked to stop; the checkpoint is written.
         """
         options = self.run.options
         self.progress.advance(done)
@@ -217,9 +244,9 @@ def _what_counts(options: RunOptions) -> dict[str, Any]:
 
 @contextmanager
 def _signals() -> Iterator[Callable[[], bool]]:
-    """Turn the first SIGINT or SIGTERM into a request; a second SIGINT breaks off at once.
+    """Turn the first SIGINT or SIGTERM into a request to stop; a later SIGINT aborts at once.
 
-    Outside the main thread, where signals cannot be handled, nothing changes.
+    Outside the main thread, where Python cannot handle signals, nothing changes.
     """
     asked: list[float] = []
 

@@ -1,6 +1,6 @@
-"""The search: weights and alphas move until the genotype is read off.
+"""The search: weights and alphas are trained together, then the genotype is derived.
 
-`search` reads from top to bottom as the algorithm; `SearchStepper` takes the steps.
+`search` reads from top to bottom as the algorithm; `SearchStepper` implements the steps.
 """
 
 import platform
@@ -15,9 +15,9 @@ import srnas
 from srnas.analysis.trajectory import convergence, parameter_free_candidates, summarize
 from srnas.choice import Supernet
 from srnas.cost import expected_macs_per_pixel
+from srnas.distributed import Process
+from srnas.distributed import start as start_processes
 from srnas.engine.checkpoint import Record
-from srnas.engine.distributed import Process
-from srnas.engine.distributed import start as start_processes
 from srnas.engine.run import Loop, Run
 from srnas.engine.stepper import SearchStepper
 from srnas.files import read_json_lines
@@ -26,13 +26,13 @@ from srnas.options import SearchOptions
 
 @dataclass
 class SearchRecord(Record):
-    """What a search remembers between epochs.
+    """State of a search between epochs.
 
     Attributes:
-        genotype: The choices at the end of the last epoch.
-        stable_epochs: For how many epochs they have not changed.
-        val: The last validation in a few words.
-        collapsed: Whether parameter-free candidates have taken over.
+        genotype: Choices at the end of the last epoch.
+        stable_epochs: Number of epochs for which they have not changed, not counting warm-up.
+        val: Summary of the last validation.
+        collapsed: Whether parameter-free candidates dominated the last epoch's choices.
     """
 
     genotype: dict[str, Any] | None = None
@@ -44,17 +44,18 @@ class SearchRecord(Record):
 def search(options: SearchOptions, resume: bool = False) -> Path:
     """Run a search.
 
-    The run folder also holds alphas.jsonl (every epoch: logits, probabilities, genotype, expected
-    MACs), metrics.jsonl and the checkpoint.
+    Besides the genotype, the run folder holds alphas.jsonl (logits, probabilities, candidates,
+    genotype and expected MACs of every epoch), metrics.jsonl and the checkpoint.
 
     Args:
-        resume: Continue a run that exists, to the same result.
+        options: Options of the search.
+        resume: Whether to continue an existing run, to the same result.
 
     Returns:
-        The path of genotype.json.
+        Path of genotype.json.
 
     Raises:
-        UserError: The options, images or run folder do not fit.
+        UserError: The options, the images or the run folder do not fit.
         Interrupted: The user asked to stop; the state is saved.
     """
     process = start_processes(options.device, options.threads)
@@ -93,7 +94,7 @@ def search(options: SearchOptions, resume: bool = False) -> Path:
 
 
 def dry_run(options: SearchOptions) -> str:
-    """Open everything that a search needs, run nothing, and say what was found."""
+    """Open everything that a search needs without running it, and return a summary."""
     stepper = SearchStepper(options, Process(torch.device("cpu")))
     weights = sum(p.numel() for p in stepper.supernet.weight_parameters())
     positions = len(stepper.supernet.choices.positions)
@@ -105,7 +106,7 @@ def dry_run(options: SearchOptions) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that a result depends on."""
+    """Return the software versions that a result depends on, by package."""
     return {
         "srnas": srnas.__version__,
         "torch": torch.__version__,
@@ -116,7 +117,7 @@ def versions() -> dict[str, str]:
 def _close_epoch(
     run: Run, stepper: SearchStepper, done: int, record: SearchRecord
 ) -> dict[str, float]:
-    """Validate, summarize the alphas and write the genotype; return the figures of `summarize`."""
+    """Validate, log the alphas and write the genotype; return the figures logged with them."""
     options, supernet, epoch = stepper.options, stepper.supernet, stepper.epoch
     choices = supernet.choices
     every = options.val_every_epochs
@@ -165,7 +166,7 @@ def _close_epoch(
 
 
 def _settled(record: SearchRecord, options: SearchOptions) -> bool:
-    """Return whether the genotype has stayed for as many epochs as the options ask for."""
+    """Return whether the genotype has been stable for the number of epochs in the options."""
     patience = options.stop_after_stable_epochs
     return patience is not None and record.stable_epochs >= patience
 
@@ -173,10 +174,10 @@ def _settled(record: SearchRecord, options: SearchOptions) -> bool:
 def _warn_of_collapse(
     loop: Loop, figures: dict[str, float], stepper: SearchStepper, record: SearchRecord
 ) -> None:
-    """Warn once when parameter-free candidates take over.
+    """Warn when parameter-free candidates take over, once until they recede.
 
-    They do when their share of what is chosen is more than halfway from their share of all
-    candidates, which chance gives, to 1.
+    Their share among the chosen operations is compared with their share among all candidates, which
+    chance would give. More than halfway from there to 1 counts as a collapse.
     """
     positions = stepper.supernet.choices.positions
     free = parameter_free_candidates(positions)

@@ -1,4 +1,4 @@
-"""A search in motion: what it holds, and the steps that its update rule can take."""
+"""The state of a search in progress, and the steps that its update rule can take."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from srnas.choice import Relaxed, Supernet
 from srnas.choice.pruning import prune, shrink
 from srnas.choice.widen import widen
+from srnas.distributed import Process, average_gradients, move
 from srnas.engine.checkpoint import Meter, Stateful
-from srnas.engine.distributed import Process, average_gradients, move
 from srnas.options import SearchOptions, ShrinkOptions
 from srnas.regularizers import Regularizer
 from srnas.schedules import Schedule
@@ -21,7 +21,15 @@ from srnas.spaces import space_builder
 
 @dataclass
 class Term:
-    """A regularizer with its weight over the run, updated each epoch or each step."""
+    """A regularizer with the schedule of its weight.
+
+    Attributes:
+        name: Name of the regularizer.
+        regularizer: The regularizer.
+        schedule: Weight over the progress of the run.
+        update: When the weight is updated, "epoch" or "step".
+        weight: Current weight, scaled by `regularizer_scale`.
+    """
 
     name: str
     regularizer: Regularizer
@@ -33,7 +41,13 @@ class Term:
 def build_supernet(
     options: SearchOptions, partial_channels: int | None = None, merge: bool = True
 ) -> Supernet:
-    """Build the supernet that the options describe, freshly initialized."""
+    """Build the supernet that the options describe, freshly initialized.
+
+    Args:
+        options: Options of the search.
+        partial_channels: K, if it differs from the options.
+        merge: Whether linear candidates run as one convolution, see `MixedOp`.
+    """
     choose = Relaxed(
         partial_channels=partial_channels or options.partial_channels,
         affine=options.affine,
@@ -53,13 +67,22 @@ def build_supernet(
 
 
 class SearchStepper:
-    """Supernet, images, optimizers and regularizers of a search (a `srnas.updates.Stepper`).
+    """Supernet, data, optimizers and regularizers of a search (a `srnas.updates.rule.Stepper`).
 
-    `begin` sets everything that changes over the run; then the update rule, called as
-    `rule(stepper, alpha_moves)`, takes the steps.
+    `begin` sets everything that is scheduled over the run. The update rule, called as
+    `rule(stepper, alpha_moves)`, then takes the steps.
 
     Args:
-        supernet: Replaces the one that the options describe.
+        options: Options of the search.
+        process: Device and rank of this process.
+        supernet: Supernet to use instead of the one that the options describe.
+
+    Attributes:
+        rule: The update rule.
+        terms: The regularizers with their weights.
+        meter: Means of the losses since the last log row.
+        epoch: Current epoch, from 0.
+        progress: Progress of the search in [0, 1].
     """
 
     def __init__(
@@ -89,7 +112,7 @@ class SearchStepper:
 
     @property
     def states(self) -> dict[str, Stateful]:
-        """What a checkpoint holds."""
+        """Objects whose states a checkpoint holds, by name."""
         terms = {
             f"term{index}": term.regularizer
             for index, term in enumerate(self.terms)
@@ -107,7 +130,11 @@ class SearchStepper:
         }
 
     def begin(self, step: int) -> None:
-        """Set epoch, learning rates, weights of terms, temperatures; shrink when it is time."""
+        """Prepare a step: set learning rates, weights of terms and temperatures, and shrink if due.
+
+        Args:
+            step: Number of the step, from 0.
+        """
         options = self.options
         self.epoch, self.step_in_epoch = divmod(step, options.steps_per_epoch)
         by_step, by_epoch = step / options.steps, self.epoch / options.epochs
@@ -124,7 +151,7 @@ class SearchStepper:
             term.weight = options.regularizer_scale * term.schedule(progress)
 
     def set_progress(self, progress: float) -> None:
-        """Set the progress of the search, in [0, 1], for temperatures and the auxiliary skip."""
+        """Set the progress in [0, 1], for temperatures and the weight of the auxiliary skip."""
         self.progress = progress
         skip_weight = self.auxiliary_skip(progress) if self.auxiliary_skip else 0.0
         self.supernet.set_progress(progress, skip_weight)
@@ -138,16 +165,16 @@ class SearchStepper:
         return not any(start <= self.epoch < start + length for start, length in rests)
 
     def rates(self) -> dict[str, float]:
-        """Return the learning rates and weights of terms in force."""
+        """Return the current learning rates and weights of terms, by name."""
         weights = {f"weight_{term.name}": term.weight for term in self.terms}
         return {"lr": self.weight_optimizer.lr, "alpha_lr": self.alpha_optimizer.lr, **weights}
 
     def loss(self, batch: Any) -> Tensor:
-        """Return the supernet's loss on a batch."""
+        """Return the loss of the supernet on a batch."""
         return self.task.loss(self.supernet, batch)
 
     def weight_step(self, batch: Any, measure: bool = False) -> float | None:
-        """Descend on the loss of a batch with respect to the weights; see `Stepper`."""
+        """Take a weight step on a batch, with `perturbation` if options set it; see `Stepper`."""
         self.weight_optimizer.zero_grad()
         with self._perturbed(batch):
             loss = self.loss(batch)
@@ -155,10 +182,10 @@ class SearchStepper:
         return self._move_weights(loss, measure)
 
     def alpha_step(self, *batches: Any) -> None:
-        """Descend on the batches' losses plus the weighted terms with respect to the alphas.
+        """Take a gradient step on the alphas for the summed losses and the weighted regularizers.
 
-        First order: the weights count as constants. Each batch is differentiated by itself, so
-        that only one pass is held in memory.
+        It is first order: the weights are treated as constants. The batches are differentiated one
+        after the other, so that only one forward pass is held in memory.
         """
         self.alpha_optimizer.zero_grad()
         for batch in batches:
@@ -169,15 +196,22 @@ class SearchStepper:
         self._move_alphas()
 
     def alpha_step_along(self, gradients: Sequence[Tensor]) -> None:
-        """Take an alpha step with the gradients of the losses given, one an alpha."""
+        """Take an alpha step with given gradients of the loss.
+
+        Args:
+            gradients: One for each parameter of `Supernet.arch_parameters`.
+        """
         for alpha, gradient in zip(self.supernet.arch_parameters(), gradients, strict=True):
             alpha.grad = gradient.clone()
         self._move_alphas()
 
     def joint_step(self, weight_batch: Any, alpha_batch: Any | None = None) -> None:
-        """Move weights and alphas by gradients taken at one point.
+        """Move weights and alphas by gradients that are taken at the same point.
 
-        Without a batch of their own the alphas' gradient comes from the weights' pass.
+        Args:
+            weight_batch: Batch of the weights' loss.
+            alpha_batch: Batch of the alphas' loss; if None, both gradients come from a single pass
+                over `weight_batch`.
         """
         weights, alphas = self.supernet.weight_parameters(), self.supernet.arch_parameters()
         self.weight_optimizer.zero_grad()
@@ -192,7 +226,11 @@ class SearchStepper:
         self._move_alphas()
 
     def shrink_as_before(self, step: int) -> None:
-        """Give the supernet the shape that it had when `step` steps were done."""
+        """Build the supernet with the number of partial channels that it had after `step` steps.
+
+        A checkpoint can then be loaded into it; the candidates that are still alive are part of the
+        checkpoint.
+        """
         for stage in self.options.shrink:
             epoch = round(stage.at * self.options.epochs)
             if epoch * self.options.steps_per_epoch < step:

@@ -1,4 +1,4 @@
-"""Training of a derived network from scratch; the validation split chooses the best weights."""
+"""Training of a derived network from scratch, with selection of the best weights by validation."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,13 +10,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from srnas.choice import Genotype, Space
 from srnas.cost import count_parameters
+from srnas.distributed import Process, average_gradients, move
+from srnas.distributed import start as start_processes
 from srnas.engine.checkpoint import Meter, Record, Stateful
-from srnas.engine.distributed import Process, average_gradients, move
-from srnas.engine.distributed import start as start_processes
 from srnas.engine.run import Run
 from srnas.engine.search import versions
 from srnas.errors import UserError
-from srnas.export.model_file import Model, load_model, save_model, warm_start
+from srnas.model_file import Model, load_model, save_model, warm_start
 from srnas.options import TrainOptions
 from srnas.spaces import derived_network, published_genotype
 from srnas.tasks import Task
@@ -24,12 +24,12 @@ from srnas.tasks import Task
 
 @dataclass
 class TrainRecord(Record):
-    """What a training remembers of its validations.
+    """State of a training with respect to its validations.
 
     Attributes:
-        best: The best score so far.
-        best_step: The step that it was reached at.
-        summary: That validation in a few words, for the progress line.
+        best: Best score so far.
+        best_step: Step at which it was reached.
+        summary: Summary of that validation for the progress line.
         quality: All figures of that validation.
     """
 
@@ -40,20 +40,22 @@ class TrainRecord(Record):
 
 
 def train(options: TrainOptions, resume: bool = False, genotype: Genotype | None = None) -> Path:
-    """Train a genotype: the given one, that of the options, or the space's published network.
+    """Train a network.
 
-    The weights that are kept (their moving average, if `ema` is on) are those with the best
-    validation, or the last ones without validation images.
+    The weights with the best validation score are kept, or the last ones if there are no validation
+    images. With `ema` they are the moving average of the weights.
 
     Args:
-        resume: Continue a run that exists, to the same result.
-        genotype: What to train instead of the genotype of the options.
+        options: Options of the training.
+        resume: Whether to continue an existing run, to the same result.
+        genotype: Genotype to train; by default that of the options or else the space's published
+            network.
 
     Returns:
-        The path of model.safetensors.
+        Path of model.safetensors.
 
     Raises:
-        UserError: The options, images or run folder do not fit.
+        UserError: The options, the images or the run folder do not fit.
         Interrupted: The user asked to stop; the state is saved.
     """
     process = start_processes(options.device, options.threads)
@@ -116,7 +118,7 @@ def train(options: TrainOptions, resume: bool = False, genotype: Genotype | None
 
 
 def dry_run(options: TrainOptions) -> str:
-    """Open everything that a training needs, run nothing, and say what was found."""
+    """Open everything that a training needs without running it, and return a summary."""
     genotype, network = _start(options)
     process = Process(torch.device("cpu"))
     task, (batches,) = options.task.open(options, process, network, ("train",))
@@ -127,7 +129,7 @@ def dry_run(options: TrainOptions) -> str:
 
 
 def _start(options: TrainOptions, genotype: Genotype | None = None) -> tuple[Genotype, Space]:
-    """Return the genotype and its network, fresh or with the weights of `init`."""
+    """Return the genotype and its network, initialized at random or with the weights of `init`."""
     if genotype is None and options.genotype:
         genotype = Genotype.load(options.genotype)
     genotype = genotype or published_genotype(options.space.name)
@@ -138,7 +140,7 @@ def _start(options: TrainOptions, genotype: Genotype | None = None) -> tuple[Gen
 
 
 def _keep_genotype(genotype: Genotype, run: Run) -> None:
-    """Write the genotype into the run's folder; UserError if another one lies there."""
+    """Write the genotype into the run folder; UserError if it holds another one."""
     file = run.folder / "genotype.json"
     if file.exists() and Genotype.load(file) != genotype:
         raise UserError(
@@ -150,7 +152,7 @@ def _keep_genotype(genotype: Genotype, run: Run) -> None:
 
 
 def _ema_decay(step: int, decay: float) -> float:
-    """Shorten the average at the start, so that the initial weights are soon forgotten."""
+    """Return a smaller decay in the first steps, so that the initial weights are soon forgotten."""
     return min(decay, (1 + step) / (10 + step))
 
 
@@ -161,7 +163,7 @@ def _copy_buffers(network: nn.Module, ema: AveragedModel) -> None:
 
 
 def _keeps(quality: dict[str, float], task: Task, record: TrainRecord, done: int) -> bool:
-    """Return whether these weights are the ones to keep, and record it."""
+    """Return whether these weights are the best so far, and record them if so."""
     score = quality.get(task.score, float("inf"))
     if quality and score <= record.best:
         return False
@@ -186,7 +188,7 @@ def _save(run: Run, model: Model) -> None:
 
 
 def _test(run: Run, task: Task, done: int) -> None:
-    """Log the kept weights' figures on the data's test split, if it has one."""
+    """Log the kept weights' figures on the test split, if the data has one."""
     if run.process.primary:
         network = load_model(run.folder / "model.safetensors").network
         figures = task.test(network.to(run.process.device))

@@ -14,9 +14,10 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from srnas.errors import UserError, did_you_mean
-from srnas.export.model_file import Model
 from srnas.files import write_atomic
+from srnas.model_file import Model
 from srnas.registry import Registry
+from srnas.tasks import task_of
 from srnas.tasks.base import Ports
 
 Array = NDArray[np.float32]
@@ -74,7 +75,7 @@ def export(model: Model, path: Path, overwrite: bool = False) -> dict[str, float
         raise UserError(f"--out {path}: no export for files {path.suffix!r}; {known}")
     if path.exists() and not overwrite:
         raise UserError(f"{path}: exists; give --overwrite to replace it")
-    target, ports = EXPORT_TARGETS.build(path.suffix), model.task.ports
+    target, ports = EXPORT_TARGETS.build(path.suffix), task_of(model.network).ports
     content = target.convert(fold_batchnorm(model.network), ports)
     run = target.open(content, ports)
     differences = {}

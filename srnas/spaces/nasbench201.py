@@ -92,7 +92,7 @@ class NASBench201(ClassificationSpace):
     @classmethod
     def open_table(cls, file: Path) -> ScoreTable:
         """Open the benchmark: test accuracies in percent after 200 epochs, by data set."""
-        from srnas.tasks.classification.nasbench201_table import load_table, look_up
+        from srnas.spaces.nasbench201_table import load_table, look_up
 
         table = load_table(file)
 

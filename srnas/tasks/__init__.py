@@ -4,6 +4,7 @@ A folder brings its options, data, losses, figures of merit, and a `Task` that r
 is found by lying in this package; nothing else names it.
 """
 
+from srnas.choice import Space
 from srnas.registry import Registry
 from srnas.tasks.base import Batches, Task
 
@@ -28,4 +29,9 @@ def task_of_space(space: str) -> type[Task]:
     return task_class(space_class(space).task)
 
 
-__all__ = ["TASKS", "Batches", "Task", "task_class", "task_of_space"]
+def task_of(network: Space) -> type[Task]:
+    """Return the task of a network."""
+    return task_class(network.task)
+
+
+__all__ = ["TASKS", "Batches", "Task", "task_class", "task_of", "task_of_space"]

@@ -11,7 +11,7 @@ from srnas.choice import Genotype, Space
 from srnas.errors import UserError
 
 if TYPE_CHECKING:
-    from srnas.engine.distributed import Process
+    from srnas.distributed import Process
     from srnas.options import SearchOptions, TrainOptions
     from srnas.parts import Strict
 

@@ -8,7 +8,7 @@ import pytest
 from srnas.analysis import substitute
 from srnas.errors import UserError
 from srnas.spaces import published_genotype
-from srnas.tasks.classification.nasbench201_table import load_table
+from srnas.spaces.nasbench201_table import load_table
 
 OPS = ["none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"]
 FIRST = "|{}~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"

@@ -9,8 +9,8 @@ import torch
 
 from srnas.data.bicubic import resize_uint8
 from srnas.data.images import read_rgb, write_rgb
-from srnas.export.model_file import Model, save_model
 from srnas.files import load_tensors
+from srnas.model_file import Model, save_model
 from srnas.spaces import check_space, derived_network, published_genotype
 from tests.helpers import Malicious, search_options, srnas, train_options, write_options
 

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 
 from srnas.engine.search import search
 from srnas.engine.train import train
-from srnas.export.model_file import load_model
 from srnas.files import read_json_lines, read_yaml
+from srnas.model_file import load_model
 from srnas.options import check_options
 
 FILES = Path(__file__).parent / "v0_1_0"

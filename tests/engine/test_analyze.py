@@ -12,8 +12,8 @@ from srnas.analysis import (
     weight_gradient_correlation,
 )
 from srnas.choice import Supernet
+from srnas.distributed import Process
 from srnas.engine.analyze import analyze, restore, substitutions, trajectory
-from srnas.engine.distributed import Process
 from srnas.engine.search import search
 from srnas.engine.stepper import SearchStepper
 from srnas.errors import UserError

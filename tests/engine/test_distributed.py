@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from srnas.engine.distributed import choose_device
+from srnas.distributed import choose_device
 from srnas.errors import UserError
 from srnas.files import load_tensors
 from tests.helpers import search_options, srnas, train_options, write_options

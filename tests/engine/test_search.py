@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from srnas.choice import Genotype
-from srnas.engine.distributed import Process
+from srnas.distributed import Process
 from srnas.engine.search import search
 from srnas.engine.stepper import SearchStepper, build_supernet
 from srnas.engine.train import train

@@ -5,7 +5,7 @@ import torch
 
 from srnas.engine.train import dry_run, train
 from srnas.errors import UserError
-from srnas.export.model_file import load_model, load_published, warm_start
+from srnas.model_file import load_model, load_published, warm_start
 from srnas.options import check_options
 from srnas.spaces import derived_network, published_genotype
 from tests.helpers import train_options

@@ -7,8 +7,8 @@ from safetensors.torch import save_file
 
 from srnas.choice import Genotype
 from srnas.errors import UserError
-from srnas.export.model_file import Model, load_model, load_published, save_model
 from srnas.export.target import export, fold_batchnorm
+from srnas.model_file import Model, load_model, load_published, save_model
 from srnas.primitives.sr import SR_PRIMITIVES
 from srnas.spaces import check_space, derived_network, published_genotype
 from srnas.tasks.super_resolution.task import scale_of

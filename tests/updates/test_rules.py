@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from srnas.choice import RELAXATIONS, Space, Supernet
 from srnas.choice.pruning import shrink
-from srnas.engine.distributed import Process
+from srnas.distributed import Process
 from srnas.engine.stepper import SearchStepper
 from srnas.options import check_options
 from srnas.perturbations import PERTURBATIONS

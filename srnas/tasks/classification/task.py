@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from srnas.choice import Genotype, ScoreTable, Space
 from srnas.cost import profile
-from srnas.engine.distributed import Process, choose_device
+from srnas.distributed import Process, choose_device
 from srnas.errors import UserError
 from srnas.options import SearchOptions, TrainOptions
 from srnas.parts import Strict

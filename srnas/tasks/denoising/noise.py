@@ -11,7 +11,7 @@ from torch import Tensor
 from srnas.data.draws import share
 from srnas.data.images import ImagePair
 from srnas.data.patches import PatchSampler
-from srnas.engine.distributed import Process
+from srnas.distributed import Process
 
 Image = NDArray[np.uint8]
 

@@ -13,7 +13,7 @@ from srnas.choice import Space
 from srnas.cost import HD, profile
 from srnas.data.images import DecodedPair, ImagePair, decode, pair_folders
 from srnas.data.packaged import packaged_pairs
-from srnas.engine.distributed import Process, choose_device, move
+from srnas.distributed import Process, choose_device, move
 from srnas.errors import UserError
 from srnas.losses import LOSSES, Loss
 from srnas.metrics.quality import psnr

@@ -12,9 +12,9 @@ from srnas.choice import Genotype
 from srnas.cost import count_parameters
 from srnas.data.bicubic import resize_uint8
 from srnas.data.images import ImagePair, write_rgb
-from srnas.engine.distributed import choose_device
+from srnas.distributed import choose_device
 from srnas.errors import UserError
-from srnas.export.model_file import Model, load_model, load_published
+from srnas.model_file import Model, load_model, load_published
 from srnas.tasks.super_resolution.evaluate import Measurement, NetworkUpscale, Upscale, bicubic
 from srnas.tasks.super_resolution.options import TestOptions
 from srnas.tasks.super_resolution.protocols import EVERY_PROTOCOL, PROTOCOLS

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from srnas.choice import Space, Supernet
 from srnas.data.bicubic import resize_uint8
 from srnas.data.images import DecodedPair, ImagePair
-from srnas.engine.distributed import move
+from srnas.distributed import move
 from srnas.errors import UserError
 from srnas.tasks.super_resolution.protocols import Image, Protocol
 

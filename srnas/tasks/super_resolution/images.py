@@ -9,7 +9,7 @@ from srnas.data.images import ImagePair, pair_folders, select
 from srnas.data.options import ImagesOptions, PatchOptions
 from srnas.data.packaged import packaged_pairs
 from srnas.data.patches import PatchSampler
-from srnas.engine.distributed import Process, primary_first
+from srnas.distributed import Process, primary_first
 from srnas.errors import UserError
 from srnas.tasks.base import Batches
 from srnas.tasks.super_resolution.basicsr_stream import BasicSRStream

@@ -12,7 +12,7 @@ from srnas.cost import HD, profile
 from srnas.data.images import ImagePair, benchmark_pairs, decode
 from srnas.data.packaged import packaged_pairs
 from srnas.data.patches import Batch
-from srnas.engine.distributed import Process, choose_device
+from srnas.distributed import Process, choose_device
 from srnas.errors import UserError, did_you_mean
 from srnas.losses import Loss
 from srnas.options import SearchOptions, TrainOptions

@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 
 from srnas.choice import Genotype
-from srnas.engine.distributed import Process
+from srnas.distributed import Process
 from srnas.engine.search import search
 from srnas.engine.train import train
 from srnas.errors import UserError
-from srnas.export.model_file import load_model
 from srnas.files import read_json_lines
+from srnas.model_file import load_model
 from srnas.options import check_options, load_options
 from srnas.report.page import write_report
 from srnas.spaces import derived_network, published_genotype

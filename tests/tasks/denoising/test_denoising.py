@@ -11,7 +11,7 @@ import srnas
 from srnas.choice import Genotype
 from srnas.data.images import read_rgb, write_rgb
 from srnas.data.packaged import packaged_pairs
-from srnas.engine.distributed import Process
+from srnas.distributed import Process
 from srnas.errors import UserError
 from srnas.files import read_json_lines
 from srnas.spaces import derived_network, published_genotype

@@ -7,7 +7,7 @@ import torch
 from srnas.data.bicubic import resize_uint8
 from srnas.data.images import benchmark_pairs
 from srnas.errors import UserError
-from srnas.export.model_file import load_published
+from srnas.model_file import load_published
 from srnas.spaces import check_space, derived_network, published_genotype
 from srnas.tasks.super_resolution.evaluate import NetworkUpscale, bicubic, evaluate
 from srnas.tasks.super_resolution.protocols import EVERY_PROTOCOL, PROTOCOLS

@@ -22,7 +22,6 @@ from srnas.spaces import (
     read_published,
     space_class,
 )
-from srnas.tasks import Task, task_of_space
 
 FORMAT = "srnas-model"
 VERSION = 1
@@ -40,11 +39,6 @@ class Model:
     space: Part[Space]
     genotype: Genotype
     provenance: dict[str, Any]
-
-    @property
-    def task(self) -> type[Task]:
-        """What the network is for."""
-        return task_of_space(self.space.name)
 
 
 def save_model(path: Path, model: Model) -> None:

@@ -9,7 +9,7 @@ import pytest
 from srnas.cli import build_app
 from srnas.errors import UserError
 from srnas.primitives.nasbench201 import NB201_PRIMITIVES
-from srnas.tasks.classification.nasbench201_table import load_table
+from srnas.spaces.nasbench201_table import load_table
 
 STEM = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|"
 SA, BEST = f"{STEM}nor_conv_3x3~2|", f"{STEM}nor_conv_1x1~2|"
