@@ -92,7 +92,9 @@ def main() -> None:
             steps=train_steps,
             resume=True,
         )
-    except (srnas.UserError, srnas.Interrupted) as error:
+    except srnas.Interrupted:  # Ctrl-C
+        sys.exit("stopped, everything is saved; the same command continues")
+    except srnas.UserError as error:
         sys.exit(f"error: {error}")
     psnr = trained.model.provenance["val"]["psnr"]
     print(f"trained for {train_steps} steps: {psnr:.2f} dB on the validation photograph")

@@ -34,11 +34,10 @@ def main() -> None:
         enlarged = srnas.upscale(model, image)
         # A tensor, (3, H, W) in [0, 1], becomes a tensor, which is not rounded to 8 bits.
         exact = srnas.upscale(model, as_tensor(image))
-    except srnas.UserError as error:
+        _, png = cv2.imencode(".png", cv2.cvtColor(enlarged, cv2.COLOR_RGB2BGR))
+        Path(arguments.out).write_bytes(png.tobytes())
+    except (srnas.UserError, OSError) as error:  # each says in one line what is wrong
         sys.exit(f"error: {error}")
-
-    _, png = cv2.imencode(".png", cv2.cvtColor(enlarged, cv2.COLOR_RGB2BGR))
-    Path(arguments.out).write_bytes(png.tobytes())
 
     rounding = 255 * (exact - as_tensor(enlarged)).abs().max()
     print(f"{model.space.name}: {model.genotype}")

@@ -245,8 +245,10 @@ def _options(kind: str, model: type[Kind], options: Options, changes: Mapping[st
     """Check options from any source; changes go over all of them."""
     if isinstance(options, str | Path):
         checked = load_options(kind, Path(options), changes=changes)
-    else:
+    elif options is None or isinstance(options, Mapping):
         checked = check_options(kind, dict(options or {}), f"srnas.{kind}", changes=changes)
+    else:
+        raise UserError(f"srnas.{kind}: {type(options).__name__}; give a file or a mapping")
     assert isinstance(checked, model), checked
     return checked
 

@@ -1,10 +1,10 @@
-"""What a network costs: parameters and multiply-accumulates (MACs).
+"""Cost of a network: parameters and multiply-accumulates (MACs).
 
-MACs follow fvcore's convention: one for each multiplication of a convolution or linear layer, two
-for each value through an affine BatchNorm in evaluation mode (one without scale and shift), one
-for each value through global average pooling, four for each output of bilinear enlargement;
-activations and sums count nothing. They are counted on the meta device, by shapes, so the size of
-the image costs neither time nor memory. (Tests compare the counts with fvcore's.)
+MACs follow the convention of fvcore: one per multiplication of a convolution or linear layer, two
+per value of an affine BatchNorm in evaluation mode (one without scale and shift), one per value of
+global average pooling, and four per output of bilinear interpolation. Activations and sums are not
+counted. The network runs on the meta device, which computes shapes only, so time and memory do not
+depend on the size of the image. The tests compare the counts with those of fvcore.
 """
 
 import copy
@@ -26,7 +26,7 @@ def count_parameters(network: nn.Module) -> int:
 
 
 def count_macs(network: nn.Module, width: int, height: int) -> int:
-    """Count the MACs of one RGB image of a size, with the network in evaluation mode."""
+    """Count the MACs for one RGB image of width x height, with the network in evaluation mode."""
     shapes = copy.deepcopy(network).to("meta").eval()
     image = torch.empty(1, 3, height, width, device="meta")
     with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=_CUSTOM) as counter:
@@ -41,15 +41,16 @@ def profile(
     sizes: Mapping[str, tuple[int, int]],
     other: tuple[int, int] | None = None,
 ) -> dict[str, Any]:
-    """Count parameters, and MACs at several sizes.
+    """Count the parameters, and the MACs at several sizes.
 
     Args:
-        sizes: Convention -> the (width, height) of the input that it counts.
+        network: The network.
+        sizes: Size (width, height) of the input, by convention.
         other: One more (width, height).
 
     Returns:
-        {"params": count, CONVENTION: {"macs": count}, ..., "input": {"size": "WxH", "macs"}}, the
-        last entry for `other`.
+        {"params": count, CONVENTION: {"macs": count}, ..., "input": {"size": "WxH", "macs":
+        count}}, where the last entry is for `other`.
     """
     result: dict[str, Any] = {"params": count_parameters(network)}
     for convention, size in sizes.items():
@@ -60,10 +61,10 @@ def profile(
 
 
 def expected_macs_per_pixel(supernet: Supernet) -> Tensor:
-    """Compute the expected cost of the searched operations for one pixel.
+    """Compute the expected cost of the searched operations per output pixel.
 
-    It is the sum over all mixed operations of sum_i p_i * MACs_i, with the channels of each
-    position's first module (see `Position`).
+    It is the sum over all mixed operations of sum_i p_i * MACs_i. The numbers of channels are those
+    of the first module at the position (see `Position`), undivided even with partial channels.
 
     Returns:
         A scalar without gradient.
@@ -83,7 +84,7 @@ def expected_macs_per_pixel(supernet: Supernet) -> Tensor:
 
 
 def _batch_norm(x: Any, weight: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
-    """Count in the counter's unit, two a MAC; fvcore has one MAC a value, two if affine."""
+    """Count in the unit of the counter, which is two per MAC."""
     return 2 * torch.Size(x).numel() * (2 if weight is not None else 1)
 
 
@@ -97,7 +98,7 @@ def _bilinear(x: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
 
 _CUSTOM = {
     torch.ops.aten.upsample_bilinear2d: _bilinear,
-    torch.ops.aten.mean: _global_pool,  # what adaptive_avg_pool2d(x, 1) becomes
+    torch.ops.aten.mean: _global_pool,  # adaptive_avg_pool2d(x, 1) becomes this
     torch.ops.aten.native_batch_norm: _batch_norm,
     torch.ops.aten._native_batch_norm_legit_no_training: _batch_norm,
     torch.ops.aten._native_batch_norm_legit: _batch_norm,

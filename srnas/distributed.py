@@ -85,7 +85,7 @@ def choose_device(device: str) -> torch.device:
 
 
 def move(module: Module, device: torch.device) -> Module:
-    """Move a module to a device, its convolutions in channels-last memory; return it."""
+    """Move a module to a device, with its convolutions in channels-last memory, and return it."""
     return module.to(device).to(memory_format=torch.channels_last)
 
 
@@ -107,7 +107,7 @@ def primary_first(process: Process) -> Iterator[None]:
 def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
     """Replace each gradient by its mean over all processes, in place.
 
-    Parameters without a gradient are skipped. With a single process the gradients stay as they are.
+    Parameters without a gradient are skipped. A single process leaves the gradients unchanged.
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return

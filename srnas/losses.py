@@ -1,6 +1,7 @@
-"""Losses between two images, both (B, 3, H, W) RGB in [0, 1]: scalars, means over all values.
+"""Losses between two images, (B, 3, H, W) RGB in [0, 1].
 
-Names that are not registered here are looked up among BasicSR's losses.
+Each is a scalar, the mean over all values. Names that are not registered here are looked up among
+BasicSR's losses.
 """
 
 from collections.abc import Callable
@@ -20,7 +21,7 @@ LOSSES: Registry[Loss] = Registry("loss", elsewhere=basicsr_loss)
 
 @LOSSES.register("l1")
 def l1() -> Loss:
-    """The mean absolute difference."""
+    """Mean absolute difference."""
     return F.l1_loss
 
 
@@ -29,8 +30,8 @@ def l1_hfen(*, weight: Annotated[float, Ge(0)] = 0.2 / 255) -> Loss:
     """L1 + weight * HFEN, the loss of DLSR.
 
     Args:
-        weight: DLSR weighs HFEN with 0.2 beside an L1 on RGB in 0-255. HFEN does not depend on
-            the range, so the same loss on 0-1 has 0.2 / 255.
+        weight: Weight of HFEN. DLSR uses 0.2 with an L1 on RGB in 0-255. HFEN does not depend on
+            the range, so the same loss on RGB in 0-1 has 0.2 / 255.
     """
     return lambda sr, hr: F.l1_loss(sr, hr) + weight * hfen(sr, hr)
 
@@ -38,11 +39,12 @@ def l1_hfen(*, weight: Annotated[float, Ge(0)] = 0.2 / 255) -> Loss:
 def hfen(sr: Tensor, hr: Tensor) -> Tensor:
     """Compute the high-frequency error norm of DLSR's released code: L1 between edge maps.
 
-    An edge map is the Laplacian, summed over RGB, of the image smoothed by a 5x5 Gaussian
-    (sigma 1.5), divided by its own largest value over the batch (signed; not if that is 0).
+    The edge map of an image is the Laplacian, summed over RGB, of the image smoothed by a 5x5
+    Gaussian (sigma 1.5). It is divided by its largest (signed) value over the batch unless this is
+    0.
 
     Args:
-        sr, hr: (B, 3, H, W), sides of at least 5.
+        sr, hr: Images (B, 3, H, W) with sides of at least 5.
 
     Returns:
         A scalar.
@@ -64,5 +66,9 @@ def _edges(image: Tensor) -> Tensor:
 
 @LOSSES.register("charbonnier")
 def charbonnier(*, eps: Annotated[float, Gt(0)] = 1e-3) -> Loss:
-    """The mean of sqrt(d^2 + eps^2) over differences d (Lai et al., LapSRN, CVPR 2017)."""
+    """Mean of sqrt(d^2 + eps^2) over the differences d (Lai et al., LapSRN, CVPR 2017).
+
+    Args:
+        eps: Smoothing constant.
+    """
     return lambda sr, hr: torch.sqrt((sr - hr).square() + eps**2).mean()

@@ -1,8 +1,8 @@
-"""Published methods as files of options: `method: sa_darts` in a search's YAML.
+"""Published methods as files of options: `method: sa_darts` in the YAML of a search.
 
-A method's file holds the options that make it up, and `about` it: title, paper, note. They go
-over the search file's own; mappings are joined, `regularizers` are added to the file's. What is
-given on the command line goes over both.
+The file of a method contains the options that define it, and `about`: its title, paper and a note.
+The options take precedence over those of the search file: mappings are merged, and `regularizers`
+are appended. Overrides on the command line take precedence over both.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -13,7 +13,7 @@ from typing import Any
 from srnas.errors import UserError, did_you_mean
 from srnas.files import read_yaml
 
-_PACKAGED = Path(__file__).parent / "recipes"  # in a checkout a link to options/
+_PACKAGED = Path(__file__).parent / "recipes"  # in a checkout, a link to options/
 RECIPES = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[1] / "options"
 BUNDLED = RECIPES / "methods"
 ABOUT = ("title", "paper", "note")
@@ -21,7 +21,13 @@ ABOUT = ("title", "paper", "note")
 
 @dataclass(frozen=True)
 class Method:
-    """A method's name, what `about` says of it, and its options."""
+    """A method.
+
+    Attributes:
+        name: Stem of the file.
+        about: Its title, paper and note, as far as given.
+        options: Its options.
+    """
 
     name: str
     about: dict[str, str]
@@ -29,11 +35,11 @@ class Method:
 
 
 def find_recipe(file: Path | str) -> Path:
-    """Return an options file: the path itself, or the file of that name among srnas's own.
+    """Return the path of an options file.
 
     Args:
-        file: A path; if there is no such file, "search/imdn_x2.yml" or "options/search/imdn_x2.yml"
-            names one of srnas's.
+        file: The path itself, or if it does not exist, the name of a bundled file, such as
+            "search/imdn_x2.yml" or "options/search/imdn_x2.yml".
     """
     path = Path(file)
     if path.exists() or path.is_absolute():
@@ -43,10 +49,10 @@ def find_recipe(file: Path | str) -> Path:
 
 
 def method_folders(file: Path | None = None) -> list[Path]:
-    """Return where methods are looked up, the first folder first.
+    """Return the folders in which methods are looked up, the first one first.
 
     Args:
-        file: An options file: `methods` beside its folder comes first.
+        file: An options file; the folder `methods` next to the file's folder then comes first.
     """
     beside = [file.absolute().parent.parent / "methods"] if file else []
     return [*beside, Path("options/methods"), BUNDLED]
@@ -55,15 +61,15 @@ def method_folders(file: Path | None = None) -> list[Path]:
 def apply_method(
     content: Mapping[str, Any], folders: Sequence[Path], known: Collection[str]
 ) -> dict[str, Any]:
-    """Return a search's options with those of the method that it names.
+    """Return the options of a search with those of its method.
 
     Args:
-        content: The options, with "method".
-        folders: Where the method's file is looked up.
-        known: The names of all options.
+        content: The options, including "method".
+        folders: Folders in which the method is looked up.
+        known: Names of all options.
 
     Raises:
-        UserError: There is no such method, or it has an option that is not known.
+        UserError: There is no such method, or it has an unknown option.
     """
     content = dict(content)
     method = load_method(find_method(str(content.pop("method")), folders), known)
@@ -75,10 +81,14 @@ def apply_method(
 
 
 def find_method(name: str, folders: Sequence[Path]) -> Path:
-    """Return the file of a method: a path ending in .yml, or a name in one of the folders.
+    """Return the file of a method.
+
+    Args:
+        name: A path that ends in .yml or .yaml, or the name of a file in one of the folders.
+        folders: The folders.
 
     Raises:
-        UserError: No folder has it.
+        UserError: No folder has the method.
     """
     if name.endswith((".yml", ".yaml")):
         return Path(name)
@@ -90,7 +100,15 @@ def find_method(name: str, folders: Sequence[Path]) -> Path:
 
 
 def load_method(file: Path, known: Collection[str]) -> Method:
-    """Read a method's file; UserError if one of its keys is not known."""
+    """Read the file of a method.
+
+    Args:
+        file: The file.
+        known: Names of all options.
+
+    Raises:
+        UserError: `about` is missing or malformed, or an option is unknown.
+    """
     options = read_yaml(file)
     about = options.pop("about", None)
     if not isinstance(about, dict) or not set(about) <= set(ABOUT) or "title" not in about:
@@ -102,7 +120,15 @@ def load_method(file: Path, known: Collection[str]) -> Method:
 
 
 def list_methods(folder: Path, known: Collection[str]) -> list[Method]:
-    """Return the methods of a folder, by name; UserError if there are none."""
+    """Read all methods of a folder, sorted by name.
+
+    Args:
+        folder: The folder.
+        known: Names of all options.
+
+    Raises:
+        UserError: There are none, or one of them is invalid.
+    """
     files = sorted(Path(folder).glob("*.yml"))
     if not files:
         raise UserError(f"{folder}: no methods (*.yml) there; name srnas's options/methods")
@@ -110,7 +136,7 @@ def list_methods(folder: Path, known: Collection[str]) -> list[Method]:
 
 
 def _join(base: Any, over: Any) -> Any:
-    """Lay `over` on top of `base`; mappings are joined, unless they name two different parts."""
+    """Merge `over` into `base`; mappings are merged unless they name two different parts."""
     if not (isinstance(base, Mapping) and isinstance(over, Mapping)):
         return over
     if "name" in over and over["name"] != base.get("name"):

@@ -1,4 +1,4 @@
-"""Model files: safetensors that carry what rebuilds their network; and published weights."""
+"""Model files (safetensors that describe their network), and published weight files."""
 
 import json
 from dataclasses import dataclass
@@ -32,7 +32,11 @@ class Model:
     """A derived network with the space and the genotype that it was built from.
 
     Attributes:
-        provenance: Options, step, validation and versions of its training.
+        network: The network.
+        space: Its space with all options.
+        genotype: Its genotype.
+        provenance: Options, step, validation and versions of its training; the file name for
+            published weights.
     """
 
     network: Space
@@ -50,8 +54,8 @@ def save_model(path: Path, model: Model) -> None:
         "genotype": model.genotype.to_dict(),
         "provenance": model.provenance,
     }
-    # One entry: safetensors writes several in random order, and equal models in equal bytes
-    # are worth having.
+    # A single entry: safetensors writes several in random order, and equal models should be equal
+    # files.
     metadata = {FORMAT: json.dumps(description)}
     tensors = {key: t.detach().cpu().contiguous() for key, t in model.network.state_dict().items()}
     write_atomic(path, serialize(tensors, metadata))
@@ -86,13 +90,16 @@ def load_model(path: Path) -> Model:
 
 
 def load_published(path: Path, space: SpaceLike, genotype: Genotype | None = None) -> Model:
-    """Load a weight file (state dict or safetensors) into a space's network of the file's width.
+    """Load a weight file into a network of a space, in evaluation mode.
 
-    It may have the authors' key names or ours, and be a state dict alone or under "params_ema",
-    "params" or "state_dict" (checkpoints of BasicSR and others).
+    The file is a state dict or safetensors, with the authors' key names or ours. A state dict may
+    be nested under "params_ema", "params" or "state_dict" (checkpoints of BasicSR and others).
+    Options that the file determines, such as the width, are taken from it.
 
     Args:
-        genotype: Of the network, by default the space's published one.
+        path: The weight file.
+        space: The space and its other options.
+        genotype: Genotype of the network; by default that of the space's published network.
 
     Raises:
         UserError: The file is missing or broken, or belongs to another network.
@@ -108,16 +115,18 @@ def load_published(path: Path, space: SpaceLike, genotype: Genotype | None = Non
 
 
 def warm_start(network: Space, path: Path, space: str) -> list[str]:
-    """Load a model or weight file into a network, except what another scale shapes otherwise.
+    """Load weights into a network, except those whose shape depends on the scale and differs.
 
     Args:
-        network: A network of the space named `space`.
+        network: The network.
+        path: A model file or weight file.
+        space: Name of the network's space.
 
     Returns:
-        The names of the tensors that stay as they are (see `Space.rescaled`).
+        Names of the tensors that keep their values, see `Space.rescaled`.
 
     Raises:
-        UserError: The file's other weights are not those of this network.
+        UserError: The other weights of the file do not fit the network.
     """
     tensors = _read_weights(path)
     _, state = read_published(space, tensors)

@@ -1,4 +1,4 @@
-"""Optimizers that own the schedule of their learning rate."""
+"""Optimizers with a scheduled learning rate."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -17,7 +17,12 @@ Parameters = Sequence[nn.Parameter]
 
 
 class ScheduledOptimizer:
-    """A torch optimizer whose learning rate follows a schedule over the run."""
+    """A torch optimizer whose learning rate follows a schedule.
+
+    Args:
+        optimizer: The torch optimizer.
+        lr: Learning rate over the progress of the run.
+    """
 
     def __init__(self, optimizer: torch.optim.Optimizer, lr: Schedule) -> None:
         self.optimizer = optimizer
@@ -25,30 +30,30 @@ class ScheduledOptimizer:
 
     @property
     def lr(self) -> float:
-        """The current learning rate."""
+        """Current learning rate."""
         return float(self.param_groups[0]["lr"])
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """Those of the torch optimizer."""
+        """Parameter groups of the torch optimizer."""
         return self.optimizer.param_groups
 
     @property
     def state(self) -> Any:
-        """The torch optimizer's state of each parameter (momentum, moments)."""
+        """State of each parameter in the torch optimizer (momentum, moments)."""
         return self.optimizer.state
 
     def set_progress(self, progress: float) -> None:
-        """Set the learning rate for the progress of the run, in [0, 1]."""
+        """Set the learning rate for a progress of the run in [0, 1]."""
         for group in self.param_groups:
             group["lr"] = self.schedule(progress)
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
+        """Discard the gradients."""
         self.optimizer.zero_grad()
 
     def step(self) -> None:
-        """Move the parameters along their gradients."""
+        """Update the parameters with their gradients."""
         self.optimizer.step()
 
     def state_dict(self) -> dict[str, Any]:
@@ -71,7 +76,14 @@ def adam(
     betas: tuple[Beta, Beta] = (0.9, 0.999),
     weight_decay: NonNegative = 0.0,
 ) -> ScheduledOptimizer:
-    """Build torch's Adam; weight decay is coupled into the gradient."""
+    """Build torch's Adam.
+
+    Args:
+        parameters: Parameters to optimize.
+        lr: Learning rate, a number or a schedule.
+        betas: Decay rates of the two moments.
+        weight_decay: Weight decay, which is coupled into the gradient (L2).
+    """
     optimizer = torch.optim.Adam(parameters, betas=betas, weight_decay=weight_decay)
     return _scheduled(optimizer, lr)
 
@@ -85,7 +97,15 @@ def sgd(
     nesterov: bool = False,
     weight_decay: NonNegative = 0.0,
 ) -> ScheduledOptimizer:
-    """Build torch's SGD with momentum."""
+    """Build torch's SGD with momentum.
+
+    Args:
+        parameters: Parameters to optimize.
+        lr: Learning rate, a number or a schedule.
+        momentum: Momentum.
+        nesterov: Whether to use Nesterov momentum.
+        weight_decay: Weight decay, which is coupled into the gradient (L2).
+    """
     optimizer = torch.optim.SGD(
         parameters, lr=0.0, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay
     )

@@ -1,8 +1,8 @@
-"""Typed options: YAML in, checked values out; an unknown key or a wrong type never passes.
+"""Typed options: YAML in, checked values out. Unknown keys and wrong types are errors.
 
 An options file is YAML; `key.path=value` arguments override it. Parts (a space, a loss, a
-regularizer, a schedule, ...) are written as a name, or a name with its options (`srnas.parts`).
-Here is what all searches and trainings share; each task adds its data and loss.
+regularizer, a schedule, ...) are written as a name, or as a name with options (`srnas.parts`). This
+module defines the options that all searches and trainings share; each task adds its data and loss.
 """
 
 import re
@@ -35,7 +35,22 @@ SpaceOption = Annotated[Part[Space], PartOf(SPACES)]
 
 
 class RunOptions(Strict):
-    """What every run has: its name and folder, seed, device, and how often it writes."""
+    """Options of every run.
+
+    Attributes:
+        name: Name of the run, and of its folder.
+        experiments: Folder that contains the run folders.
+        seed: Seed of initialization and data.
+        device: Device, see `choose_device`.
+        precision: Precision of forward passes; "bfloat16" uses autocast.
+        threads: Number of CPU threads of PyTorch operations; PyTorch's default if not given.
+        log_every: Number of steps between rows of metrics.jsonl.
+        checkpoint_every: Number of steps between checkpoints.
+        tensorboard: Whether to write TensorBoard logs as well.
+        space: The space with its options.
+        data: Images, defined by the task.
+        loss: Loss function, defined by the task.
+    """
 
     name: Annotated[str, MinLen(1)]
     experiments: Path = Path("experiments")
@@ -62,17 +77,23 @@ class RunOptions(Strict):
 
     @property
     def task(self) -> type[Task]:
-        """The task of the space."""
+        """Task of the space."""
         return task_of_space(self.space.name)
 
     @property
     def folder(self) -> Path:
-        """Where the run writes."""
+        """The run folder."""
         return self.experiments / self.name
 
 
 class RegularizerOptions(Strict):
-    """A term of the alphas' loss, with its weight over the run."""
+    """A term of the alphas' loss.
+
+    Attributes:
+        term: The regularizer.
+        weight: Weight of the term over the run.
+        update: Whether the weight changes every "epoch" or every "step".
+    """
 
     term: Annotated[Part[Regularizer], PartOf(REGULARIZERS)]
     weight: ScheduleOption = written({"name": "constant", "value": 1.0})
@@ -80,14 +101,14 @@ class RegularizerOptions(Strict):
 
 
 class ShrinkOptions(Strict):
-    """After a share of the epochs, keep the strongest candidates of each position.
+    """A stage of the search that begins by keeping only the strongest candidates of each position.
 
     Attributes:
-        at: That share.
-        keep: The number of candidates that stay.
-        partial_channels: K from then on; another K than before builds wider candidates, whose
-            weights repeat the old ones.
-        warmup: The share of the epochs for which the alphas rest then.
+        at: When it begins, as a fraction of the epochs.
+        keep: Number of candidates that stay.
+        partial_channels: K from then on. If it differs, wider candidates are built, whose weights
+            repeat the previous ones.
+        warmup: For how long the alphas then stay fixed, as a fraction of the epochs.
     """
 
     at: Annotated[float, Interval(gt=0, lt=1)]
@@ -97,13 +118,36 @@ class ShrinkOptions(Strict):
 
 
 class SearchOptions(RunOptions):
-    """Options of `srnas search`; a task extends them by `data` and `loss`.
+    """Options of `srnas search`; a task adds `data` and `loss`.
 
     Attributes:
         method: A file of options/methods, by name or path; see `srnas.methods`.
-        from_method: The method that these options were made with.
-        regularizer_scale: Multiplies the weights of all regularizers, which are the papers':
-            1/255 where the papers' losses are on RGB in 0-255.
+        from_method: Name of the method that these options were made with.
+        relaxation: Relaxation of the alphas.
+        partial_channels: K; only 1/K of the channels pass through the candidates.
+        edge_normalization: Whether nodes have edge weights (PC-DARTS); see `Relaxed`.
+        node_norm: Whether the sums of nodes are normalized (CRB); see `Relaxed`.
+        auxiliary_skip: Weight of the auxiliary skip connection over the run (DARTS-).
+        perturbation: Perturbation of the relaxed weights in weight steps (SmoothDARTS).
+        affine: Whether BatchNorm in the supernet's candidates and cells has scale and shift.
+        alpha_std: Standard deviation of the alphas' initial noise; see `Supernet`.
+        alpha_init: Offset of the initial alphas of positions, one number or one for each candidate;
+            see `Supernet`.
+        derive_threshold: Minimum probability of a derived edge; see `strongest_edges`.
+        epochs: Number of epochs.
+        steps_per_epoch: Number of steps per epoch.
+        warmup_epochs: Number of epochs at the start in which only the weights are trained.
+        shrink: Stages with fewer candidates (DrNAS).
+        stop_after_stable_epochs: Number of epochs without a change of the genotype after which the
+            search stops early.
+        update: The update rule.
+        weight_optimizer: Optimizer of the weights.
+        alpha_optimizer: Optimizer of the alphas.
+        clip_grad_norm: Maximum norm of the weights' gradient.
+        regularizers: Terms of the alphas' loss.
+        regularizer_scale: Factor of the weights of all regularizers. The weights are those of the
+            papers; use 1/255 for a loss on RGB in 0-1 where the paper's loss is on RGB in 0-255.
+        val_every_epochs: Number of epochs between validations; 0 for none.
     """
 
     method: str | None = None
@@ -133,17 +177,22 @@ class SearchOptions(RunOptions):
 
     @property
     def steps(self) -> int:
-        """The number of steps of the whole run."""
+        """Number of steps of the whole run."""
         return self.epochs * self.steps_per_epoch
 
 
 class TrainOptions(RunOptions):
-    """Options of `srnas train`; a task extends them by `data` and `loss`.
+    """Options of `srnas train`; a task adds `data` and `loss`.
 
     Attributes:
-        init: A model or weight file of the same genotype to start from; of another scale, all
-            except the upsampler is taken (as DLSR's x4 starts from x2).
+        genotype: File of the genotype; without one, the space's published network is trained.
+        init: A model or weight file of the same genotype to start from. From a file of another
+            scale, everything except the upsampler is taken (as DLSR's x4 starts from x2).
+        steps: Number of steps.
+        optimizer: Optimizer of the network.
+        clip_grad_norm: Maximum norm of the gradient.
         ema: Decay of the moving average of the weights; 0 for none.
+        val_every: Number of steps between validations.
     """
 
     genotype: Path | None = None
@@ -156,12 +205,16 @@ class TrainOptions(RunOptions):
 
 
 def kinds() -> list[str]:
-    """Return the kinds of options files that there are: search, train, test."""
+    """Return the kinds of options files: search, train and test."""
     return list(dict.fromkeys(kind for name in TASKS for kind in task_class(name).options))
 
 
 def options_models(kind: str) -> dict[str, type[Strict]]:
-    """Return task -> its options of a kind; UserError if no task has this kind."""
+    """Return the options models of one kind by task.
+
+    Raises:
+        UserError: No task has this kind.
+    """
     if kind not in kinds():
         raise UserError(f"options {kind!r}: {did_you_mean(kind, kinds())}")
     tasks = {name: task_class(name).options for name in TASKS}
@@ -169,7 +222,7 @@ def options_models(kind: str) -> dict[str, type[Strict]]:
 
 
 def json_schema(kind: str) -> dict[str, Any]:
-    """Return the JSON Schema of a kind of options file, over all tasks."""
+    """Return the JSON Schema of one kind of options file, over all tasks."""
     models = options_models(kind).values()
     references, definitions = models_json_schema([(model, "validation") for model in models])
     return {"anyOf": list(references.values()), **definitions}
@@ -184,14 +237,15 @@ def load_options(
     """Read and check an options file.
 
     Args:
-        kind: search, train or test.
-        file: The file. One that does not exist is looked for among srnas's own:
-            "search/imdn_x2.yml".
-        overrides: "key.path=value"; they have the last word, also over a search's method.
-        changes: Whole keys, before the overrides and also over the method.
+        kind: "search", "train" or "test".
+        file: The file. If it does not exist, it is looked up among the bundled ones
+            ("search/imdn_x2.yml").
+        overrides: "key.path=value" arguments. They are applied last, also after a search's method.
+        changes: Top-level keys to replace, before the overrides but after the method.
 
     Raises:
-        UserError: With the file, the path of the key, and what to write instead.
+        UserError: The options are invalid; the message names the file, the key, and what to write
+            instead.
     """
     found = find_recipe(file)
     content = read_yaml(found)
@@ -206,17 +260,18 @@ def check_options(
     changes: Mapping[str, Any] | None = None,
     folders: Sequence[Path] | None = None,
 ) -> Any:
-    """Check a mapping as options.
+    """Check a mapping of options.
 
     Args:
-        kind: search, train or test.
+        kind: "search", "train" or "test".
         content: The mapping.
-        where: Names it in error messages.
+        where: Name of the mapping in error messages.
         overrides, changes: As in `load_options`.
-        folders: Where methods are looked up, by default where srnas is started and its own.
+        folders: Folders in which methods are looked up; by default options/methods in the current
+            directory and the bundled ones.
 
     Raises:
-        UserError: As `load_options`.
+        UserError: The options are invalid, as in `load_options`.
     """
     if isinstance(content, Mapping):
         changes = dict(changes or {})
@@ -238,7 +293,11 @@ def check_options(
 
 
 def check_method(file: Path) -> None:
-    """Check a method's file, on the smallest search; UserError as `check_options` raises it."""
+    """Check the file of a method as part of a minimal search.
+
+    Raises:
+        UserError: The file is invalid, as in `check_options`.
+    """
     search = {
         "name": "check",
         "method": str(file),
@@ -257,14 +316,15 @@ def check_method(file: Path) -> None:
 
 
 def dump_options(options: Strict) -> str:
-    """Return the resolved options as YAML that reads back to the same options."""
+    """Return the resolved options as YAML that can be read back to the same options."""
     return yaml.safe_dump(options.model_dump(mode="json"), sort_keys=False)
 
 
 def _model(kind: str, content: Any) -> type[Strict]:
-    """The options of the task that the content's space is for.
+    """Return the options model of the task that the content's space is for.
 
-    Content without a known space is checked as the first task's options, which say what is wrong.
+    If the space is unknown, the content is checked with the model of the first task, which reports
+    the error.
     """
     models = options_models(kind)
     space = content.get("space") if isinstance(content, Mapping) else None
@@ -277,7 +337,7 @@ def _model(kind: str, content: Any) -> type[Strict]:
 
 
 def _without_defaults_of_other_tasks(kind: str, content: dict[str, Any]) -> dict[str, Any]:
-    """Drop what files of srnas 0.1.0 hold of tasks that are not theirs, all at its default."""
+    """Drop keys of other tasks at their default, which files of srnas 0.1.0 contain."""
     model = _model(kind, content)
     kept = dict(content)
     for other in options_models(kind).values():
@@ -288,7 +348,7 @@ def _without_defaults_of_other_tasks(kind: str, content: dict[str, Any]) -> dict
 
 
 def _deep_copy(value: Any) -> Any:
-    """Copy mappings and lists, which overrides change in place."""
+    """Copy mappings and lists, since overrides change them in place."""
     if isinstance(value, Mapping):
         return {key: _deep_copy(inner) for key, inner in value.items()}
     return [_deep_copy(inner) for inner in value] if isinstance(value, list) else value

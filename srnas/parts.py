@@ -1,8 +1,8 @@
-"""Parts: registered builders with their options checked, as YAML names them.
+"""Parts: registered builders with checked options, as named in YAML.
 
-In YAML a part (a space, a loss, a schedule, ...) is its name, or `name:` with options. Checked
-against the signature of what the name stands for, it becomes a `Part`, which stays a typed object
-until it is built.
+In YAML a part (a space, a loss, a schedule, ...) is its name, or a mapping of `name:` and options.
+It is checked against the signature of the builder with this name and becomes a `Part`, a typed
+object that can be built later.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Strict(BaseModel):
-    """A mapping that takes its own keys only and answers another key with the nearest one."""
+    """Base class of options models, which reject unknown keys and suggest the closest known one."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -47,11 +47,12 @@ class Strict(BaseModel):
 
 @dataclass(frozen=True)
 class Part(Generic[T_co]):
-    """A registered part with every option checked and filled in.
+    """A registered part with all options checked and filled in.
 
     Attributes:
-        name: The name it is registered under.
-        options: Its options; an attribute each. Parts among them are `Part` objects.
+        name: Name that the part is registered under.
+        options: Its options as attributes. Options that are parts themselves are `Part` objects.
+        registry: Registry of the part.
     """
 
     name: str
@@ -60,33 +61,37 @@ class Part(Generic[T_co]):
 
     @property
     def builder(self) -> Any:
-        """The class or function that the name stands for."""
+        """The class or function that is registered under the name."""
         return self.registry[self.name]
 
     def build(self, *context: Any) -> T_co:
-        """Build the part; `context` is what its builder takes as positional arguments."""
+        """Build the part.
+
+        Args:
+            context: Positional arguments of the builder.
+        """
         return self.registry[self.name](*context, **dict(self.options))
 
     def with_options(self, **changes: Any) -> "Part[T_co]":
-        """Return the part with some options changed, checked anew.
+        """Return the part with some options changed, checked again.
 
         Raises:
-            UserError: The part has no such option, or the value does not fit.
+            UserError: The part has no such option, or a value does not fit.
         """
         return check_part(self.registry, {**self.to_dict(), **changes}, self.registry.kind)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return {"name": name, option: value, ...} in plain values, as YAML and JSON hold it."""
+        """Return {"name": name, option: value, ...} in plain values, as in YAML and JSON."""
         return {"name": self.name, **self.options.model_dump(mode="json")}
 
 
 class PartOf:
-    """Annotate an option that names a registered part: `Annotated[Part[Loss], PartOf(LOSSES)]`.
+    """Annotation of an option that names a part, as in `Annotated[Part[Loss], PartOf(LOSSES)]`.
 
     Args:
-        registry: Where the names are looked up.
-        default: The part that options without a name belong to.
-        number_is: The part that a bare number stands for, as its `value`.
+        registry: Registry in which the name is looked up.
+        default: Name that is used if a mapping of options has none.
+        number_is: Name of the part that a plain number stands for, as its option `value`.
     """
 
     def __init__(
@@ -97,7 +102,7 @@ class PartOf:
         self.number_is = number_is
 
     def check(self, value: Any) -> Part[Any]:
-        """Check one part; pydantic reports what this raises under the option's path."""
+        """Check one part; pydantic reports the errors with the path of the option."""
         if isinstance(value, Part):
             value = value.to_dict()
         if self.number_is and isinstance(value, int | float | str) and not isinstance(value, bool):
@@ -145,13 +150,13 @@ ScheduleOption = Annotated[Part[Schedule], PartOf(SCHEDULES, number_is="constant
 
 
 def written(default: Any) -> Any:
-    """Give an option a default written as in YAML, which is checked like a given value."""
+    """Declare a default as it is written in YAML, which is then checked like a given value."""
     return Field(default)
 
 
 @cache
 def options_model(registry: Registry[Any], name: str) -> type[Strict]:
-    """Return the pydantic model of one part's options, made from its builder's signature."""
+    """Return a pydantic model of a part's options, made from the signature of its builder."""
     fields: dict[str, Any] = {
         key: (
             parameter.annotation,
@@ -163,12 +168,12 @@ def options_model(registry: Registry[Any], name: str) -> type[Strict]:
 
 
 def check_part(registry: Registry[T], value: Any, where: str) -> Part[T]:
-    """Check a part outside a file of options.
+    """Check a part outside an options file.
 
     Args:
-        registry: The kind of part.
+        registry: Registry of the part.
         value: A `Part`, a name, or a mapping with "name" and options.
-        where: Names the value in error messages.
+        where: Name of the value in error messages.
 
     Raises:
         UserError: The name is not registered, or an option does not fit.
@@ -181,7 +186,7 @@ def check_part(registry: Registry[T], value: Any, where: str) -> Part[T]:
 
 
 def nested(model: type[Strict], value: Any) -> Any:
-    """Check a nested model so that its first fault is reported under the outer path."""
+    """Check a nested model; its first error is reported with the path of the outer option."""
     if isinstance(value, model):
         return value
     try:
@@ -193,7 +198,7 @@ def nested(model: type[Strict], value: Any) -> Any:
 
 
 def first_error(error: ValidationError) -> tuple[tuple[str | int, ...], str]:
-    """Return the path and message of the first fault, seen through nested parts."""
+    """Return the path and the message of the first error, including those of nested parts."""
     first = error.errors(include_url=False)[0]
     path, message = first["loc"], first["msg"]
     context = first.get("ctx", {})

@@ -1,8 +1,9 @@
-"""Registries: the names that YAML uses, and what they build.
+"""Registries of the builders that YAML refers to by name.
 
 A builder takes its context (a choice builder, a supernet, parameters) as positional arguments and
-its options as keyword-only arguments. The annotations of these arguments are what YAML is checked
-against (`srnas.parts`), so a new part is one file: its class or function, and its name.
+its options as keyword-only arguments. Options in YAML are checked against the annotations of these
+arguments (`srnas.parts`). So a new part needs a single file, with its class or function under its
+name.
 """
 
 import importlib
@@ -18,14 +19,14 @@ Builder = TypeVar("Builder")
 
 
 class Registry(Mapping[str, Callable[..., T_co]], Generic[T_co]):
-    """A table of named builders of one kind of part.
+    """A mapping from names to the builders of one kind of part.
 
     Args:
-        kind: What the parts are, for error messages ("regularizer").
-        packages: Packages whose modules register the parts. They are imported when a name is
-            first looked up, so that importing the registry itself costs nothing.
-        base: The class that every registered class must extend.
-        elsewhere: Finds builders of names that are not registered; returns None for others.
+        kind: Kind of part ("regularizer"), for error messages.
+        packages: Packages whose modules register the parts. They are imported at the first lookup,
+            so that importing the registry itself is cheap.
+        base: Class that every registered class must extend.
+        elsewhere: Finds the builder of a name that is not registered, or returns None.
     """
 
     def __init__(
@@ -42,10 +43,11 @@ class Registry(Mapping[str, Callable[..., T_co]], Generic[T_co]):
         self._builders: dict[str, Callable[..., T_co]] = {}
 
     def register(self, name: str) -> Callable[[Builder], Builder]:
-        """Decorate a builder to enter it under `name`.
+        """Return a decorator that registers a builder under `name`.
 
         Raises:
-            UserError: The name is taken, or the class does not extend the registry's base.
+            UserError: On decoration, if the name is taken or the class does not extend the
+                registry's base.
         """
 
         def enter(builder: Builder) -> Builder:
@@ -62,17 +64,21 @@ class Registry(Mapping[str, Callable[..., T_co]], Generic[T_co]):
         return enter
 
     def build(self, part: Any, *context: Any) -> T_co:
-        """Check and build a part written as in YAML: its name, or name and options.
+        """Check and build a part.
+
+        Args:
+            part: The part as in YAML, a name or a mapping of name and options.
+            context: Positional arguments of the builder.
 
         Raises:
             UserError: The name is not registered, or an option does not fit.
         """
-        from srnas.parts import check_part  # which needs the registry of schedules
+        from srnas.parts import check_part  # not at the top: it imports this module
 
         return check_part(self, part, self.kind).build(*context)
 
     def options_of(self, name: str) -> dict[str, inspect.Parameter]:
-        """Return the keyword-only parameters of a builder, their annotations resolved."""
+        """Return the keyword-only parameters of a builder, with resolved annotations."""
         signature = inspect.signature(self[name], eval_str=True)
         return {
             key: parameter

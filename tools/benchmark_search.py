@@ -1,9 +1,10 @@
-"""Time of one search step (a weight step, an alpha step), with and without merged kernels.
+"""Measure the time of a search step, with and without merged kernels.
 
     .venv/bin/python tools/benchmark_search.py [OPTIONS.yml] [key.path=value ...]
 
-Medians over repeated steps, in milliseconds, on the options' device and batch; the defaults are
-the demo's search at IMDN's width of 32 channels.
+Prints the medians over repeated weight steps and alpha steps in milliseconds, for the device and
+batch in the options. By default these are the options of the demo's search with 32 channels and a
+batch of 16.
 """
 
 import statistics
@@ -21,7 +22,7 @@ REPEATS = 15
 
 
 def milliseconds(step: Callable[[], None], device: torch.device) -> float:
-    """Median time of a call, after three that do not count."""
+    """Return the median time of a call in milliseconds, after three warm-up calls."""
     times = []
     for _ in range(REPEATS + 3):
         began = time.perf_counter()
@@ -33,7 +34,13 @@ def milliseconds(step: Callable[[], None], device: torch.device) -> float:
 
 
 def measure(options: SearchOptions, divisor: int, merge: bool) -> tuple[float, float]:
-    """(weight step, alpha step) for K = divisor."""
+    """Return the times of a weight step and an alpha step in milliseconds.
+
+    Args:
+        options: Options of the search.
+        divisor: K, the divisor of partial channels.
+        merge: Whether linear candidates run as one convolution, see `MixedOp`.
+    """
     process = start(options.device, options.threads)
     torch.manual_seed(0)
     stepper = SearchStepper(options, process, build_supernet(options, divisor, merge))
@@ -46,6 +53,7 @@ def measure(options: SearchOptions, divisor: int, merge: bool) -> tuple[float, f
 
 
 def main() -> None:
+    """Print a table for K = 1 and 4, without and with merged kernels."""
     file, *overrides = sys.argv[1:] or [
         "options/search/imdn_sac_demo.yml",
         "space.num_feat=32",

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# The searches of a space (imdn or dlsr) on BSD400 photographs at a size for two cores, each
-# derived, trained for the same number of steps, tested on Set5 x2 and exported, beside the
-# space's published network at the same width and a random genotype.
-# About an hour on two cores; run it again to go on where it stopped.
-#   bash tools/compare_bsd400.sh DATA [OUT] [SPACE]     DATA holds BSD400/ and Set5/
+# Compare search methods for a space (imdn or dlsr) on BSD400 photographs, at a size for two cores.
+# Each genotype is trained for the same number of steps, tested on Set5 x2 and exported. So are the
+# published network of the space at the same width and a random genotype.
+# This takes about an hour on two cores. Run it again to continue where it stopped.
+#   bash tools/compare_bsd400.sh DATA [OUT] [SPACE]     DATA contains BSD400/ and Set5/
 set -euo pipefail
 cd "$(dirname "$0")/.."
 data=${1:?folder that holds BSD400/ and Set5/}
@@ -15,7 +15,7 @@ case $kind in
   dlsr) methods="sa sac random" space=(space.num_feat=24 space.num_cell=6) ;;
   *) echo "error: no space $kind here: imdn or dlsr" >&2 && exit 2 ;;
 esac
-# Without 302003, which is the photograph that Set5 calls woman (srnas data check finds it).
+# Leave out 302003, which is the photograph "woman" of Set5 (found by srnas data check).
 hr="$out/photos"
 mkdir -p "$hr"
 for photo in "$(cd "$data" && pwd)"/BSD400/*.jpg; do
@@ -25,11 +25,11 @@ done
 for method in $methods; do
   run="$out/search_$method"
   resume=(); [ -e "$run/options.yml" ] && resume=(--resume)
-  # 280 images for the weights, 109 for the alphas, 10 to look at; the alphas' learning rate
-  # is ten times the paper's, as the run is thousands of times shorter.
+  # 280 images for the weights, 109 for the alphas, 10 for validation. The learning rate of the
+  # alphas is ten times the paper's because the run is thousands of times shorter.
   options=(-opt "options/search/${kind}_${method}_x2.yml")
   steps=(epochs=12 steps_per_epoch=20 warmup_epochs=2 stop_after_stable_epochs=null)
-  if [ "$method" = random ]; then # the baseline: a genotype drawn by the seed
+  if [ "$method" = random ]; then # the baseline: a random genotype, determined by the seed
     options=(-opt "options/search/${kind}_x2.yml" method=random) steps=()
   fi
   $srnas search "${options[@]}" "${resume[@]}" \

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Search methods on NAS-Bench-201 at a size for two cores: 4 channels, one cell a stage, an npz of
-# 5,000 CIFAR-10 images, three seeds each. What each found is looked up in the benchmark's table,
-# beside the mean of all cells. Then the unfair start, with its figure.
-# About half an hour on two cores; run it again to go on where it stopped.
+# Compare search methods on NAS-Bench-201, at a size for two cores: 4 channels, one cell per stage,
+# an npz of 5,000 CIFAR-10 images, three seeds per method. The cells found are looked up in the
+# table of the benchmark and compared with the mean of all cells. Then run the searches with an
+# unfair start and plot them.
+# This takes about half an hour on two cores. Run it again to continue where it stopped.
 #   bash tools/compare_nb201.sh IMAGES.npz TABLE.csv.gz [OUT]
 set -euo pipefail
 cd "$(dirname "$0")/.."

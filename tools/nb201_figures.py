@@ -1,6 +1,6 @@
-"""What tools/compare_nb201.sh found: a table of accuracies, and the figure of the unfair start.
+"""Summarize tools/compare_nb201.sh: a table of accuracies, and a figure of the unfair start.
 
-.venv/bin/python tools/nb201_figures.py OUT TABLE.csv.gz
+Usage: .venv/bin/python tools/nb201_figures.py OUT TABLE.csv.gz
 """
 
 import sys
@@ -18,7 +18,12 @@ WATCHED = ("skip_connect", "nor_conv_3x3")
 
 
 def accuracies(out: Path, table: dict[str, dict[str, float]]) -> None:
-    """Print test accuracies after 200 epochs, in percent, of what each method found."""
+    """Print the test accuracies of the cells that each method found, in percent after 200 epochs.
+
+    Args:
+        out: Folder of the runs.
+        table: Table that `load_table` returned.
+    """
     cells = list(table.values())
     print("| method | CIFAR-10 | CIFAR-100 | ImageNet16-120 | CIFAR-10, each seed |")
     print("| --- | --- | --- | --- | --- |")
@@ -39,7 +44,14 @@ def accuracies(out: Path, table: dict[str, dict[str, float]]) -> None:
 
 
 def unfair_start(out: Path) -> Path:
-    """Probabilities of the skip connection and the 3x3 convolution, mean and all six edges."""
+    """Plot the probabilities of skip connection and 3x3 convolution: the six edges and their mean.
+
+    Args:
+        out: Folder of the runs; the figure is written there.
+
+    Returns:
+        Path of the figure.
+    """
     figure = Figure(figsize=(11, 3.4), layout="constrained")
     for axes, (method, name) in zip(
         figure.subplots(1, len(UNFAIR), sharey=True), UNFAIR.items(), strict=True
@@ -68,6 +80,7 @@ def unfair_start(out: Path) -> Path:
 
 
 def main() -> None:
+    """Print the table and write the figure."""
     out = Path(sys.argv[1])
     accuracies(out, load_table(Path(sys.argv[2])))
     print(unfair_start(out))

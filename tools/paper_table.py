@@ -1,13 +1,13 @@
-"""The super-resolution table of SA-DARTS (Table 3) beside what srnas counts, row by row.
+"""Compare the super-resolution table of SA-DARTS (Table 3) with the counts of srnas, row by row.
 
     .venv/bin/python tools/paper_table.py [--json FILE]
 
-PSNR in that table is at x2. Its sizes of DLSR are at x2 too, its sizes of IMDN at x4; its MACs
-take an *input* of 1280x720. Three of its MACs (SA-DLSR, IMDN, SAC-IMDN) are reproduced to the
-digits known by the rules of the counter THOP: convolutions, one MAC a value through global
-pooling, four through affine BatchNorm, none through interpolation.
+In that table PSNR is at x2. The sizes of DLSR are at x2 too, those of IMDN at x4. The MACs are for
+an *input* of 1280x720. Three of them (SA-DLSR, IMDN, SAC-IMDN) are reproduced to all known digits
+by the rules of the counter THOP: the MACs of convolutions, plus one per value of global pooling,
+four per value of affine BatchNorm, and none for interpolation.
 
-Where a printed figure is not at hand, what is known of it stands in its place.
+Where a printed figure is not available, the table gives what is known about it.
 """
 
 import argparse
@@ -33,12 +33,18 @@ SETS = ("Set5", "Set14", "B100", "Urban100")
 
 @dataclass(frozen=True)
 class Row:
-    """One network of the table and what is known of its printed figures.
+    """One network of the table, with what is known about its printed figures.
 
-    choices: the searched operations, as printed where they are printed.
-    params_k: printed size in thousands. gmacs: printed GMACs. above: if those are not known,
-    how many GMACs, from and to, they lie above those of the convolutions.
-    psnr: at x2, on SETS.
+    Attributes:
+        network: Name of the network.
+        space: Its space.
+        scale: Scale factor of its size and MACs.
+        choices: The searched operations, as printed where the paper prints them.
+        params_k: Printed size in thousands of parameters.
+        gmacs: Printed GMACs, if known.
+        above: If they are not, the range in GMACs by which they exceed those of the convolutions.
+        psnr: Printed PSNR in dB at x2, on SETS.
+        note: Remark that is printed with the row.
     """
 
     network: str
@@ -144,16 +150,19 @@ ROWS = (
 
 
 def build(row: Row) -> Space:
-    """The row's network, its shapes alone; of DLSR with the published links (any cost the same)."""
+    """Build the network of a row on the meta device.
+
+    For DLSR it has the published links; all links cost the same.
+    """
     published = published_genotype(row.space)
-    searched = dict(zip(published.choices, row.choices, strict=False))  # the links come after
+    searched = dict(zip(published.choices, row.choices, strict=False))  # the links come last
     genotype = Genotype(row.space, published.choices | searched)
     with torch.device("meta"):
         return derived_network({"name": row.space, "scale": row.scale}, genotype).eval()
 
 
 def convolution_macs(network: nn.Module) -> int:
-    """MACs of the convolutions alone, for an LR image of 1280x720."""
+    """Count the MACs of the convolutions alone, for an LR image of 1280x720."""
     width, height = HD
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(torch.empty(1, 3, height, width, device="meta"))
@@ -161,7 +170,7 @@ def convolution_macs(network: nn.Module) -> int:
 
 
 def thop_macs_beside_convolutions(network: nn.Module) -> int:
-    """What THOP counts for BatchNorm and global pooling; both work on LR images of 1280x720."""
+    """Count the MACs of BatchNorm and global pooling as THOP does, for an LR image of 1280x720."""
     norms = [m.num_features for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     pools = [
         m.squeeze.in_channels for m in network.modules() if isinstance(m, ContrastAwareAttention)
@@ -170,7 +179,7 @@ def thop_macs_beside_convolutions(network: nn.Module) -> int:
 
 
 def compare(row: Row) -> dict[str, Any]:
-    """The row as it is written to JSON: measured, published, and whether they agree."""
+    """Return a row for JSON: counted and published figures, and whether they agree."""
     network = build(row)
     measured = SuperResolution.profile(network, None)
     convolutions, others = convolution_macs(network), thop_macs_beside_convolutions(network)
@@ -200,7 +209,7 @@ def compare(row: Row) -> dict[str, Any]:
 
 
 def print_table(results: list[dict[str, Any]]) -> None:
-    """Figures in a table, one line below for each row that says whether they agree."""
+    """Print the figures as a table, followed by one line per row that says whether they agree."""
     table = Table(title="SA-DARTS, Table 3: published (pub.) and counted here")
     for heading in (
         "network",
@@ -226,7 +235,7 @@ def print_table(results: list[dict[str, Any]]) -> None:
             _published_macs(published),
             " / ".join(f"{value:.2f}" for value in (published["psnr"] or {}).values()),
         )
-    # a pipe has no width: the table is never folded
+    # Wide enough that the table is never wrapped, even in a pipe, which has no width.
     console = Console(width=max(Console().width, 140))
     console.print(table)
     console.print("conv: the GMACs of the convolutions alone. Sizes and MACs:")
@@ -244,6 +253,7 @@ def _published_macs(published: dict[str, Any]) -> str:
 
 
 def main() -> None:
+    """Print the table, and write it as JSON if a file is given."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows here too")
     arguments = parser.parse_args()

@@ -21,6 +21,8 @@ unset PYTHONPATH PYTHONHOME VIRTUAL_ENV SRNAS_PLUGINS
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} PIP_DISABLE_PIP_VERSION_CHECK=1
 
 work=$(mktemp -d)
+mkdir "$work/tmp"
+export TMPDIR=$work/tmp # what pip and torch leave there goes, too
 finish() {
   status=$?
   cd / && rm -rf "$work"
@@ -136,7 +138,7 @@ model=experiments/trained/model.safetensors
 written "$model"
 run "$srnas" test --model "$model" --scale 2 --data P=packaged --json test.json
 written test.json
-photo=$("$fresh" -c 'import importlib.resources as r; print(r.files("skimage") / "data/chelsea.png")')
+photo=$("$fresh" -c 'import skimage; print(skimage.__path__[0] + "/data/chelsea.png")')
 run "$srnas" upscale --model "$model" "$photo" --out up
 written up/chelsea_x2.png
 run "$fresh" - "$model" "$photo" <<'PYTHON' # the API

@@ -1,4 +1,4 @@
-"""The two builders that a space asks for its searched parts: `Relaxed` and `Derived`.
+"""The two builders that a space asks for its searched modules: `Relaxed` and `Derived`.
 
 A space is an `nn.Module` whose constructor asks its first argument, `choose`, for everything that
 is open to search:
@@ -58,9 +58,14 @@ class Builder(Protocol):
     def inputs(self, place: Place | str, count: int, keep: int) -> WeightedInputs | ChosenInputs:
         """Build a link: a choice of `keep` among `count` earlier outputs.
 
+        Args:
+            place: Where the link is.
+            count: Number of earlier outputs.
+            keep: Number of inputs that a derived network takes.
+
         Returns:
             A module that maps the list of earlier outputs to the list of inputs. Its length is the
-            number of these inputs, which the layer behind it needs to know.
+            number of these inputs, which the layer after it needs to know.
         """
 
     def edges(
@@ -202,8 +207,8 @@ class Relaxed:
 class Derived:
     """Build the operations and inputs that a genotype chose.
 
-    All methods raise UserError if the genotype has no choice for a place, or one that does not fit.
-    `check_all_used` finds choices for places that the network does not have.
+    `op`, `inputs` and `edges` raise UserError if the genotype has no choice for a place, or one
+    that does not fit. `check_all_used` finds choices for places that the network does not have.
 
     Args:
         choices: The choices by place, from `Space.read_choices`.
@@ -287,8 +292,7 @@ class Derived:
         return ChosenEdges(edges, indices)
 
     def check_all_used(self) -> None:
-        """Raise UserError if the genotype has a choice for a place that the network does not have.
-        """
+        """Raise UserError if the genotype has a choice for a place that the network lacks."""
         extra = sorted(str(place) for place in self.choices if place not in self.used)
         if extra:
             raise UserError(

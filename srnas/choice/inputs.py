@@ -1,5 +1,4 @@
-"""Links: the inputs of a layer among earlier outputs, all of them weighted or only the chosen ones.
-"""
+"""Links: the inputs of a layer among earlier outputs, either all weighted or the chosen ones."""
 
 from collections.abc import Sequence
 
@@ -34,8 +33,8 @@ class ChosenInputs(nn.Module):
     """A link of a derived network: the chosen inputs.
 
     Args:
-        indices: Numbers of the chosen inputs, from 0, in the genotype's order. Their count is the
-            length of the module.
+        indices: Indices of the chosen inputs, from 0, in the order of the genotype. Their number is
+            the length of the module.
     """
 
     def __init__(self, indices: Sequence[int]) -> None:

@@ -15,14 +15,14 @@ from srnas.errors import UserError
 class SharedWeights:
     """State that all mixed operations of a supernet share during one forward pass.
 
-    It is a plain object, not a module. So the alphas are parameters of the supernet alone, the
-    weights of a label are computed (or sampled) once per pass, and `copy.deepcopy` and
+    It is a plain object, not a module. Thus the alphas are parameters of the supernet alone, the
+    weights of a label are computed (or sampled) only once per pass, and `copy.deepcopy` and
     `torch.func.functional_call` need no special treatment.
 
     Attributes:
         weights: Candidate weights (N,) by label.
-        computed: Numbers of the candidates to compute, by label; all of them where a label is
-            missing.
+        computed: Indices of the candidates to compute, by label; if a label is missing, all of its
+            candidates are computed.
         skip_weight: Weight of the auxiliary skip connection (DARTS-).
     """
 
@@ -108,13 +108,16 @@ class MixedOp(nn.Module):
         return add_all(outputs)
 
     def merged(self, names: Sequence[str]) -> tuple[list[str], int]:
-        """Return the candidates that run as one convolution, and the side of its kernel.
+        """Return the names of the candidates to run as one convolution, and its kernel size.
 
-        These are the linear candidates whose kernels fit into the largest dense one, because their
-        sum then costs no more than this one alone.
+        These are the linear candidates whose kernels fit into the largest dense kernel, since the
+        sum then costs no more than the largest one alone.
 
         Args:
-            names: Candidates that are computed.
+            names: Names of the candidates that are computed.
+
+        Returns:
+            The names and the side of the kernel, or ([], 0) if nothing is merged.
         """
         linear = {n: p for n, p in self.primitives.items() if n in names and p.linear_size}
         size = max((p.linear_size for p in linear.values() if p.dense), default=0)
@@ -144,13 +147,13 @@ class MixedOp(nn.Module):
 
 
 class PartialMixedOp(nn.Module):
-    """A mixed operation on the first 1/K of the channels; the others bypass it (PC-DARTS, Sec.
-    3.1).
+    """A mixed operation on 1/K of the channels; the rest bypasses it (PC-DARTS, Sec. 3.1).
 
-    The channels are split in order and shuffled afterwards, as in the released code, which does not
-    have the random mask of the paper. The bypass is the identity, or max pooling where the stride
-    is not 1. Where the number of channels changes (at three of IMDN's four positions), it ends in a
-    1x1 convolution that is not searched. Otherwise it has no parameters.
+    The mixed operation gets the first 1/K of the channels, and the output channels are shuffled, as
+    in the released code, which does not have the random mask of the paper. The bypass is the
+    identity, or max pooling if the stride is not 1. Where the number of channels changes (at three
+    of IMDN's four positions), it ends in a 1x1 convolution that is not searched. Otherwise it has
+    no parameters.
 
     Args:
         shared: State of the supernet's forward pass, which holds the weights.
@@ -214,7 +217,7 @@ class PartialMixedOp(nn.Module):
 
 
 def _auxiliary_skip(in_channels: int, out_channels: int, stride: int) -> nn.Module:
-    """Build the identity, or a 1x1 convolution where the shape changes (similar to DARTS-)."""
+    """Build the identity, or a 1x1 convolution if the shape changes (similar to DARTS-)."""
     if stride == 1 and in_channels == out_channels:
         return nn.Identity()
     return nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
@@ -223,7 +226,7 @@ def _auxiliary_skip(in_channels: int, out_channels: int, stride: int) -> nn.Modu
 def _searched(
     primitive: Primitive, in_channels: int, out_channels: int, stride: int, affine: bool
 ) -> nn.Module:
-    """Build a candidate, with the BatchNorm that some candidates have only during the search."""
+    """Build a candidate, including the BatchNorm that some candidates have in the search only."""
     built = primitive.build(in_channels, out_channels, stride, affine)
     if not primitive.searched_norm:
         return built
@@ -231,7 +234,7 @@ def _searched(
 
 
 def add_all(tensors: Sequence[Tensor]) -> Tensor:
-    """Add up tensors, at least one."""
+    """Return the sum of one or more tensors."""
     total = tensors[0]
     for tensor in tensors[1:]:
         total = total + tensor

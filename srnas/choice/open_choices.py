@@ -12,8 +12,8 @@ from srnas.choice.primitive import Candidates
 
 NONE = "none"  # the candidate that removes an edge
 Choices: TypeAlias = dict[Place, Any]
-"""The choices of a genotype by place: the name of a candidate; for a link, the numbers of its
-inputs, from 1; for a node, [candidate, input] pairs with inputs from 0."""
+"""The choices of a genotype by place: for a position, the name of a candidate; for a link, the
+numbers of its inputs, counted from 1; for a node, [candidate, input] pairs with inputs from 0."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Position:
     Attributes:
         place: Where it is.
         candidates: The candidate operations by name, in the order of the logits.
-        in_channels, out_channels: Channels of the first module at this place. In cells, later
-            modules at the same place have more.
+        in_channels, out_channels: Channels of the first module at this place. In a network of
+            cells, later modules at the same place may have more.
     """
 
     place: Place
@@ -106,9 +106,7 @@ class OpenChoices:
         return choices
 
     def operations(self, choices: Choices) -> dict[str, str]:
-        """Return the chosen candidate of each operation by label, with one label for each kept
-        edge.
-        """
+        """Return the chosen candidate of each position and each kept edge, by label."""
         chosen = {
             str(place): choice for place, choice in choices.items() if str(place) in self.positions
         }
@@ -120,9 +118,9 @@ class OpenChoices:
     def project(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the strongest choices in the form of weights.
 
-        The chosen candidate of a position has weight 1, the others 0. Each of the k chosen inputs
-        of a link has weight 1/k. Edge weights of nodes, and links that keep all inputs, are
-        returned unchanged.
+        The chosen candidate of a position has weight 1, the others 0; on an edge that is not kept,
+        all candidates have weight 0. Each of the k chosen inputs of a link has weight 1/k. Edge
+        weights of nodes, and links that keep all inputs, are returned unchanged.
 
         Args:
             weights: Weights (N,) by label, as for `strongest`.

@@ -13,7 +13,7 @@ class Place:
         group: Cell type that the choice belongs to ("normal"), or "" in a network without cell
             types. The alphas of one group form one matrix, as in the papers.
         node: Name of the operation, of the layer whose inputs are chosen, or of the node.
-        input: Number of the input (from 0) for one edge of a node, None otherwise.
+        input: Index of the input (from 0) for an edge of a node, None otherwise.
 
     >>> str(Place.of("c1"))
     'c1'
@@ -27,7 +27,7 @@ class Place:
 
     @classmethod
     def of(cls, place: "Place | str") -> "Place":
-        """Return the place itself, or the place without a group that a plain name stands for."""
+        """Return `place` itself, or for a plain name the place of this name without a group."""
         return place if isinstance(place, Place) else cls("", place)
 
     def edge(self, index: int) -> "Place":

@@ -1,4 +1,4 @@
-"""Removal of candidates from the search: by pruning (CRB), or all but the strongest (DrNAS)."""
+"""Removal of candidates from the search: pruning (CRB), and shrinking to the strongest (DrNAS)."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ class AliveMasks(nn.Module):
         sizes: Number of candidates by label.
 
     Attributes:
-        indices: Numbers of the candidates that are alive, in order, by label.
+        indices: Indices of the candidates that are still in the search, in order, by label.
     """
 
     def __init__(self, sizes: Mapping[str, int]) -> None:
@@ -30,7 +30,7 @@ class AliveMasks(nn.Module):
         self.register_load_state_dict_post_hook(_read_indices)  # type: ignore[no-untyped-call]
 
     def keep(self, label: str, kept: list[int]) -> None:
-        """Leave only the candidates with the numbers `kept` alive at one position."""
+        """Keep only the candidates with the indices `kept` at one position."""
         self.indices[label] = kept
         mask = self.get_buffer(label)
         mask.zero_()
@@ -39,9 +39,9 @@ class AliveMasks(nn.Module):
 
 @torch.no_grad()
 def prune(supernet: "Supernet") -> None:
-    """Drop all candidates whose logit fell to 0 or below, except the last one of a row (CRB).
+    """Drop every candidate whose logit fell to 0 or below (CRB), and set its logit to 0.
 
-    The logit of a dropped candidate is set to 0.
+    If this applies to all remaining candidates of a position, the one with the largest logit stays.
     """
     labels = list(supernet.alive)
     values = torch.cat([supernet.alphas[label] for label in labels]).tolist()
@@ -55,7 +55,7 @@ def prune(supernet: "Supernet") -> None:
 
 @torch.no_grad()
 def shrink(supernet: "Supernet", keep: int) -> None:
-    """Keep the strongest candidates of each position among those that are alive (DrNAS).
+    """Keep the strongest candidates of each position among those still in the search (DrNAS).
 
     Args:
         supernet: The supernet; the logits of dropped candidates are set to 0.

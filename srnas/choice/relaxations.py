@@ -1,8 +1,8 @@
 """Relaxations: maps from a row of logits (alphas) to the weights of its candidates.
 
-A relaxation is applied once to each row per forward pass, with the logits of the candidates that
-are still alive. Relaxations that sample do so in training mode only; in evaluation mode they return
-the most likely or the expected weights.
+A relaxation is applied once to each row per forward pass, to the logits of the candidates that are
+still in the search. Relaxations that sample do so in training mode only; in evaluation mode they
+return the most likely or the expected weights.
 """
 
 import math
@@ -41,9 +41,9 @@ class Relaxation(ABC):
 
     @abstractmethod
     def probabilities(self, alpha: Tensor) -> Tensor:
-        """Map logits (N,) to values (N,) that sum to 1, without sampling.
+        """Map logits (N,) to weights (N,) that sum to 1, without sampling.
 
-        They are used in costs and reports.
+        Costs and reports use them.
         """
 
     def strengths(self, alpha: Tensor) -> Tensor:
@@ -148,9 +148,9 @@ class StraightThrough(GumbelSoftmax):
     """One candidate, sampled as argmax((alpha + G) / tau); only this one is computed (GDAS).
 
     Its weight is 1, with the gradient of its softmax probability at temperature tau. In evaluation
-    mode the candidate with the largest logit is taken. (The released code also passes gradients to
-    the weights of candidates that it does not compute, as if their outputs were 1; here they get
-    none.)
+    mode the candidate with the largest logit is taken. The released code also passes gradients to
+    the weights of candidates that it does not compute, as if their outputs were 1; here these
+    weights get no gradient.
 
     Args:
         temperature: tau at the start of the search; it falls linearly.
@@ -176,8 +176,7 @@ class StraightThrough(GumbelSoftmax):
 
 @RELAXATIONS.register("uniform_sample")
 class UniformSample(_Softmaxed):
-    """One candidate, drawn uniformly regardless of the logits (random sampling with shared
-    weights).
+    """One candidate, drawn uniformly whatever the logits (random sampling with shared weights).
 
     Li and Talwalkar, Random search and reproducibility for neural architecture search, 2019. In
     evaluation mode the candidate with the largest logit is taken.
@@ -194,7 +193,9 @@ class UniformSample(_Softmaxed):
 
 @RELAXATIONS.register("dirichlet")
 class Dirichlet(Relaxation):
-    """w ~ Dirichlet(elu(alpha) + 1), differentiated pathwise; its mean in evaluation mode (DrNAS).
+    """w ~ Dirichlet(elu(alpha) + 1), with pathwise gradients (DrNAS).
+
+    In evaluation mode w is the mean of the distribution.
     """
 
     def __init__(self) -> None:
@@ -213,11 +214,10 @@ class Dirichlet(Relaxation):
 
 @RELAXATIONS.register("crb")
 class ConstrainedRange(Relaxation):
-    """w = alpha clamped to [0, 1]; candidates whose logit falls to 0 are dropped (DARTS-PRIME's
-    CRB).
+    """w = alpha clamped to [0, 1]; a candidate whose logit falls to 0 is dropped (CRB).
 
-    The logits start at 1/N. The weights do not sum to 1; costs and reports use them divided by
-    their sum. The last candidate of a row is never dropped.
+    This is CRB of DARTS-PRIME. The logits start at 1/N. The weights do not sum to 1; costs and
+    reports use them divided by their sum. The last candidate of a row is never dropped.
     """
 
     prunes = True
@@ -244,8 +244,7 @@ class ConstrainedRange(Relaxation):
 
 
 def concentration(alpha: Tensor) -> Tensor:
-    """Return the concentration of DrNAS's Dirichlet distribution, elu(alpha) + 1, which is above 0.
-    """
+    """Return elu(alpha) + 1 > 0, the concentration of the Dirichlet distribution of DrNAS."""
     return F.elu(alpha) + 1 + torch.finfo(alpha.dtype).tiny
 
 

@@ -25,7 +25,7 @@ class Space(nn.Module, ABC):
     everything else has a default.
 
     Attributes:
-        task: Name of the task whose data and losses fit, a folder of `srnas.tasks`.
+        task: Name of the task that provides data and losses, a folder of `srnas.tasks`.
         published: Choices of the published network that the space is named after.
         min_size: Minimum height and width of an input, in pixels.
         rescaled: Prefixes of the parameters whose shapes depend on the scale factor. A warm start

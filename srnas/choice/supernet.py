@@ -26,7 +26,7 @@ class Supernet(nn.Module):
         relaxation: Relaxation of the positions' alphas; softmax by default.
         alpha_std: Standard deviation of the normal noise that all alphas start with (DARTS: 1e-3).
             Those of positions start at `Relaxation.initial` plus `alpha_init` plus noise.
-        alpha_init: A number, or one for each candidate.
+        alpha_init: Offset of the initial alphas of positions, one number or one for each candidate.
 
     Attributes:
         network: The network of mixed operations.
@@ -37,7 +37,7 @@ class Supernet(nn.Module):
         alive_masks: Which candidates are still in the search.
 
     Raises:
-        UserError: `alpha_init` has not one number for each candidate of a position.
+        UserError: The length of `alpha_init` is not the number of candidates of a position.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Supernet(nn.Module):
 
     @property
     def alive(self) -> dict[str, list[int]]:
-        """Numbers of the candidates that are still in the search, by label."""
+        """Indices of the candidates that are still in the search, by label."""
         return self.alive_masks.indices
 
     def arch_parameters(self) -> list[nn.Parameter]:
@@ -143,9 +143,7 @@ class Supernet(nn.Module):
         return self._relaxed(self.relaxation.probabilities)
 
     def strengths(self) -> dict[str, Tensor]:
-        """Return the weights by label before normalization to 1, such as sigmoids or clamped
-        alphas.
-        """
+        """Return the weights by label before normalization, such as sigmoids or clamped alphas."""
         return self._relaxed(self.relaxation.strengths)
 
     def genotype(
@@ -161,7 +159,7 @@ class Supernet(nn.Module):
         return Genotype(self.space, self.network.write_choices(choices), provenance or {})
 
     def _relaxed(self, relax: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
-        """Apply `relax` to the alive logits of each position, and softmax to links and nodes."""
+        """Apply `relax` to the logits still in the search, and softmax to links and nodes."""
         weights = {}
         for label, alpha in self.alphas.items():
             alive = self.alive.get(label)
@@ -177,7 +175,7 @@ class Supernet(nn.Module):
     def _perturbed(self, label: str, weights: Tensor, delta: Tensor) -> Tensor:
         moved = (weights + delta).clamp(0, 1) * self.alive_masks.get_buffer(label)
         total = moved.sum()
-        # Weights that were all clipped to 0 cannot be normalized and stay as they are.
+        # If all weights are clipped to 0, they cannot be normalized and are left unchanged.
         kept = torch.where(total > 0, moved, weights)
         return kept / torch.where(total > 0, total, torch.ones_like(total))
 

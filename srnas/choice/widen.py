@@ -8,11 +8,11 @@ from srnas.choice.supernet import Supernet
 
 @torch.no_grad()
 def widen(old: Supernet, new: Supernet) -> Supernet:
-    """Copy what one supernet has learned into a wider one.
+    """Transfer the weights and alphas of a supernet to a wider one.
 
-    Alphas, alive candidates and tensors of equal shape are copied. The channels of a wider
-    candidate repeat those of the narrower one, divided along the input axis by the number of
-    repetitions (as in DrNAS; Chen et al., Net2Net, ICLR 2016).
+    Alphas, masks of the candidates still in the search, and tensors of equal shape are copied. The
+    channels of a wider candidate repeat those of the narrower one; along the input axis they are
+    divided by the number of repetitions (as in DrNAS; Chen et al., Net2Net, ICLR 2016).
 
     Args:
         old: The trained supernet.

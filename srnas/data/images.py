@@ -4,7 +4,7 @@ Every error message names the file at fault.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -226,6 +226,20 @@ def select(pairs: list[ImagePair], images: str | None, where: str) -> list[Image
     if not 1 <= first <= last <= len(pairs):
         raise UserError(f"{where}: images: {images} is outside 1-{len(pairs)}")
     return pairs[first - 1 : last]
+
+
+def check_disjoint(splits: Mapping[str, Sequence[ImagePair]]) -> None:
+    """Check that no image file is in two splits.
+
+    Raises:
+        UserError: An image file is in two splits.
+    """
+    owner: dict[Path, str] = {}
+    for split, pairs in splits.items():
+        for pair in pairs:
+            path = pair.hr.resolve()
+            if owner.setdefault(path, split) != split:
+                raise UserError(f"data: {pair.hr} is in both {owner[path]} and {split}")
 
 
 def _is_truncated(data: bytes) -> bool:

@@ -1,1 +1,1 @@
-"""Model files, and exports to the formats of other runtimes."""
+"""Exports of models to the formats of other runtimes."""

@@ -1,4 +1,4 @@
-"""ONNX: one file with dynamic batch, height and width."""
+"""Export to ONNX, in a single file with dynamic batch, height and width."""
 
 import inspect
 import logging
@@ -18,18 +18,18 @@ from srnas.tasks.base import Ports
 
 @EXPORT_TARGETS.register(".onnx")
 class ONNX(ExportTarget):
-    """ONNX, run by ONNX Runtime.
+    """Export to ONNX; the file is checked in ONNX Runtime.
 
-    A super-resolution network takes "lr", (N, 3, H, W), and gives "sr", (N, 3, scale*H, scale*W),
-    both float32 RGB in [0, 1]; sr is not clipped.
+    A super-resolution network maps the input "lr", (N, 3, H, W), to the output "sr", (N, 3,
+    scale*H, scale*W), both float32 RGB in [0, 1]; "sr" is not clipped.
     """
 
     def convert(self, network: nn.Module, ports: Ports) -> bytes:
-        """Convert with torch's exporter; see `ExportTarget`."""
+        """Convert with torch's exporter; see `ExportTarget.convert`."""
         _require("onnx", "onnxruntime", "onnxscript")
         dims = {0: "batch", 2: "height", 3: "width"}
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the exporter's notes to its own developers
+            warnings.simplefilter("ignore")  # the exporter's messages to its own developers
             logging.getLogger("torch.onnx").setLevel(logging.ERROR)
             file = Path(folder) / "model.onnx"
             how: dict[str, Any]
@@ -51,7 +51,7 @@ class ONNX(ExportTarget):
             return _without_traces(file)
 
     def open(self, content: bytes, ports: Ports) -> Callable[[Array], Array]:
-        """Run in ONNX Runtime on the CPU."""
+        """Return a function that runs the model in ONNX Runtime on the CPU."""
         import onnxruntime
 
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
@@ -74,7 +74,7 @@ def _require(*packages: str) -> None:
 
 
 def _without_traces(file: Path) -> bytes:
-    """Return the model without the exporter's notes on which Python line made each node."""
+    """Return the model without the exporter's notes on the Python line behind each node."""
     import onnx
 
     model = onnx.load(file)

@@ -1,4 +1,4 @@
-"""Exports: a model in the format of another runtime, compared with PyTorch before it is written."""
+"""Exports of models to the formats of other runtimes, compared with PyTorch before writing."""
 
 import copy
 from abc import ABC, abstractmethod
@@ -24,21 +24,22 @@ Array = NDArray[np.float32]
 
 
 class ExportTarget(ABC):
-    """A file format and its runtime; it registers under the suffix of its files (".onnx").
+    """Base class of a file format with its runtime, registered under its file suffix (".onnx").
 
     Attributes:
-        tolerance: The largest absolute difference to PyTorch's output that is allowed.
+        tolerance: Maximum absolute difference from PyTorch's output.
     """
 
     tolerance: ClassVar[float] = 1e-4
 
     @abstractmethod
     def convert(self, network: nn.Module, ports: Ports) -> bytes:
-        """Return the content of the file.
+        """Convert a network to the content of a file.
 
         Args:
-            network: In evaluation mode, its BatchNorm folded; (N, 3, H, W) float32 -> Tensor.
-            ports: The names of its input and output.
+            network: Network in evaluation mode with folded BatchNorm; it maps (N, 3, H, W) float32
+                to a tensor.
+            ports: Names of its input and output.
 
         Raises:
             UserError: A package that the conversion needs is not installed.
@@ -46,7 +47,15 @@ class ExportTarget(ABC):
 
     @abstractmethod
     def open(self, content: bytes, ports: Ports) -> Callable[[Array], Array]:
-        """Return a function that runs the content in the target's own runtime."""
+        """Open the content of a file in the runtime of the format.
+
+        Args:
+            content: What `convert` returned.
+            ports: Names of input and output.
+
+        Returns:
+            A function that maps an input array to the output array.
+        """
 
 
 EXPORT_TARGETS: Registry[ExportTarget] = Registry(
@@ -57,17 +66,19 @@ EXPORT_TARGETS: Registry[ExportTarget] = Registry(
 
 
 def export(model: Model, path: Path, overwrite: bool = False) -> dict[str, float]:
-    """Write a model in the format of the path's suffix, checked in that format's runtime.
+    """Export a model to the format of the file's suffix, and check it in that format's runtime.
 
     Args:
-        overwrite: Replace a file that exists.
+        model: The model.
+        path: The file.
+        overwrite: Whether to replace an existing file.
 
     Returns:
-        "WxH" -> the largest absolute difference to PyTorch, on random images of three sizes.
+        Maximum absolute difference from PyTorch on random images, by size ("WxH"), at three sizes.
 
     Raises:
-        UserError: The suffix is not known, the file exists, a package is missing, or (nothing is
-            written) a difference exceeds the target's tolerance.
+        UserError: The suffix is unknown, the file exists, a package is missing, or a difference
+            exceeds the tolerance of the format, in which case nothing is written.
     """
     path = Path(path)
     if path.suffix not in EXPORT_TARGETS:
@@ -97,7 +108,7 @@ def export(model: Model, path: Path, overwrite: bool = False) -> dict[str, float
 
 
 def fold_batchnorm(network: nn.Module) -> nn.Module:
-    """Return a copy in evaluation mode, each BatchNorm merged into the convolution before it."""
+    """Return a copy in evaluation mode, with BatchNorm merged into the preceding convolution."""
     folded = copy.deepcopy(network).eval()
     for module in folded.modules():
         if not isinstance(module, nn.Sequential):

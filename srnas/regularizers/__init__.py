@@ -1,4 +1,4 @@
-"""Regularizers: terms added to the loss of the alphas, one a file."""
+"""Regularizers: terms that are added to the loss of the alphas, one per module."""
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
@@ -10,24 +10,24 @@ from srnas.registry import Registry
 
 
 class Regularizer(ABC):
-    """A term of the alphas' loss.
+    """Base class of terms of the alphas' loss.
 
     Attributes:
-        stateful: Whether it remembers something from step to step, which belongs into the
-            checkpoint; it then implements `state_dict` and `load_state_dict`.
+        stateful: Whether the term has a state, which goes into the checkpoint; it then implements
+            `state_dict` and `load_state_dict`.
     """
 
     stateful: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, supernet: Supernet) -> Tensor:
-        """Return the term for the supernet's alphas, a scalar that carries their gradient."""
+        """Return the term, a scalar that carries the gradient of the supernet's alphas."""
 
-    def alphas_moved(self, supernet: Supernet) -> None:  # noqa: B027  (most do not care)
-        """React to an alpha step; called after each."""
+    def alphas_moved(self, supernet: Supernet) -> None:  # noqa: B027  (optional)
+        """Update the state; called after every alpha step."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the term remembers."""
+        """Return the state as tensors and plain values."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027  (see `stateful`)

@@ -17,13 +17,15 @@ Rows = dict[str, Tensor]
 class ADMM(Regularizer):
     """|p - Z + U| / 2 with the relaxed weights p, a genotype Z and the scaled dual variable U.
 
-    After every `every` alpha steps Z <- P(p + U) and U <- discount U + p - Z, where P projects on
-    the genotypes (`OpenChoices.project`). Z starts at p, U at 0. The paper's weight is 0.1. (The
-    released code updates U with raw alphas and every 9 steps; here both are as in the text.)
+    The norms are summed over alpha matrices and links. After every `every` alpha steps
+    Z <- P(p + U) and U <- discount * U + p - Z, where P projects onto the genotypes
+    (`OpenChoices.project`). Z starts at p, U at 0. The paper uses the weight 0.1. The released code
+    differs from the text in that it updates U with the raw alphas and every 9 steps; this
+    implementation follows the text.
 
     Args:
-        every: The number of alpha steps between two updates of Z and U.
-        discount: The factor of U; the paper gives no number, its code applies none (1).
+        every: Number of alpha steps between updates of Z and U.
+        discount: Factor of U; the paper gives no value, its code uses 1.
         norm: "l2", as in the released code, or its square "l2sq", as in textbooks.
     """
 
@@ -48,7 +50,7 @@ class ADMM(Regularizer):
 
     @torch.no_grad()
     def alphas_moved(self, supernet: Supernet) -> None:
-        """Count an alpha step; update Z and U after every `every`."""
+        """Count the alpha step, and update Z and U every `every` steps."""
         self.count += 1
         if self.count % self.every == 0:
             p = supernet.strengths()

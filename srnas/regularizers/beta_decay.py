@@ -9,10 +9,10 @@ from srnas.regularizers import REGULARIZERS, Regularizer
 
 @REGULARIZERS.register("beta_decay")
 class BetaDecay(Regularizer):
-    """The mean over positions of logsumexp over the raw logits, summed over alpha matrices.
+    """Mean over positions of logsumexp over the raw logits, summed over alpha matrices.
 
-    Its gradient is p / E for E positions: large probabilities are pushed down, and the gradients
-    of a position sum to 1 / E.
+    In a matrix of E positions its gradient is p / E with p = softmax(alpha): large probabilities
+    are pushed down most, and the gradients of a position sum to 1 / E.
     """
 
     def __init__(self) -> None:

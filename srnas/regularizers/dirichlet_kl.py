@@ -1,4 +1,4 @@
-"""DrNAS's distance from the flat Dirichlet distribution (Chen et al., ICLR 2021)."""
+"""DrNAS's divergence from the flat Dirichlet distribution (Chen et al., ICLR 2021)."""
 
 import torch
 from torch import Tensor
@@ -11,10 +11,10 @@ from srnas.regularizers import REGULARIZERS, Regularizer
 
 @REGULARIZERS.register("dirichlet_kl")
 class DirichletKL(Regularizer):
-    """The sum over positions of KL(Dir(elu(alpha) + 1) || Dir(1)).
+    """Sum over positions of KL(Dir(elu(alpha) + 1) || Dir(1)).
 
-    DrNAS's weight is 1e-3, with the weight decay of the alphas off; its other form is that weight
-    decay alone.
+    DrNAS uses the weight 1e-3, with the weight decay of the alphas off. Its other variant uses that
+    weight decay alone.
     """
 
     def __init__(self) -> None:

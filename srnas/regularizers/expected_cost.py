@@ -13,22 +13,22 @@ from srnas.regularizers import REGULARIZERS, Regularizer
 
 @REGULARIZERS.register("expected_cost")
 class ExpectedCost(Regularizer):
-    """The sum over positions and candidates of p * c, with the costs c scaled at each position.
+    """Sum over positions and candidates of p * c, with costs c that are scaled at each position.
 
-    BatchNorm and activations cost nothing, so a candidate ties with its BN variant. A position
-    whose candidates all cost nothing (pooling, skip connection) adds nothing.
+    BatchNorm and activations cost nothing, so a candidate costs as much as its BatchNorm variant. A
+    position whose candidates all cost nothing (pooling, skip connection) adds nothing.
 
     Args:
-        cost: "nominal" counts the MACs of a convolution that keeps the channels of its input (as
-            the paper says: 64 channels at IMDN's first position, 48 at the others), "true_io"
-            those with the real input and output channels. Resolution cancels in the scaling.
-        channels: With "nominal", the number of channels to count with at every position; DLSR's
-            parameter penalty is the expected cost at 50 (its weights have no bias).
-        norm: Divides c by the "sum" of the position's costs (as DLSR does), by their "max", or by
-            the cost of the "baseline" candidate.
-        baseline: The name of that candidate.
-        detach: True makes the term a constant without a gradient, as DLSR's released code does
-            by accident; for faithful replication only.
+        cost: "nominal" counts the MACs of a convolution with as many output as input channels (as
+            in the paper: 64 at IMDN's first position, 48 at the others). "true_io" counts them with
+            the actual numbers of input and output channels. The resolution cancels in the scaling.
+        channels: With "nominal", the number of channels to count with at every position. DLSR's
+            parameter penalty is the expected cost at 50, since its convolutions have no bias.
+        norm: Divisor of the costs at a position: their "sum" (as in DLSR), their "max", or the cost
+            of the "baseline" candidate.
+        baseline: Name of that candidate, whose cost must not be 0.
+        detach: Whether to make the term a constant without a gradient, as DLSR's released code does
+            by mistake; for exact replication only.
     """
 
     def __init__(
@@ -56,7 +56,11 @@ class ExpectedCost(Regularizer):
         return total.detach() if self.detach else total
 
     def costs(self, position: Position) -> Tensor:
-        """Return the (N,) scaled costs of a position's candidates, float64."""
+        """Return the scaled costs (N,) of a position's candidates, float64.
+
+        Raises:
+            UserError: The position has no candidate named `baseline`.
+        """
         shape = (position.in_channels, position.out_channels)
         if self.cost == "nominal":
             shape = (self.channels or position.in_channels,) * 2

@@ -1,4 +1,4 @@
-"""L2 on the alphas."""
+"""L2 regularization of the alphas."""
 
 import torch
 from torch import Tensor
@@ -9,10 +9,11 @@ from srnas.regularizers import REGULARIZERS, Regularizer
 
 @REGULARIZERS.register("l2")
 class L2(Regularizer):
-    """Half the sum of squared logits; its gradient is alpha.
+    """Half the sum of the squared logits; its gradient is alpha.
 
-    With weight w it equals the coupled weight decay w of torch's Adam on the alphas, which DARTS
-    and Beta-DARTS use (w = 1e-3), but its weight can follow a schedule.
+    With weight w it equals a weight decay of w in torch's Adam, where the decay is coupled into the
+    gradient; DARTS and Beta-DARTS use this with w = 1e-3. In contrast to weight decay, w can follow
+    a schedule here.
     """
 
     def __init__(self) -> None:

@@ -13,8 +13,9 @@ from srnas.regularizers import REGULARIZERS, Regularizer
 class Proximity(Regularizer):
     """|p - P(p)| / 2, summed over alpha matrices and links.
 
-    p are the relaxed weights; P(p) is the genotype that they stand for (`OpenChoices.project`),
-    computed anew at each step and held constant. The paper's weight grows linearly from 0 to 0.1.
+    p are the relaxed weights, and P(p) is the genotype derived from them (`OpenChoices.project`),
+    which is recomputed at every step and treated as a constant. In the paper the weight grows
+    linearly from 0 to 0.1.
 
     Args:
         norm: "l2", the Euclidean norm of a matrix, as in the released code, or its square "l2sq".
@@ -31,10 +32,12 @@ class Proximity(Regularizer):
 
 
 def distance(supernet: Supernet, gaps: dict[str, Tensor], norm: str) -> Tensor:
-    """Sum the norms (or their squares) of the alpha matrices and of each other row.
+    """Return the sum of the norms of the alpha matrices and of every row outside a matrix.
 
     Args:
-        gaps: label -> (N,).
+        supernet: The supernet.
+        gaps: Differences (N,) by label.
+        norm: "l2" for Euclidean norms, "l2sq" for their squares.
     """
     groups: dict[tuple[str, str], list[Tensor]] = {}
     for label, gap in gaps.items():
@@ -44,5 +47,5 @@ def distance(supernet: Supernet, gaps: dict[str, Tensor], norm: str) -> Tensor:
     squares = [torch.stack(rows).sum() for rows in groups.values()]
     if norm == "l2sq":
         return torch.stack(squares).sum()
-    # The root has no finite slope at 0, where there is nothing to pull.
+    # The gradient of the square root is infinite at 0, where the distance needs no gradient.
     return torch.stack([torch.sqrt(s) if s.item() > 0 else s for s in squares]).sum()

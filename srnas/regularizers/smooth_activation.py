@@ -1,6 +1,6 @@
-"""SA: a smooth activation over the logits (SA-DARTS, Eq. 7 and 8).
+"""SA: a smooth activation function of the logits (SA-DARTS, Eq. 7 and 8).
 
-The authors name a US patent application on the method (US20240070455A1).
+The authors mention a US patent application on the method (US20240070455A1).
 """
 
 import math
@@ -18,9 +18,9 @@ def smooth_maximum_unit(x: Tensor, a: float, mu: float) -> Tensor:
     """Compute SMU, f(x; a, mu) = ((1 + a) x + (1 - a) x erf(mu (1 - a) x)) / 2, elementwise.
 
     Biswas et al., SMU: smooth activation function for deep networks using smoothing maximum
-    technique, 2021. It is the identity for a = 1, GELU for a = 0 and mu = 1/sqrt(2), and
-    LeakyReLU with negative slope a for mu -> inf. Computed in float32 at least: mu^2 x^2
-    overflows float16.
+    technique, 2021. It is the identity for a = 1, GELU for a = 0 and mu = 1/sqrt(2), and tends to
+    LeakyReLU with negative slope a for mu -> inf. It is computed at least in float32, because
+    mu^2 x^2 overflows float16.
     """
     x = x if x.dtype == torch.float64 else x.float()
     return 0.5 * ((1 + a) * x + (1 - a) * x * torch.erf(mu * (1 - a) * x))
@@ -28,17 +28,18 @@ def smooth_maximum_unit(x: Tensor, a: float, mu: float) -> Tensor:
 
 @REGULARIZERS.register("smooth_activation")
 class SmoothActivation(Regularizer):
-    """The mean over all logits of f(alpha; a, mu), see `smooth_maximum_unit`.
+    """Mean of f(alpha; a, mu) over each alpha matrix, summed; see `smooth_maximum_unit` for f.
 
-    Eq. 8 (a = 1) adds the same constant to every logit's gradient, and softmax does not see a
-    shift: with plain SGD on the alphas it changes no probability. It acts through Adam's
-    per-coordinate scaling, so the alpha optimizer is part of the method.
+    With a = 1 (Eq. 8) it adds the same constant to the gradient of every logit of a matrix, and
+    softmax is invariant to a shift. With plain SGD on the alphas it therefore changes no
+    probability: it acts through Adam's per-coordinate scaling, so the alpha optimizer is part of
+    the method.
 
     Args:
-        a: 1 is Eq. 8, the mean of the logits; mu is then without effect.
-        mu: 0 gives the mean times (1 + a) / 2, equal to Eq. 8 only for a = 1.
-        reduce: "sum_of_means" takes the mean of each alpha matrix (a DARTS network has two,
-            normal and reduction) and sums them, "global_mean" the mean of all logits.
+        a: 1 for Eq. 8, the mean of the logits, where mu has no effect.
+        mu: With 0 the term is (1 + a) / 2 times the mean, which equals Eq. 8 only for a = 1.
+        reduce: "sum_of_means" sums the means of the alpha matrices (a DARTS network has two, normal
+            and reduction), "global_mean" takes the mean of all logits.
     """
 
     def __init__(

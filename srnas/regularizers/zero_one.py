@@ -1,4 +1,4 @@
-"""FairDARTS's zero-one loss (Chu et al., ECCV 2020)."""
+"""The zero-one loss of FairDARTS (Chu et al., ECCV 2020)."""
 
 from typing import Literal
 
@@ -13,10 +13,10 @@ from srnas.regularizers import REGULARIZERS, Regularizer
 class ZeroOne(Regularizer):
     """-mean (sigmoid(alpha) - 1/2)^2 of each alpha matrix, summed over matrices.
 
-    It pushes the weight of each candidate to 0 or 1. The paper's weight is 10.
+    It pushes the weight of each candidate towards 0 or 1. The paper uses the weight 10.
 
     Args:
-        power: 2 as above, or 1 for -mean |sigmoid(alpha) - 1/2|.
+        power: 2 for the squared form above, 1 for -mean |sigmoid(alpha) - 1/2|.
     """
 
     def __init__(self, *, power: Literal[1, 2] = 2) -> None:

@@ -1,4 +1,4 @@
-"""Draw a loss landscape."""
+"""Figures of loss landscapes."""
 
 import io
 from typing import Any
@@ -8,20 +8,20 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-FAR = 10.0  # a larger ratio of highest to lowest loss gets a logarithmic scale
+FAR = 10.0  # above this ratio of highest to lowest loss, the scale is logarithmic
 
 
 def draw_landscape(positions: NDArray[Any], loss: NDArray[Any], of: str) -> bytes:
-    """Draw the contours of a loss landscape, with a cross at the unmoved network.
+    """Draw the contours of a loss landscape, with a cross at the unperturbed network.
 
     Args:
         positions: Coordinates along both directions, (points,).
-        loss: The loss, (points, points); [i, j] is at parameters + positions[i] d1 +
-            positions[j] d2. Where it is not finite, the picture stays white.
-        of: Which parameters were moved, for the title.
+        loss: Loss, (points, points); [i, j] is the loss at parameters + positions[i] d1 +
+            positions[j] d2. The figure is white where it is not finite.
+        of: The parameters that were moved, for the title.
 
     Returns:
-        The bytes of a PNG.
+        The figure as PNG bytes.
     """
     figure = Figure(figsize=(6, 5), layout="constrained")
     axes = figure.subplots()

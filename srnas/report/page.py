@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file without outside references, made from its folder."""
+"""The report of a run: a single HTML file without external references, made from the run folder."""
 
 import base64
 import html
@@ -22,7 +22,7 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto
 table { border-collapse: collapse } td, th { padding: .2rem .8rem; border-bottom: 1px solid #ccc }
 img { max-width: 100% } pre { background: #f5f5f5; padding: 1rem; overflow-x: auto }
 """
-FIGURES = {  # of each epoch: title -> key in metrics.jsonl -> its name in the legend
+FIGURES = {  # values of each epoch: title -> {key in metrics.jsonl: name in the legend}
     "Top-2 gap": {
         "top2_gap_min": "least",
         "top2_gap_mean": "mean",
@@ -35,7 +35,14 @@ FIGURES = {  # of each epoch: title -> key in metrics.jsonl -> its name in the l
 
 
 def write_report(run_dir: Path) -> Path:
-    """Write report.html into a run folder and return its path; UserError if it is not one."""
+    """Write report.html into a run folder.
+
+    Returns:
+        Path of the report.
+
+    Raises:
+        UserError: `run_dir` is not a run folder.
+    """
     run_dir = Path(run_dir)
     if not (run_dir / "options.yml").is_file():
         raise UserError(f"{run_dir}: not a run folder (no options.yml)")
@@ -58,7 +65,7 @@ def write_report(run_dir: Path) -> Path:
 
 
 def _task_curves(run_dir: Path) -> dict[str, str]:
-    """Return the curves that the run's task draws, none if its space is not known here."""
+    """Return the curves of the run's task, or none if its space is unknown."""
     space = read_yaml(run_dir / "options.yml").get("space")
     name = space.get("name") if isinstance(space, dict) else space
     return dict(task_of_space(name).curves) if isinstance(name, str) and name in SPACES else {}
@@ -95,7 +102,7 @@ def _curve(rows: list[dict[str, Any]], key: str, title: str) -> str:
 
 
 def _trajectory(metrics: list[dict[str, Any]], alphas: list[dict[str, Any]]) -> str:
-    """Say whether the genotype settled, and draw the figures of every epoch's alphas."""
+    """State whether the genotype has converged, and plot the statistics of every epoch."""
     settled, converged = convergence(alphas)
     verdict = "" if converged else " The search has not converged."
     stays = f"The genotype is the same since epoch {settled + 1} of {alphas[-1]['epoch'] + 1}."
@@ -120,7 +127,7 @@ def _trajectory(metrics: list[dict[str, Any]], alphas: list[dict[str, Any]]) -> 
 
 
 def _alphas(rows: list[dict[str, Any]]) -> str:
-    """Draw a small panel a position; the same candidate looks the same in all of them."""
+    """Plot a small panel per position; a candidate has the same line style in all of them."""
     last = rows[-1]["alphas"]
     names = {
         label: rows[-1].get("candidates", {}).get(label)
@@ -138,11 +145,11 @@ def _alphas(rows: list[dict[str, Any]]) -> str:
 
 
 def alpha_panels(rows: list[dict[str, Any]], names: dict[str, list[str]]) -> Figure:
-    """Draw the alphas of each label over the epochs, with one legend.
+    """Plot the alphas of each label over the epochs, with a common legend.
 
     Args:
-        rows: Those of alphas.jsonl.
-        names: label -> candidates.
+        rows: Rows of alphas.jsonl.
+        names: Names of the candidates by label.
     """
     columns = min(4, ceil(len(names) ** 0.5))
     lines = ceil(len(names) / columns)

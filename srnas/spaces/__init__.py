@@ -1,7 +1,6 @@
-"""Search spaces: one network a file, each a `Space` that asks a builder for its open choices.
+"""Search spaces: one network per module, each a `Space` that asks a builder for its open choices.
 
-A space registers under the name that YAML uses. The folders of `srnas.tasks` may bring spaces of
-their own.
+A space is registered under its name in YAML. The folders of `srnas.tasks` may also contain spaces.
 """
 
 import copy
@@ -22,14 +21,15 @@ SPACES: Registry[Space] = Registry(
     base=Space,
 )
 SpaceLike = Part[Space] | Mapping[str, Any] | str
-"""A checked space, or what YAML would say: its name, or name and options."""
+"""A checked space, or its form in YAML: its name, or a mapping of name and options."""
 
 
 def check_space(space: SpaceLike, where: str = "space") -> Part[Space]:
-    """Check a space's options as YAML's are checked.
+    """Check a space and its options.
 
     Args:
-        where: Names the space in error messages.
+        space: The space, in one of the forms of `SpaceLike`.
+        where: Name of the space in error messages.
 
     Raises:
         UserError: There is no such space or option, or a value does not fit.
@@ -38,14 +38,18 @@ def check_space(space: SpaceLike, where: str = "space") -> Part[Space]:
 
 
 def space_class(name: str) -> type[Space]:
-    """Return the class of a space; UserError if there is none of that name."""
+    """Return the class of a space.
+
+    Raises:
+        UserError: No space has this name.
+    """
     found = SPACES[name]
     assert isinstance(found, type)
     return found
 
 
 def space_builder(space: SpaceLike) -> Callable[[Builder], Space]:
-    """Return `build(choose) -> network`, for `Supernet` and `Derived`."""
+    """Return a function that builds the space's network with a builder, for `Supernet`."""
     return partial(_build, check_space(space))
 
 
@@ -54,9 +58,10 @@ def derived_network(space: SpaceLike, genotype: Genotype) -> Space:
 
     Args:
         space: The space with its options (width, scale, ...).
+        genotype: The genotype.
 
     Raises:
-        UserError: The genotype is of another space or does not fit this one.
+        UserError: The genotype belongs to another space or does not fit this one.
     """
     space = check_space(space)
     if genotype.space != space.name:
@@ -76,10 +81,11 @@ def published_genotype(name: str) -> Genotype:
 
 
 def genotype_space(genotype: Genotype, **changes: Any) -> Part[Space]:
-    """Return the space with the options of a genotype's search.
+    """Return the space with the options that a genotype was searched with.
 
     Args:
-        changes: Options to set otherwise, such as the scale.
+        genotype: The genotype; its provenance holds the options of the search.
+        changes: Options that are set differently, such as the scale.
     """
     made_with = genotype.provenance.get("options", {}).get("space", {"name": genotype.space})
     return check_space({**made_with, **changes}, "genotype: space")
@@ -88,10 +94,14 @@ def genotype_space(genotype: Genotype, **changes: Any) -> Part[Space]:
 def read_published(
     name: str, state: Mapping[str, Tensor]
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read a weight file, the authors' or one with our names.
+    """Translate a weight file with the authors' parameter names or ours.
+
+    Args:
+        name: Name of the space.
+        state: Tensors of the file.
 
     Returns:
-        The space options that the file settles, and its tensors under our names.
+        The space options that the file determines, and its tensors under our names.
     """
     space = space_class(name)
     return space.published_options(state), space.from_published(state)

@@ -1,7 +1,6 @@
 """The DARTS search space: a stack of normal and reduction cells, for CIFAR and ImageNet.
 
-Liu, Simonyan, Yang: DARTS: Differentiable Architecture Search, ICLR 2019, after its released
-code.
+Liu, Simonyan, Yang: DARTS: Differentiable Architecture Search, ICLR 2019, after its released code.
 """
 
 from collections.abc import Mapping
@@ -20,33 +19,35 @@ from srnas.spaces.darts_sets import NODES, edge_candidates
 from srnas.spaces.kinds import ClassificationSpace
 
 CELLS = ("normal", "reduce")
-KEPT = 2  # edges of a node, after derivation
+KEPT = 2  # edges per node of a derived network
 
 
 @SPACES.register("darts")
 class DARTS(ClassificationSpace):
-    """stem - num_cell cells, each fed by the two before it - global average - linear.
+    """A stack of normal and reduction cells (DARTS).
 
-    The cells at a third and two thirds of the depth are reduction cells: they halve the sides
-    and double the channels. The sides of the input are multiples of 4, with the ImageNet stem
-    of 32. In training, a network with `auxiliary` returns (logits, logits of the auxiliary head).
+    The network: a stem, `num_cell` cells that each take the outputs of the previous two, global
+    average pooling, and a linear classifier. The cells at one and two thirds of the depth are
+    reduction cells, which halve the sides and double the channels. The sides of an input must be
+    multiples of 4, or of 32 with the ImageNet stem. In training mode, a network with `auxiliary`
+    returns (logits, logits of the auxiliary head).
 
-    Choices: normal and reduce, each the four nodes' [candidate, input] pairs, strongest first;
-    inputs 0 and 1 are the two cells before, 2 to 4 the nodes.
+    Choices: normal and reduce, each with the [candidate, input] pairs of the four nodes, strongest
+    first. Inputs 0 and 1 are the previous two cells, 2 to 4 the nodes.
 
     Args:
-        num_classes: The number of classes (CIFAR-10: 10).
-        num_feat: The number of channels, even. 16 is for search, 36 DARTS' evaluation on CIFAR,
-            48 on ImageNet.
-        num_cell: The number of cells. 8 is for search, 20 and 14 for evaluation.
-        stem: One convolution ("cifar") or three of stride 2 ("imagenet").
-        auxiliary: Adds the auxiliary head, a second classifier at two thirds of the depth, for
-            images of 32x32 (ImageNet: 224x224).
+        num_classes: Number of classes (CIFAR-10: 10).
+        num_feat: Number of channels, even: 16 for search, 36 for DARTS' evaluation on CIFAR, 48 on
+            ImageNet.
+        num_cell: Number of cells: 8 for search, 20 for the evaluation on CIFAR, 14 on ImageNet.
+        stem: "cifar", a single convolution, or "imagenet", three convolutions of stride 2.
+        auxiliary: Whether to add the auxiliary head, a second classifier at two thirds of the
+            depth, for images of 32x32 (with the ImageNet stem, 224x224).
         space_set: The candidate operations, see `srnas.spaces.darts_sets`.
     """
 
     drops_paths: ClassVar[bool] = True
-    published: ClassVar[Mapping[str, Any]] = {  # DARTS_V2, found by second order
+    published: ClassVar[Mapping[str, Any]] = {  # DARTS_V2, found by the second-order search
         "normal": [
             [["sep_conv_3x3", 0], ["sep_conv_3x3", 1]],
             [["sep_conv_3x3", 0], ["sep_conv_3x3", 1]],
@@ -94,6 +95,11 @@ class DARTS(ClassificationSpace):
         self.classifier = nn.Linear(last, num_classes)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Map images (B, 3, H, W) to logits (B, num_classes).
+
+        Raises:
+            UserError: A side is not a multiple of 4 (of 32 with the ImageNet stem).
+        """
         if any(side % self.multiple for side in x.shape[2:]):
             raise UserError(
                 f"images of {x.shape[3]}x{x.shape[2]}: space darts needs sides that are multiples "
@@ -127,19 +133,24 @@ class DARTS(ClassificationSpace):
 
     @classmethod
     def write_choices(cls, choices: Choices) -> dict[str, Any]:
-        """Return the four nodes of each cell."""
+        """Return the pairs of the four nodes of each cell."""
         return {cell: [choices[Place(cell, str(node))] for node in NODES] for cell in CELLS}
 
 
 class Cell(nn.Module):
-    """Four nodes, each the sum over searched edges from both inputs and the nodes before it.
+    """Four nodes, each the sum over searched edges from both inputs and the earlier nodes.
 
-    The output is all four, concatenated.
+    The output concatenates the four nodes.
 
     Args:
-        before, last: The channels of the two inputs.
-        halved: Whether the cell between the two inputs halved the sides, so that the first input
-            must be halved too.
+        choose: Builder of the edges.
+        kind: "normal" or "reduce".
+        tables: Candidates of the edges by node, then by input.
+        before, last: Channels of the first and second input, the outputs of the cell before last
+            and of the last cell.
+        channels: Channels of each node.
+        halved: Whether the last cell (or the stem) halved the sides, so that the first input has to
+            be halved as well.
     """
 
     def __init__(
@@ -173,6 +184,7 @@ class Cell(nn.Module):
         )
 
     def forward(self, before: Tensor, last: Tensor) -> Tensor:
+        """Map the outputs of the previous two cells, (B, C, H, W) each, to that of this cell."""
         outputs = [self.preprocess0(before), self.preprocess1(last)]
         for node in self.nodes:
             outputs.append(node(outputs))
@@ -195,7 +207,7 @@ def _imagenet_stem(num_feat: int) -> tuple[nn.Module, nn.Module]:
 
 
 def _auxiliary_head(channels: int, num_classes: int, imagenet: bool) -> nn.Module:
-    """Build it for 8x8 (CIFAR) or 7x7 (ImageNet) pixels, the latter without its last BatchNorm."""
+    """Build the head for 8x8 (CIFAR) or 7x7 pixels (ImageNet, without its last BatchNorm)."""
     return nn.Sequential(
         nn.ReLU(),
         nn.AvgPool2d(5, stride=2 if imagenet else 3),

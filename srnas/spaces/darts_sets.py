@@ -1,9 +1,11 @@
-"""Which operations are open at each edge of a DARTS cell, in the order of the logits.
+"""The candidates at each edge of a DARTS cell, in the order of the logits.
 
-full: DARTS' eight. s1 to s4: the reduced sets of Zela et al., Understanding and Robustifying
-Differentiable Architecture Search, ICLR 2020 (RobustDARTS), after its released code. s5: the
-seven besides "none", as in the code of SmoothDARTS (Chen, Hsieh, ICML 2020). three: the space of
-the loss landscapes of DARTS- (Chu et al., ICLR 2021).
+- full: The eight operations of DARTS.
+- s1 to s4: The reduced sets of Zela et al., Understanding and Robustifying Differentiable
+  Architecture Search, ICLR 2020 (RobustDARTS), after its released code.
+- s5: The seven operations other than "none", as in the code of SmoothDARTS (Chen, Hsieh, ICML
+  2020).
+- three: The set of the loss landscapes in DARTS- (Chu et al., ICLR 2021).
 """
 
 from srnas.choice import Candidates
@@ -38,7 +40,7 @@ _SHORT = {
     "d3": "dil_conv_3x3",
     "d5": "dil_conv_5x5",
 }
-_S1 = {  # a line a node
+_S1 = {  # one line per node
     "normal": """
         sk,d3 sk,d5
         sk,d5 sk,s3 sk,d3
@@ -55,7 +57,15 @@ _S1 = {  # a line a node
 
 
 def edge_candidates(space_set: str, cell: str) -> dict[int, list[Candidates]]:
-    """Return node -> the candidates of its edges, by input; `cell` is "normal" or "reduce"."""
+    """Return the candidates of a cell's edges.
+
+    Args:
+        space_set: Name of the set.
+        cell: "normal" or "reduce".
+
+    Returns:
+        For each node, the candidates of its edges in the order of the inputs.
+    """
     if space_set == "s1":
         names = [[_SHORT[short] for short in edge.split(",")] for edge in _S1[cell].split()]
     else:

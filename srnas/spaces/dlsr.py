@@ -1,7 +1,7 @@
 """DLSR: searched residual convolutions, and searched links between cells.
 
-Huang, Shen, He, Dong, Liu: Lightweight Image Super-Resolution with Hierarchical and
-Differentiable Neural Architecture Search, 2021 (arXiv:2105.03939), after its released code.
+Huang, Shen, He, Dong, Liu: Lightweight Image Super-Resolution with Hierarchical and Differentiable
+Neural Architecture Search, 2021 (arXiv:2105.03939), after its released code.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from srnas.spaces.kinds import SuperResolutionSpace
 from srnas.spaces.published import is_published, named_candidates, published_width
 
 NEGATIVE_SLOPE = 0.05
-RGB_RANGE = 255  # of the published weights' input and output
+RGB_RANGE = 255  # range of input and output of the published weights
 CANDIDATES = (  # in the order of the logits
     "conv_1x1",
     "conv_3x3",
@@ -41,19 +41,21 @@ FAMILIES: dict[str, tuple[Candidates, tuple[str, ...]]] = {
 
 @SPACES.register("dlsr")
 class DLSR(SuperResolutionSpace):
-    """conv - num_cell cells - 1x1 of all cells - conv + skip - pixel shuffle.
+    """Residual distillation cells with searched convolutions and links (DLSR).
 
-    The first two cells follow each other; each later one takes two searched earlier cells. The
-    sides of the input are at least 15.
+    The network: a convolution, `num_cell` cells, a 1x1 convolution of all their outputs, a
+    convolution, the skip connection, and pixel shuffle. The second cell follows the first; each
+    later one takes two searched earlier cells. The sides of an input must be at least 15.
 
-    Choices: r1, r2, r3, the residual convolutions, shared by all cells; link3, link4, ...,
-    each the 1-based numbers of two earlier cells, in the order in which they are concatenated.
+    Choices: r1, r2 and r3, the residual convolutions, shared by all cells; link3, link4, ..., each
+    the numbers of two earlier cells, counted from 1, in the order of concatenation.
 
     Args:
-        num_feat: The number of channels, even.
-        num_cell: The number of cells.
-        primitives: The family of candidates, DLSR's nine or IMDN's twelve.
-        candidates: The operations open at each position, all of the family by default.
+        scale: Scale factor.
+        num_feat: Number of channels, at least 4.
+        num_cell: Number of cells.
+        primitives: Family of candidates, "dlsr" with nine or "imdn" with twelve.
+        candidates: Candidates at each position; by default the whole family.
     """
 
     published: ClassVar[Mapping[str, Any]] = {
@@ -65,7 +67,7 @@ class DLSR(SuperResolutionSpace):
         "link5": [2, 4],
         "link6": [4, 5],
     }
-    min_size: ClassVar[int] = 15  # the attention strides and pools without padding
+    min_size: ClassVar[int] = 15  # the attention uses a strided convolution and unpadded pooling
 
     def __init__(
         self,
@@ -93,6 +95,7 @@ class DLSR(SuperResolutionSpace):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map LR (B, 3, H, W) to SR (B, 3, scale*H, scale*W), RGB in [0, 1], not clipped."""
         features = self.head(x)
         outputs = [self.cells[0](features)]
         outputs.append(self.cells[1](outputs[0]))
@@ -108,10 +111,10 @@ class DLSR(SuperResolutionSpace):
 
     @classmethod
     def from_published(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Translate the authors' weight files; keep files with other key names.
+        """Translate the authors' weight files; files with other key names are returned as they are.
 
-        Theirs map RGB in 0-255 to RGB in 0-255: the weights of the first layer are multiplied by
-        255, those of the last divided by it.
+        Their networks map RGB in 0-255 to RGB in 0-255. Therefore the weights of the first layer
+        are multiplied by 255, and weights and bias of the last layer are divided by 255.
         """
         if not is_published(state):
             return dict(state)
@@ -123,7 +126,7 @@ class DLSR(SuperResolutionSpace):
 
 
 class Cell(nn.Module):
-    """Three residual convolutions, each beside a 1x1 that distils half the channels."""
+    """Three residual convolutions, each parallel to a 1x1 that distils half the channels."""
 
     def __init__(self, choose: Builder, num_feat: int, candidates: Candidates) -> None:
         super().__init__()
@@ -137,6 +140,7 @@ class Cell(nn.Module):
         self.attention = SpatialAttention(num_feat)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B, num_feat, H, W) to the same shape."""
         distilled = []
         for distil, op in ((self.d1, self.r1), (self.d2, self.r2), (self.d3, self.r3)):
             distilled.append(_leaky(distil(x)))
@@ -146,7 +150,7 @@ class Cell(nn.Module):
 
 
 class Link(nn.Module):
-    """A cell's input from the cells before it: weighted or chosen, concatenated, 1x1."""
+    """The input of a cell: weighted or chosen outputs of earlier cells, fused by a 1x1."""
 
     def __init__(self, choose: Builder, label: str, count: int, num_feat: int) -> None:
         super().__init__()
@@ -154,11 +158,12 @@ class Link(nn.Module):
         self.fuse = nn.Conv2d(num_feat * len(self.inputs), num_feat, 1)
 
     def forward(self, outputs: list[Tensor]) -> Tensor:
+        """Map the outputs of all earlier cells, (B, num_feat, H, W) each, to the same shape."""
         return _leaky(self.fuse(torch.cat(self.inputs(outputs), dim=1)))
 
 
 class SpatialAttention(nn.Module):
-    """Enhanced spatial attention (RFANet, CVPR 2020), inside it a quarter of the channels."""
+    """Enhanced spatial attention (RFANet, CVPR 2020), computed on a quarter of the channels."""
 
     def __init__(self, num_feat: int) -> None:
         super().__init__()
@@ -170,6 +175,7 @@ class SpatialAttention(nn.Module):
         self.excite = nn.Conv2d(hidden, num_feat, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Scale each value of (B, num_feat, H, W) by its attention in [0, 1]."""
         squeezed = self.squeeze(x)
         y = F.max_pool2d(self.shrink(squeezed), kernel_size=7, stride=3)
         y = self.body[2](F.relu(self.body[1](F.relu(self.body[0](y)))))
@@ -208,7 +214,7 @@ def _our_key(key: str) -> str:
     if layer in _PUBLISHED:
         return f"{_PUBLISHED[layer]}.{parameter}"
     first, _, inner = layer.partition(".")
-    if first[:1] == "c" and first[1:].isdigit():  # c3.0: the link into cell 3
+    if first[:1] == "c" and first[1:].isdigit():  # c3.0: the link to cell 3
         return f"links.{int(first[1:]) - 3}.fuse.{parameter}"
     if first[:1] == "B" and first[1:].isdigit():
         if "_r.op" in inner:  # c2_r.op.4: layer 4 of r2; a bare convolution is layer 0

@@ -1,8 +1,8 @@
-"""IMDN and the search space around it.
+"""IMDN, and the search space around it.
 
 Hui, Gao, Yang, Wang: Lightweight Image Super-Resolution with Information Multi-Distillation
-Network, ACM MM 2019. The four convolutions of its block are open to search (SA-DARTS,
-12 candidates each); with conv_3x3 at all four it is IMDN itself.
+Network, ACM MM 2019. The four convolutions of its block are open to search (SA-DARTS, with 12
+candidates each); with conv_3x3 at all four it is IMDN itself.
 """
 
 from collections.abc import Mapping
@@ -38,15 +38,19 @@ CANDIDATES = (  # in the order of the logits
 
 @SPACES.register("imdn")
 class IMDN(SuperResolutionSpace):
-    """conv - num_block x IMDBlock - 1x1 of all blocks - conv + skip - pixel shuffle.
+    """Information multi-distillation blocks with searched convolutions (IMDN).
+
+    The network: a convolution, `num_block` blocks, a 1x1 convolution of all their outputs, a
+    convolution, the skip connection, and pixel shuffle.
 
     Choices: c1 to c4, each a candidate, shared by all blocks.
 
     Args:
-        num_feat: The number of channels, a multiple of 4.
-        num_block: The number of blocks.
-        candidates: The operations open at each position: names of `SR_PRIMITIVES`, by default
-            the 12 of SA-DARTS.
+        scale: Scale factor.
+        num_feat: Number of channels, a multiple of 4.
+        num_block: Number of blocks.
+        candidates: Candidates at each position, names of `SR_PRIMITIVES`; by default the 12 of
+            SA-DARTS.
     """
 
     published: ClassVar[Mapping[str, Any]] = dict.fromkeys(("c1", "c2", "c3", "c4"), "conv_3x3")
@@ -72,6 +76,7 @@ class IMDN(SuperResolutionSpace):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map LR (B, 3, H, W) to SR (B, 3, scale*H, scale*W), RGB in [0, 1], not clipped."""
         features = self.head(x)
         outputs, out = [], features
         for block in self.blocks:
@@ -87,15 +92,16 @@ class IMDN(SuperResolutionSpace):
 
     @classmethod
     def from_published(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Translate the key names of the authors' weight files; keep foreign keys."""
+        """Rename the keys of the authors' weight files; unknown keys are kept."""
         return {_our_key(key): tensor for key, tensor in state.items()}
 
 
 class IMDBlock(nn.Module):
     """Information multi-distillation block.
 
-    Three convolutions, of each the first quarter of the channels is kept and the rest goes on; a
-    fourth convolution; contrast-aware attention, 1x1, skip.
+    Each of three convolutions passes on all but the first quarter of its output channels. These
+    quarters and the output of a fourth convolution are concatenated and go through contrast-aware
+    attention and a 1x1 convolution; the input is added.
     """
 
     def __init__(self, choose: Builder, num_feat: int, candidates: Candidates) -> None:
@@ -111,6 +117,7 @@ class IMDBlock(nn.Module):
         self.fuse = nn.Conv2d(4 * kept, num_feat, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B, num_feat, H, W) to the same shape."""
         distilled, rest = [], x
         for conv in (self.c1, self.c2, self.c3):
             kept, rest = F.leaky_relu(conv(rest), NEGATIVE_SLOPE).split(self.split, dim=1)
@@ -120,11 +127,11 @@ class IMDBlock(nn.Module):
 
 
 class ContrastAwareAttention(nn.Module):
-    """Channel attention from each channel's mean + standard deviation (IMDN's CCA layer).
+    """Channel attention from the mean plus standard deviation of each channel (IMDN's CCA layer).
 
-    The statistics are means in float32: IMDN's sums over the image overflow float16 above
-    65,504. The epsilon bounds the gradient of the root on flat patches; at 1e-10 (a standard
-    deviation of 1e-5) it changes no published figure.
+    The statistics are means, computed in float32; IMDN computes sums over the image, which overflow
+    float16 above 65,504. `eps` bounds the gradient of the square root on flat patches. A value of
+    1e-10 (a standard deviation of 1e-5) changes no published figure.
     """
 
     def __init__(self, channels: int, reduction: int = 16, eps: float = 1e-10) -> None:
@@ -135,6 +142,7 @@ class ContrastAwareAttention(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
+        """Scale the channels of (B, C, H, W) by their attention in [0, 1]."""
         wide = x.float()
         mean = F.adaptive_avg_pool2d(wide, 1)
         variance = wide.var(dim=(2, 3), correction=0, keepdim=True)

@@ -1,4 +1,4 @@
-"""What the spaces of one task have in common."""
+"""Base classes of the spaces of one task."""
 
 from typing import ClassVar
 
@@ -6,10 +6,12 @@ from srnas.choice import Space
 
 
 class SuperResolutionSpace(Space):
-    """A network that enlarges images: (B, 3, H, W) -> (B, 3, scale*H, scale*W), RGB in [0, 1].
+    """Base class of networks that enlarge images.
+
+    They map (B, 3, H, W) to (B, 3, scale*H, scale*W), RGB in [0, 1].
 
     Attributes:
-        scale: The factor that it enlarges by.
+        scale: Scale factor.
     """
 
     task: ClassVar[str] = "super_resolution"
@@ -18,10 +20,10 @@ class SuperResolutionSpace(Space):
 
 
 class ClassificationSpace(Space):
-    """A network that classifies images: (B, 3, H, W) -> (B, num_classes) logits.
+    """Base class of networks that classify images: (B, 3, H, W) -> (B, num_classes) logits.
 
     Attributes:
-        num_classes: The number of classes.
+        num_classes: Number of classes.
     """
 
     task: ClassVar[str] = "classification"

@@ -1,4 +1,4 @@
-"""NAS-Bench-201: a cell of four nodes and six edges, five candidates each; 15,625 networks.
+"""NAS-Bench-201: a cell of four nodes and six edges with five candidates each; 15,625 networks.
 
 Dong, Yang: NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search, ICLR
 2020, after its released code.
@@ -22,26 +22,27 @@ from srnas.spaces.kinds import ClassificationSpace
 from srnas.spaces.published import named_candidates
 
 CANDIDATES = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
-NODES = (1, 2, 3)  # each is the sum over its edges from all nodes before it; 0 is the input
+NODES = (1, 2, 3)  # each sums its edges from all nodes before it; 0 is the input
 STAGES = 3
 
 
 @SPACES.register("nasbench201")
 class NASBench201(ClassificationSpace):
-    """conv - three stages of cells - BatchNorm, ReLU - global average - linear.
+    """Stages of densely connected cells with six searched edges (NAS-Bench-201).
 
-    The stages have 1, 2 and 4 times num_feat channels, and a residual block of stride 2 before
-    the second and third.
+    The network: a convolution, three stages of cells, BatchNorm and ReLU, global average pooling,
+    and a linear classifier. The stages have 1, 2 and 4 times `num_feat` channels; a residual block
+    of stride 2 comes before the second and the third.
 
-    Choices: cell, the string of the benchmark: `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`.
+    Choices: cell, in the notation of the benchmark, `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`.
 
     Args:
-        num_classes: The number of classes (CIFAR-10: 10).
-        num_feat: The number of channels of the first stage.
-        num_cell: The number of cells of a stage.
+        num_classes: Number of classes (CIFAR-10: 10).
+        num_feat: Number of channels of the first stage.
+        num_cell: Number of cells per stage.
     """
 
-    # what SA, Beta decay, DrNAS and Single-DARTS all report to find
+    # The cell that SA, Beta decay, DrNAS and Single-DARTS all report.
     published: ClassVar[Mapping[str, Any]] = {
         "cell": "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|"
         "+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
@@ -71,6 +72,7 @@ class NASBench201(ClassificationSpace):
         self.classifier = nn.Linear(widths[-1], num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map images (B, 3, H, W) to logits (B, num_classes)."""
         features = F.relu(self.norm(self.body(self.stem(x))))
         return self.classifier(F.adaptive_avg_pool2d(features, 1).flatten(1))
 
@@ -86,7 +88,7 @@ class NASBench201(ClassificationSpace):
 
     @classmethod
     def write_choices(cls, choices: Choices) -> dict[str, Any]:
-        """Return the string of the benchmark."""
+        """Return the cell in the notation of the benchmark."""
         return {"cell": write_arch([choices[_node(number)] for number in NODES])}
 
     @classmethod
@@ -107,7 +109,7 @@ def _node(number: int) -> Place:
 
 
 class Cell(nn.Module):
-    """The searched graph: its input is node 0, its output node 3. It keeps the shape."""
+    """The searched graph, from node 0 (the input) to node 3 (the output)."""
 
     def __init__(self, choose: Builder, channels: int) -> None:
         super().__init__()
@@ -118,6 +120,7 @@ class Cell(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to the same shape."""
         outputs = [x]
         for node in self.nodes:
             outputs.append(node(outputs))
@@ -125,7 +128,11 @@ class Cell(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions, the first with stride 2, beside pooling and a 1x1; not searched."""
+    """A residual block that halves the sides; it is not searched.
+
+    The output of two 3x3 convolutions, the first with stride 2, is added to a shortcut of average
+    pooling and a 1x1 convolution.
+    """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -138,11 +145,12 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C_in, H, W) to (B, C_out, H/2, W/2)."""
         return self.convs(x) + self.shortcut(x)
 
 
 def read_arch(arch: str) -> list[list[list[str | int]]]:
-    """Read a cell in the notation of the benchmark.
+    """Parse a cell in the notation of the benchmark.
 
     Args:
         arch: `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`.
@@ -151,7 +159,7 @@ def read_arch(arch: str) -> list[list[list[str | int]]]:
         The [op, input] pairs of nodes 1, 2 and 3.
 
     Raises:
-        UserError: The string has another form, or names no candidate.
+        UserError: The string has another form, or names an unknown candidate.
     """
     nodes = [re.findall(r"(\w+)~(\d)", part) for part in arch.split("+")]
     pairs = [[[op, int(index)] for op, index in node] for node in nodes]
@@ -170,5 +178,5 @@ def read_arch(arch: str) -> list[list[list[str | int]]]:
 
 
 def write_arch(nodes: Sequence[Sequence[Sequence[Any]]]) -> str:
-    """Write a cell in the notation of the benchmark; the inverse of `read_arch`."""
+    """Format a cell in the notation of the benchmark; the inverse of `read_arch`."""
     return "+".join("|" + "".join(f"{op}~{index}|" for op, index in node) for node in nodes)

@@ -1,4 +1,4 @@
-"""Helpers of the spaces: candidates by name, and the weight files of IMDN and DLSR."""
+"""Helpers of the spaces: selection of candidates, and the weight files of IMDN and DLSR."""
 
 from collections.abc import Iterable, Mapping
 
@@ -9,10 +9,10 @@ from srnas.errors import UserError, did_you_mean
 
 
 def named_candidates(family: Candidates, names: Iterable[str]) -> Candidates:
-    """Pick candidates of a family, in the order of the names.
+    """Select candidates of a family, in the order of the names.
 
     Raises:
-        UserError: The family has no candidate of a name.
+        UserError: The family has no candidate of one of the names.
     """
     for name in names:
         if name not in family:
@@ -21,7 +21,7 @@ def named_candidates(family: Candidates, names: Iterable[str]) -> Candidates:
 
 
 def published_width(state: Mapping[str, Tensor]) -> dict[str, int]:
-    """Return {"num_feat": channels} of the first layer, under the authors' name or ours, or {}."""
+    """Return {"num_feat": channels} of the first layer, named by the authors or by us, or {}."""
     for key, tensor in state.items():
         if key.removeprefix("module.") in ("fea_conv.bias", "head.bias"):
             return {"num_feat": len(tensor)}
@@ -29,5 +29,5 @@ def published_width(state: Mapping[str, Tensor]) -> dict[str, int]:
 
 
 def is_published(state: Mapping[str, Tensor]) -> bool:
-    """Return whether the key names are the authors'."""
+    """Return whether the parameter names are those of the authors."""
     return any(key.removeprefix("module.") == "fea_conv.bias" for key in state)

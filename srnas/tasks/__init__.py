@@ -1,7 +1,7 @@
-"""Tasks: what a network is searched and trained for, one folder each.
+"""Tasks: what networks are searched and trained for, one folder each.
 
-A folder brings its options, data, losses, figures of merit, and a `Task` that registers here. It
-is found by lying in this package; nothing else names it.
+A folder contains the task's options, data, losses and metrics, and a `Task` that is registered
+here. It only has to be in this package to be found; no other module names it.
 """
 
 from srnas.choice import Space
@@ -16,14 +16,22 @@ TASKS: Registry[Task] = Registry(
 
 
 def task_class(name: str) -> type[Task]:
-    """Return the class of a task; UserError if there is none of that name."""
+    """Return the class of a task.
+
+    Raises:
+        UserError: No task has this name.
+    """
     found = TASKS[name]
     assert isinstance(found, type)
     return found
 
 
 def task_of_space(space: str) -> type[Task]:
-    """Return the task that a space is for; UserError if there is no such space."""
+    """Return the task that a space is for.
+
+    Raises:
+        UserError: No space has this name.
+    """
     from srnas.spaces import space_class  # which loads the tasks
 
     return task_class(space_class(space).task)

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class Batches(Protocol):
-    """An endless iterator over batches that continues from a saved state.
+    """An endless iterator over batches that can continue from a saved state.
 
     Attributes:
-        count: The number of images that the batches are drawn from.
+        count: Number of images that the batches are drawn from.
     """
 
     count: int
@@ -38,11 +38,12 @@ class Batches(Protocol):
 
 @dataclass(frozen=True)
 class Ports:
-    """How an exported network is called.
+    """The interface of an exported network.
 
     Attributes:
-        input, output: The names of its input and output.
-        sizes: The (height, width) of the inputs at which an export is compared with PyTorch.
+        input: Name of its input.
+        output: Name of its output.
+        sizes: Sizes (height, width) of the inputs with which an export is compared with PyTorch.
     """
 
     input: str
@@ -51,17 +52,17 @@ class Ports:
 
 
 class Task(ABC):
-    """What a search or training works on: its images, its loss, its figures of merit.
+    """Base class of tasks: the images, the loss and the metrics of a search or training.
 
-    The class describes the task; an instance, made by `open`, holds the images and the loss of one
+    The class describes the task. An instance, made by `open`, holds the images and the loss of one
     run.
 
     Attributes:
-        options: The options of each kind of file ("search", "train", and others of its own).
-        score: Which figure of `validate` chooses the best weights, the larger the better.
-        curves: Figures in a run's logs that its report draws -> their titles.
-        ports: How an exported network is called.
-        val_count: The number of images that it validates on.
+        options: Options model of each kind of file ("search", "train", and others of its own).
+        score: Key in the result of `validate` that selects the best weights; larger is better.
+        curves: Titles of the metrics that a run's report plots, by key in its logs.
+        ports: Interface of an exported network.
+        val_count: Number of validation images.
     """
 
     options: "ClassVar[Mapping[str, type[Strict]]]"
@@ -83,15 +84,17 @@ class Task(ABC):
         """Open the images of a run.
 
         Args:
-            network: The network or supernet's network that will be trained on them.
-            streams: The splits of the data to draw batches from, such as "train" and "alpha".
+            options: Options of the run.
+            process: Device and rank of this process.
+            network: Network that is trained on the images (for a search, that inside the supernet).
+            streams: Splits of the data to draw batches from, such as "train" and "alpha".
             pooled: Whether the first stream draws from the images of all streams.
 
         Returns:
             The opened task, and the batches of each stream.
 
         Raises:
-            UserError: The images cannot be read, do not fit the network, or serve two purposes.
+            UserError: The images cannot be read, do not fit the network, or are in two splits.
         """
 
     @property
@@ -100,36 +103,37 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, network: nn.Module, batch: Any) -> Tensor:
-        """Return the mean loss of a batch, a scalar."""
+        """Return the mean loss on a batch, a scalar."""
 
     @abstractmethod
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Return figures of merit on the validation images."""
+        """Return metrics on the validation images, by name."""
 
     @abstractmethod
     def describe(self, quality: Mapping[str, float]) -> str:
-        """Say what `validate` returned in a few words."""
+        """Summarize the result of `validate` in a few words."""
 
     def test(self, network: nn.Module) -> dict[str, float]:
-        """Return figures of merit of a finished network on the data's test split, if it has one."""
+        """Return metrics of a trained network on the test split, or {} if the data has none."""
         return {}
 
     def begin_step(self, network: nn.Module, progress: float) -> None:  # noqa: B027  (optional)
-        """Prepare the network for a training step at this progress of the run, in [0, 1]."""
+        """Prepare the network for a training step at a progress of the run in [0, 1]."""
 
     def look_up(self, genotype: Genotype) -> dict[str, float]:
-        """Return what a tabular benchmark says of a genotype, by the names that logs use."""
+        """Return the results for a genotype in a tabular benchmark, by the names used in logs."""
         return {}
 
     @classmethod
     def profile(cls, network: Space, size: tuple[int, int] | None) -> dict[str, Any]:
-        """Count parameters and MACs by the conventions of the field.
+        """Count parameters and MACs in the conventions of the field.
 
         Args:
-            size: The (width, height) of one more input to count.
+            network: The network.
+            size: One more input size (width, height) to count.
 
         Returns:
-            {"params": count, CONVENTION: {"macs": count}, ...}; an entry "input" also has "size".
+            {"params": count, CONVENTION: {"macs": count}, ...}; the entry "input" also has "size".
         """
         from srnas.cost import profile
 
@@ -137,14 +141,20 @@ class Task(ABC):
 
     @classmethod
     def evaluate(cls, network: Space, data: Any, *, device: str = "auto", **how: Any) -> Any:
-        """Return figures of merit of a network on data sets; each task says which data it takes.
+        """Return metrics of a network on data sets; each task defines which data it accepts.
+
+        Args:
+            network: The network.
+            data: Data sets, in a form defined by the task.
+            device: Device, see `choose_device`.
+            how: Further arguments of the task.
 
         Raises:
-            UserError: The data cannot be read or do not fit the network.
+            UserError: The data cannot be read or does not fit the network.
         """
         raise UserError(f"networks of {type(network).__name__} cannot be evaluated this way")
 
     @classmethod
     def traits(cls, network: Space) -> str:
-        """Return what sets the network apart from others of its space ("x2"), or ""."""
+        """Return what distinguishes the network from others of its space ("x2"), or ""."""
         return ""

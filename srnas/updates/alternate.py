@@ -1,4 +1,4 @@
-"""Alternating first-order updates: one weight step, one alpha step (DARTS Sec. 2.3, DLSR)."""
+"""Alternating first-order updates: one weight step, one alpha step (DARTS, Sec. 2.3; DLSR)."""
 
 from typing import Any, Literal
 
@@ -8,12 +8,12 @@ from srnas.updates.rule import Stepper, UpdateRule
 
 @UPDATES.register("alternate")
 class Alternate(UpdateRule):
-    """A weight step on a training batch and an alpha step, at every iteration.
+    """Take a weight step on a training batch, and an alpha step, at every iteration.
 
     Args:
         order: "weights_first" (DLSR) or "alpha_first" (DARTS).
-        objective: With "val_only" the alphas see a batch of their own images (DARTS, first
-            order), with "mixed" also the training batch, losses added (DLSR's released code).
+        objective: "val_only" uses a batch of the alphas' own images for the alpha step (DARTS,
+            first order). "mixed" adds the loss on the training batch (DLSR's released code).
     """
 
     def __init__(

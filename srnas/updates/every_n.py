@@ -1,4 +1,4 @@
-"""Alpha steps at every n-th weight step."""
+"""First-order updates with an alpha step at every n-th weight step."""
 
 from typing import Annotated
 
@@ -10,9 +10,10 @@ from srnas.updates.rule import Stepper, UpdateRule
 
 @UPDATES.register("every_n")
 class EveryN(UpdateRule):
-    """First order; the alphas move at step n, 2n, ... of each epoch, before the weights.
+    """Take an alpha step before the weight step at steps n, 2n, ... of each epoch.
 
-    DARTS-PRIME's CS10 has n = 10.
+    Args:
+        n: Number of weight steps for each alpha step; 10 in CS10 of DARTS-PRIME.
     """
 
     def __init__(self, *, n: Annotated[int, Ge(1)] = 10) -> None:

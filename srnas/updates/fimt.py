@@ -10,19 +10,20 @@ from srnas.updates.rule import Stepper, UpdateRule
 
 @UPDATES.register("fimt")
 class FIMT(UpdateRule):
-    """Fisher-information-metric threshold: an alpha step when F < h lowers h; otherwise h grows.
+    """Fisher information metric threshold: an alpha step if F < h, which lowers h; else h grows.
 
     The weights move at every step. F is a moving average of the squared norm of the weights'
     gradient before clipping, which is the trace of the empirical Fisher information of a batch.
 
     Args:
-        threshold: h at the start.
-        growth: The factor of h at a step without an alpha step.
-        ratio: Sets the factor of h at an alpha step, growth^-ratio, and thereby the ratio of
-            weight steps to alpha steps in the long run. As the weights move at those steps too,
-            the published factor gives ratio + 1.
-        smoothing: The weight of the new value in the moving average.
-        corrected: Lowers h by growth^-(ratio - 1), which gives just `ratio`.
+        threshold: Initial value of h.
+        growth: Factor of h at a step without an alpha step.
+        ratio: Number of weight steps for each alpha step in the long run. It sets the factor of h
+            at an alpha step, growth^-ratio. Because the weights also move at these steps, this
+            published factor actually leads to ratio + 1.
+        smoothing: Weight of the new value in the moving average.
+        corrected: Whether to use the factor growth^-(ratio - 1) instead, which leads to exactly
+            `ratio`.
     """
 
     remembered = ("threshold", "fisher")

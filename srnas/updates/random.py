@@ -1,4 +1,4 @@
-"""The random baselines that every claim is measured against."""
+"""The random baselines that every search method should be compared with."""
 
 from typing import Annotated
 
@@ -11,7 +11,7 @@ from srnas.updates.rule import Stepper, UpdateRule
 
 @UPDATES.register("nothing")
 class Nothing(UpdateRule):
-    """Moves neither weights nor alphas: the genotype is that of the alphas' random start."""
+    """Move neither weights nor alphas; the random start of the alphas gives the genotype."""
 
     def __init__(self) -> None:
         pass
@@ -24,12 +24,12 @@ class Nothing(UpdateRule):
 class RandomSampling(UpdateRule):
     """Random sampling with shared weights (Li and Talwalkar, 2019).
 
-    Trains the weights alone, with the relaxation `uniform_sample`. At the end it takes the random
-    genotype with the smallest loss under the shared weights.
+    The search trains the weights alone, with the relaxation `uniform_sample`. At the end, the
+    random genotype with the smallest loss under the shared weights is taken.
 
     Args:
-        samples: The number of random genotypes.
-        batches: The number of batches of the alphas' images that each is evaluated on.
+        samples: Number of random genotypes.
+        batches: Number of batches of the alphas' images on which each one is evaluated.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class RandomSampling(UpdateRule):
 
     @torch.no_grad()
     def finish(self, stepper: Stepper) -> None:
-        """Write the best sample into the alphas."""
+        """Set the alphas to the best of the random samples."""
         supernet = stepper.supernet
         batches = [next(stepper.alpha_batches) for _ in range(self.batches)]
         mode = supernet.training

@@ -1,4 +1,4 @@
-"""The contract of an update rule, and what a search offers it."""
+"""The contract of an update rule, and the interface of a search that it acts on."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -11,20 +11,22 @@ from srnas.optimizers import ScheduledOptimizer
 
 
 class LossOnBatch(Protocol):
-    """What has a loss: a task."""
+    """An object with a loss, such as a task."""
 
     def loss(self, network: Any, batch: Any) -> Tensor:
-        """Return the mean loss of a batch, a scalar."""
+        """Return the mean loss on a batch, a scalar."""
 
 
 class Stepper(Protocol):
-    """The steps of a search, as its update rule sees them.
+    """The interface through which an update rule acts on a search.
 
     Attributes:
+        supernet: The supernet.
+        weight_optimizer: Optimizer of the weights.
+        step_in_epoch: Number of the current step within its epoch, from 0.
         task: Computes the loss of a network on a batch.
         train_batches: Batches of the weights' images.
         alpha_batches: Batches of the alphas' images.
-        step_in_epoch: The number of the current step in its epoch, from 0.
     """
 
     supernet: Supernet
@@ -43,26 +45,41 @@ class Stepper(Protocol):
     def weight_step(self, batch: Any, measure: bool = False) -> float | None:
         """Take one step of the weight optimizer on a batch.
 
+        Args:
+            batch: Batch of the loss.
+            measure: Whether to compute the squared norm of the gradient.
+
         Returns:
-            With `measure`, the squared norm of the gradient before clipping.
+            With `measure`, the squared norm of the gradient before clipping; otherwise None.
         """
 
     def alpha_step(self, *batches: Any) -> None:
-        """Take one step of the alpha optimizer on the batches' losses plus the regularizers."""
+        """Take one step of the alpha optimizer on the losses of the batches plus regularizers."""
 
     def alpha_step_along(self, gradients: Sequence[Tensor]) -> None:
-        """Take that step with the gradients of the losses given, one an alpha."""
+        """Take one step of the alpha optimizer with given gradients of the loss.
+
+        Args:
+            gradients: One for each parameter of `Supernet.arch_parameters`. Those of the
+                regularizers are added.
+        """
 
     def joint_step(self, weight_batch: Any, alpha_batch: Any | None = None) -> None:
-        """Take both steps from gradients at one point; of one pass, without a second batch."""
+        """Take one step of both optimizers, with gradients at the same point.
+
+        Args:
+            weight_batch: Batch of the weights' loss.
+            alpha_batch: Batch of the alphas' loss; if None, a single pass gives both gradients.
+        """
 
 
 class UpdateRule(ABC):
-    """Called once a step; `state_dict` goes into the checkpoint.
+    """Base class of update rules; the search calls the rule once per step.
 
     Attributes:
-        pools_images: Whether the alphas see the weights' images, so that their own images join
-            the training images.
+        pools_images: Whether the training batches are drawn from all images, those of the alphas
+            included, because the alphas also learn from them.
+        remembered: Names of the attributes that go into the checkpoint.
     """
 
     pools_images: bool = False
@@ -70,10 +87,16 @@ class UpdateRule(ABC):
 
     @abstractmethod
     def __call__(self, stepper: Stepper, alpha_moves: bool) -> None:
-        """Take one step; during warm-up (`alpha_moves` False) only the weights move."""
+        """Take one step of the search.
 
-    def finish(self, stepper: Stepper) -> None:  # noqa: B027  (most have nothing to finish)
-        """Act after the last step, before the genotype is read off."""
+        Args:
+            stepper: The search.
+            alpha_moves: Whether the alphas may move. If not (during warm-up), a rule takes weight
+                steps only.
+        """
+
+    def finish(self, stepper: Stepper) -> None:  # noqa: B027  (optional)
+        """Act after the last step, before the genotype is derived."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return the attributes named in `remembered`."""

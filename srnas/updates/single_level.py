@@ -1,4 +1,4 @@
-"""Weights and alphas together, from gradients at one point (Single-DARTS)."""
+"""Single-level updates: weights and alphas move together (Single-DARTS)."""
 
 from typing import Literal
 
@@ -8,12 +8,15 @@ from srnas.updates.rule import Stepper, UpdateRule
 
 @UPDATES.register("single_level")
 class SingleLevel(UpdateRule):
-    """(w, alpha) <- (w, alpha) - (lr_w dL/dw, lr_alpha dL/dalpha).
+    """Move weights and alphas together, with gradients at the same point.
+
+    (w, alpha) <- (w, alpha) - (lr_w dL/dw, lr_alpha dL/dalpha), each with its own optimizer.
 
     Args:
-        data: "single" takes both gradients from one pass over one batch of all images,
-            "same_subset" from two batches of all images, "bilevel" those of the alphas from a
-            batch of their own images: the three rows of the paper's ablation.
+        data: Batches of the two gradients, as in the three rows of the paper's ablation: "single"
+            takes both from one pass over a batch of all images, "same_subset" takes them from two
+            batches of all images, and "bilevel" takes that of the alphas from a batch of their own
+            images.
     """
 
     def __init__(self, *, data: Literal["single", "same_subset", "bilevel"] = "single") -> None:

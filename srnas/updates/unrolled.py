@@ -1,4 +1,4 @@
-"""Second-order DARTS: the alphas' gradient through one step of the weights."""
+"""Second-order DARTS: the gradient of the alphas through one step of the weights."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -11,24 +11,25 @@ from srnas.choice.mixed_op import add_all
 from srnas.updates import UPDATES
 from srnas.updates.rule import Stepper, UpdateRule
 
-REACH = 0.01  # step of the finite difference, times the norm of the direction
+REACH = 0.01  # length of the finite-difference step
 
 
 @UPDATES.register("unrolled")
 class Unrolled(UpdateRule):
-    """Second order: g = dL_val(w'(alpha), alpha)/dalpha through one virtual weight step.
+    """Alpha steps along g = dL_val(w'(alpha), alpha)/dalpha, with w' after one virtual weight step.
 
-    w' = w - lr (momentum m + dL_train/dw + wd w) (DARTS, Eq. 7). A weight step on the same
+    w' = w - lr (momentum m + dL_train/dw + wd w) (DARTS, Eq. 7). A real weight step on the same
     training batch follows.
 
-    Momentum is that of an SGD weight optimizer; for Adam the virtual step is SGD's with Adam's
-    learning rate. The weights and running statistics are restored bit for bit. With several
-    processes each takes the virtual step on its own share of the batch; the results are averaged.
+    m is the momentum buffer of an SGD weight optimizer. With Adam, the virtual step is one of SGD
+    with Adam's learning rate. Weights and running statistics are restored bit for bit. In a
+    distributed run each process takes the virtual step on its own share of the batch, and the
+    resulting gradients are averaged.
 
     Args:
-        gradient: "finite_difference" gets the product of the second derivative and
-            v = dL_val/dw' from two passes at w +- 0.01 v / |v| (DARTS, Eq. 8; as released),
-            "exact" from differentiating through the step, for twice the memory.
+        gradient: "finite_difference" computes the product of the second derivative and
+            v = dL_val/dw' from two passes at w +- 0.01 v / |v| (DARTS, Eq. 8, and its released
+            code). "exact" differentiates through the step, which takes twice the memory.
     """
 
     def __init__(
@@ -96,7 +97,10 @@ def _exact(stepper: Stepper, train: Any, val: Any) -> list[Tensor]:
 
 
 def _direction(stepper: Stepper, gradients: Any) -> list[Tensor]:
-    """Return SGD's direction, momentum * m + gradient + weight_decay * w."""
+    """Return the direction of an SGD step without Nesterov momentum.
+
+    It is momentum * m + gradient + weight_decay * w.
+    """
     group = stepper.weight_optimizer.param_groups[0]
     momentum, decay = group.get("momentum", 0.0), group.get("weight_decay", 0.0)
     directions = []

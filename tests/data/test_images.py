@@ -7,6 +7,7 @@ import pytest
 from srnas.data.images import (
     SUFFIXES,
     benchmark_pairs,
+    check_disjoint,
     pair_folders,
     read_rgb,
     select,
@@ -14,7 +15,6 @@ from srnas.data.images import (
 )
 from srnas.data.packaged import PACKAGED, packaged_pairs
 from srnas.errors import UserError
-from srnas.tasks.super_resolution.images import check_disjoint
 
 
 def test_lossless_formats_read_back_the_same_pixels(tmp_path, photo):

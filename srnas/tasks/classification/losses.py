@@ -1,4 +1,4 @@
-"""Losses of classification: (B, classes) logits and (B,) labels -> scalar."""
+"""Losses of classification: scalar functions of logits (B, classes) and labels (B,)."""
 
 import functools
 from collections.abc import Callable
@@ -16,9 +16,9 @@ CLASS_LOSSES: Registry[ClassLoss] = Registry("classification loss")
 
 @CLASS_LOSSES.register("cross_entropy")
 def cross_entropy(*, label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0) -> ClassLoss:
-    """Cross-entropy, the mean over the batch.
+    """Cross-entropy, averaged over the batch.
 
     Args:
-        label_smoothing: The share of the target that is spread over all classes (ImageNet: 0.1).
+        label_smoothing: Fraction of the target that is spread over all classes (ImageNet: 0.1).
     """
     return functools.partial(F.cross_entropy, label_smoothing=label_smoothing)

@@ -1,4 +1,4 @@
-"""Options of classification: labelled images, and what only its searches and trainings have."""
+"""Options of classification: labelled images, and options of its searches and trainings."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,12 +15,16 @@ LossOption = Annotated[Part[ClassLoss], PartOf(CLASS_LOSSES, default="cross_entr
 
 
 class ClassOptions(Strict):
-    """Labelled images; `train`, `alpha`, `val` are shares of the training images, in file order.
+    """Labelled images.
+
+    The splits `train`, `alpha` and `val` are ranges of the training images in file order, as
+    fractions from 0 to 1; for image folders they apply to each class.
 
     Attributes:
-        batch_size: The number of images of all processes.
-        cutout: The side of the square that is cut out in pixels, 0 for none.
-        workers: The number of processes that read image folders.
+        dataset: The data set.
+        batch_size: Number of images in a batch, over all processes.
+        cutout: Side of the cutout square in pixels, for images in memory only; 0 for none.
+        workers: Number of worker processes that read image folders.
     """
 
     dataset: Annotated[Part[ClassificationData], PartOf(DATASETS)]
@@ -32,7 +36,7 @@ class ClassOptions(Strict):
 class ClassSearchData(ClassOptions):
     """Disjoint images for the weights and the alphas.
 
-    `val` is only looked at. The test images are not.
+    `val` is for monitoring only. The test images are not used.
     """
 
     train: tuple[Share, Share] = (0.0, 0.5)
@@ -44,8 +48,8 @@ class ClassSearchData(ClassOptions):
 class ClassTrainData(ClassOptions):
     """Images to train on.
 
-    With `val`, its best accuracy chooses the weights; without, they are the last ones. The test
-    images are looked at once, at the end.
+    The weights with the best accuracy on `val` are kept; without it, the last ones. The test images
+    are used once, at the end.
     """
 
     train: tuple[Share, Share] = (0.0, 1.0)
@@ -57,7 +61,9 @@ class ClassSearchOptions(SearchOptions):
     """Options of a search for a classifier.
 
     Attributes:
-        nb201_table: The table in which each epoch's cell of the space nasbench201 is looked up.
+        data: Labelled images.
+        loss: Loss function.
+        nb201_table: Table in which the cell of every epoch is looked up (space nasbench201).
     """
 
     data: ClassSearchData
@@ -69,8 +75,10 @@ class ClassTrainOptions(TrainOptions):
     """Options of the training of a classifier.
 
     Attributes:
-        drop_path: The probability that an edge of a cell is left out.
-        auxiliary_weight: The weight of the auxiliary head's loss (space darts).
+        data: Labelled images.
+        loss: Loss function.
+        drop_path: Probability of dropping an edge of a cell, over the progress of the training.
+        auxiliary_weight: Weight of the auxiliary head's loss (space darts).
     """
 
     data: ClassTrainData

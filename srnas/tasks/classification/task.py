@@ -1,4 +1,4 @@
-"""Image classification as a task: labelled images, cross-entropy, accuracy."""
+"""The task of image classification: labelled images, cross-entropy, accuracy."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -30,17 +30,18 @@ CIFAR = (32, 32)
 
 @TASKS.register("classification")
 class Classification(Task):
-    """Tell the class of an image.
+    """Classify images.
 
     Args:
-        criterion: (logits, labels) -> scalar.
-        test: The images of the final test.
-        val: The images to validate on, if any.
-        precision: Of the network's forward pass.
-        auxiliary_weight: The weight of the auxiliary head's loss.
-        workers: The number of processes that read image files.
-        drop_path: The probability that an edge is left out, over the training.
-        table: Scores genotypes in a tabular benchmark.
+        criterion: Loss function of logits and labels.
+        test: Images of the final test.
+        device: Device of the batches.
+        val: Validation images, if any.
+        precision: Precision of forward passes, "float32" or "bfloat16".
+        auxiliary_weight: Weight of the auxiliary head's loss.
+        workers: Number of worker processes that read image files.
+        drop_path: Probability of dropping an edge, over the progress of the training.
+        table: Tabular benchmark in which genotypes are looked up.
     """
 
     options: ClassVar[Mapping[str, type[Strict]]] = {
@@ -124,11 +125,11 @@ class Classification(Task):
 
     @property
     def val_count(self) -> int:
-        """The number of images that it validates on."""
+        """Number of validation images."""
         return len(self.val) if self.val else 0
 
     def loss(self, network: nn.Module, batch: ClassBatch) -> Tensor:
-        """Return the mean loss of a batch (images, labels)."""
+        """Return the mean loss on a batch (images, labels), auxiliary head included."""
         images, labels = batch
         outputs = self._run(network, images)
         if isinstance(outputs, tuple):
@@ -137,33 +138,33 @@ class Classification(Task):
         return self.criterion(outputs.float(), labels)
 
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Return {"accuracy": top-1 in percent, "loss": cross-entropy} on the validation images."""
+        """Return top-1 accuracy in percent and cross-entropy ("loss") on the validation images."""
         assert self.val is not None
         return self._evaluate(network, self.val)
 
     def describe(self, quality: Mapping[str, float]) -> str:
-        """Say the accuracy."""
+        """Summarize the accuracy."""
         return f"val accuracy {quality['accuracy']:.2f}%"
 
     def test(self, network: nn.Module) -> dict[str, float]:
-        """Return the figures of `validate` on the test images."""
+        """Return the metrics of `validate` on the test images."""
         return self._evaluate(network, self.test_split)
 
     def begin_step(self, network: nn.Module, progress: float) -> None:
-        """Set the probability of dropped paths."""
+        """Set the probability of dropping an edge."""
         if self.drop_path:
             assert isinstance(network, Space)
             network.drop_path_prob = self.drop_path(progress)
 
     def look_up(self, genotype: Genotype) -> dict[str, float]:
-        """Return the accuracies of the table as nb201_DATASET, in percent."""
+        """Return the accuracies of the table in percent, as nb201_DATASET."""
         if self.table is None:
             return {}
         return {f"nb201_{name}": value for name, value in self.table(genotype).items()}
 
     @classmethod
     def profile(cls, network: Space, size: tuple[int, int] | None) -> dict[str, Any]:
-        """Count at one size, by default that of CIFAR's images, 32x32."""
+        """Count at one input size, by default 32x32 as in CIFAR; see `Task.profile`."""
         return profile(network, {}, size or CIFAR)
 
     @classmethod
@@ -173,7 +174,10 @@ class Classification(Task):
         """Measure top-1 accuracy (percent) and cross-entropy on the test images of a data set.
 
         Args:
-            data: A data set as in options: {"name": "npz", "file": ...}, for example.
+            network: The network.
+            data: A data set as in options, for example {"name": "npz", "file": ...}.
+            device: Device, see `choose_device`.
+            how: Further arguments of `Classification`, such as `precision`.
         """
         dataset = DATASETS.build(data)
         criterion = CLASS_LOSSES.build("cross_entropy")
@@ -203,7 +207,7 @@ class Classification(Task):
 
 
 def _settings(options: ClassSearchOptions | ClassTrainOptions, network: Space) -> dict[str, Any]:
-    """What only searches, or only trainings, have."""
+    """Return the arguments of `Classification` that only searches or only trainings have."""
     if isinstance(options, ClassSearchOptions):
         table = options.nb201_table
         return {"auxiliary_weight": 0.0, "table": network.open_table(table) if table else None}

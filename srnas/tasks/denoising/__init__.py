@@ -1,4 +1,4 @@
-"""Denoising: photographs with Gaussian noise. A small task that shows what a task needs."""
+"""Denoising of photographs with Gaussian noise: a small task that serves as a worked example."""
 
 from srnas.tasks.denoising.space import DnCNN
 from srnas.tasks.denoising.task import Denoising

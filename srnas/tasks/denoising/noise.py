@@ -1,4 +1,4 @@
-"""Gaussian noise on patches and on whole images, the same whenever it is asked for."""
+"""Reproducible Gaussian noise on patches and on whole images."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,16 +17,20 @@ Image = NDArray[np.uint8]
 
 
 class NoisyBatches:
-    """An endless iterator over batches of patches with and without noise.
+    """An endless iterator over batches of noisy patches with their clean versions.
 
     Args:
+        images: Clean images.
         sigma: Standard deviation of the noise, in levels of 255.
-        patch: The side of a patch in pixels.
-        batch_size: The number of patches of all processes, which all see the same noise.
-        keep: See `srnas.data.pixels.load_pixels`.
+        patch: Side of a patch in pixels.
+        batch_size: Number of patches in a batch, over all processes. Every process draws the noise
+            of the whole batch and uses its share, so that the data does not depend on `process`.
+        seed: Seed of patches and noise.
+        process: Device and rank of this process.
+        keep: Where the pixels are kept (see `srnas.data.pixels.load_pixels`).
 
     Yields:
-        (noisy, clean): (B, 3, patch, patch) each, float32 RGB; the clean patches are in [0, 1], the
+        (noisy, clean) of shape (B, 3, patch, patch) each, float32 RGB. Clean patches are in [0, 1];
         noisy ones are not clipped.
 
     Raises:
@@ -71,14 +75,15 @@ class NoisyBatches:
 
 
 def noisy(image: Image, sigma: float, seed: int) -> NDArray[np.float32]:
-    """Add noise to a whole image.
+    """Add Gaussian noise to an image.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         sigma: Standard deviation in levels of 255.
+        seed: Seed of the noise.
 
     Returns:
-        (H, W, 3), RGB in levels of 255, not clipped.
+        (H, W, 3) float32 RGB in levels of 255, not clipped.
     """
     noise = np.random.default_rng(seed).normal(0, sigma, image.shape)
     return (image + noise).astype(np.float32)

@@ -15,7 +15,12 @@ LossOption = Annotated[Part[Loss], PartOf(LOSSES, default="l1")]
 
 
 class CleanImages(Strict):
-    """Where clean images come from: a folder, or a split of the packaged photographs."""
+    """The source of clean images; give one of the two.
+
+    Attributes:
+        folder: A folder of images.
+        packaged: A split of the packaged photographs.
+    """
 
     folder: Path | None = None
     packaged: str | None = None
@@ -32,9 +37,9 @@ class NoisyPatches(Strict):
 
     Attributes:
         sigma: Standard deviation of the noise, in levels of 255.
-        batch_size: The number of patches of all processes.
-        patch: The side of a patch in pixels.
-        keep: Where decoded pixels live: "device" or "memory".
+        batch_size: Number of patches in a batch, over all processes.
+        patch: Side of a patch in pixels.
+        keep: Where decoded pixels are kept, "device" or "memory".
     """
 
     sigma: Annotated[float, Gt(0)] = 25.0
@@ -44,7 +49,10 @@ class NoisyPatches(Strict):
 
 
 class SearchData(NoisyPatches):
-    """Disjoint images for the weights and the alphas; `val` is only looked at."""
+    """Disjoint images for the weights and the alphas.
+
+    `val` is for monitoring only.
+    """
 
     train: CleanImages = CleanImages(packaged="train")
     alpha: CleanImages = CleanImages(packaged="alpha")
@@ -52,7 +60,10 @@ class SearchData(NoisyPatches):
 
 
 class TrainData(NoisyPatches):
-    """Images to train on, to choose the best weights by, and to test these once, at the end."""
+    """Images to train on.
+
+    `val` selects the best weights, which are evaluated on `test` once, at the end.
+    """
 
     train: CleanImages = CleanImages(packaged="train+alpha")
     val: CleanImages | None = CleanImages(packaged="val")

@@ -28,18 +28,19 @@ CANDIDATES = (  # in the order of the logits
 
 @SPACES.register("dncnn")
 class DnCNN(Space):
-    """conv - num_block pairs of searched convolutions - conv; the output is the noise.
+    """A stack of searched convolutions that predicts the noise (DnCNN).
 
-    x: (B, 3, H, W) noisy RGB in [0, 1] -> (B, 3, H, W), the noise removed. Every convolution but
-    the last is followed by ReLU.
+    The network: a convolution, `num_block` pairs of searched convolutions, and a convolution whose
+    output, the noise, is subtracted from the input. ReLU follows every convolution but the last.
 
-    Choices: c1 and c2, the convolutions of a pair, shared by all pairs. With conv_3x3_bn at both
-    it is DnCNN for colour images; num_block 9 is its published depth.
+    Choices: c1 and c2, the convolutions of a pair, shared by all pairs. With conv_3x3_bn for both
+    it is DnCNN for colour images; its published depth is `num_block` = 9.
 
     Args:
-        num_feat: The number of channels.
-        num_block: The number of pairs.
-        candidates: The operations open at each position: names of `SR_PRIMITIVES`.
+        num_feat: Number of channels.
+        num_block: Number of pairs.
+        candidates: Candidates at each position, names of `SR_PRIMITIVES`; by default six with
+            BatchNorm.
     """
 
     task: ClassVar[str] = "denoising"
@@ -64,6 +65,7 @@ class DnCNN(Space):
         self.tail = nn.Conv2d(num_feat, 3, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map noisy to denoised images, (B, 3, H, W) RGB in [0, 1], not clipped."""
         features = F.relu(self.head(x))
         for layer in self.body:
             features = F.relu(layer(features))

@@ -1,4 +1,4 @@
-"""Denoising as a task: noisy patches, a loss to the clean ones, PSNR."""
+"""The task of denoising: noisy patches, a loss against clean ones, PSNR."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from srnas.choice import Space
 from srnas.cost import HD, profile
-from srnas.data.images import DecodedPair, ImagePair, decode, pair_folders
+from srnas.data.images import DecodedPair, ImagePair, check_disjoint, decode, pair_folders
 from srnas.data.packaged import packaged_pairs
 from srnas.distributed import Process, choose_device, move
 from srnas.errors import UserError
@@ -31,13 +31,15 @@ from srnas.tasks.denoising.options import (
 
 @TASKS.register("denoising")
 class Denoising(Task):
-    """Remove Gaussian noise of a known strength from photographs.
+    """Remove Gaussian noise of known strength from photographs.
 
     Args:
-        loss: (denoised, clean) -> scalar.
+        loss: Loss function of denoised and clean images.
         sigma: Standard deviation of the noise, in levels of 255.
-        val, test: Clean images to validate on and to test on at the end.
-        precision: Of the network's forward pass.
+        val: Clean images for validation.
+        device: Device of the batches.
+        test: Clean images for the test at the end.
+        precision: Precision of forward passes in training, "float32" or "bfloat16".
     """
 
     options: ClassVar[Mapping[str, type[Strict]]] = {
@@ -76,7 +78,7 @@ class Denoising(Task):
         assert isinstance(options, DenoisingSearchOptions | DenoisingTrainOptions), options
         data = options.data
         splits = {split: _open(getattr(data, split, None)) for split in (*streams, "val", "test")}
-        _check_disjoint(splits)
+        check_disjoint(splits)
         if pooled:
             splits[streams[0]] = [image for split in streams for image in splits[split]]
         batches: list[Batches] = [
@@ -103,11 +105,11 @@ class Denoising(Task):
 
     @property
     def val_count(self) -> int:
-        """The number of images that it validates on."""
+        """Number of validation images."""
         return len(self.val)
 
     def loss(self, network: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-        """Return the mean loss of a batch (noisy, clean)."""
+        """Return the mean loss on a batch (noisy, clean)."""
         given, clean = batch
         half = self.precision == "bfloat16"
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half):
@@ -115,22 +117,22 @@ class Denoising(Task):
         return self.criterion(denoised.float(), clean)
 
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Return {"psnr", "noisy_psnr"} in dB: means with and without the network."""
+        """Return the mean PSNR in dB with the network ("psnr") and without ("noisy_psnr")."""
         return _measure(network, self.val, self.sigma, self.device)
 
     def describe(self, quality: Mapping[str, float]) -> str:
-        """Say the PSNR, and that of the noisy images."""
+        """Summarize the PSNR, with that of the noisy images."""
         return f"val PSNR {quality['psnr']:.3f} dB (noisy: {quality['noisy_psnr']:.3f})"
 
     def test(self, network: nn.Module) -> dict[str, float]:
-        """Return the figures of `validate` on the test images, if there are any."""
+        """Return the metrics of `validate` on the test images, or {} if there are none."""
         if not self.test_images:
             return {}
         return _measure(network, self.test_images, self.sigma, self.device)
 
     @classmethod
     def profile(cls, network: Space, size: tuple[int, int] | None) -> dict[str, Any]:
-        """Count at 1280x720, and at `size`."""
+        """Count for images of 1280x720; see `Task.profile`."""
         return profile(network, {"image_1280x720": HD}, size)
 
     @classmethod
@@ -145,12 +147,17 @@ class Denoising(Task):
         """Measure PSNR on folders of clean images.
 
         Args:
-            data: Name -> folder of each set, or one folder; "packaged" stands for the packaged
+            network: The network.
+            data: Folder of each set by name, or a single folder; "packaged" stands for the packaged
                 test photographs.
+            device: Device, see `choose_device`.
             sigma: Standard deviation of the noise, in levels of 255.
 
         Returns:
-            Name -> {"psnr", "noisy_psnr"}, in dB.
+            {"psnr", "noisy_psnr"} in dB by set.
+
+        Raises:
+            UserError: An image cannot be read.
         """
         sets = data if isinstance(data, Mapping) else {Path(data).name: data}
         opened = {
@@ -169,7 +176,19 @@ class Denoising(Task):
 
 @torch.inference_mode()
 def denoise(network: nn.Module, image: np.ndarray[Any, Any], device: torch.device) -> Image:
-    """Apply a network to an image, (H, W, 3) in levels of 255; the result is rounded to 8 bits."""
+    """Apply a network to an image.
+
+    Args:
+        network: The network; it is moved to `device`.
+        image: (H, W, 3) RGB in levels of 255.
+        device: Device.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        UserError: The output of the network is not finite.
+    """
     training = network.training
     move(network, device).eval()
     x = torch.from_numpy(image / 255).permute(2, 0, 1)[None].float().to(device)
@@ -184,7 +203,7 @@ def denoise(network: nn.Module, image: np.ndarray[Any, Any], device: torch.devic
 def _measure(
     network: nn.Module, images: Sequence[DecodedPair], sigma: float, device: torch.device
 ) -> dict[str, float]:
-    """Measure over all channels; the noise of an image is drawn by its number."""
+    """Measure PSNR over all channels; the number of an image is the seed of its noise."""
     with_network, without = [], []
     for number, image in enumerate(images):
         given = noisy(image.hr, sigma, number)
@@ -200,11 +219,3 @@ def _open(images: CleanImages | None) -> list[ImagePair]:
         return packaged_pairs(images.packaged)
     assert images.folder is not None, images
     return pair_folders(images.folder, None, 1)
-
-
-def _check_disjoint(splits: Mapping[str, Sequence[ImagePair]]) -> None:
-    owner: dict[Path, str] = {}
-    for split, images in splits.items():
-        for image in images:
-            if owner.setdefault(image.hr.resolve(), split) != split:
-                raise UserError(f"data: {image.hr} is in both {owner[image.hr.resolve()]}, {split}")

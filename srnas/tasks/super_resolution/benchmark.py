@@ -1,4 +1,4 @@
-"""Benchmarks: models on test sets, with bicubic interpolation beside them."""
+"""Benchmarks: models on test sets, compared with bicubic interpolation."""
 
 from itertools import chain
 from pathlib import Path
@@ -22,16 +22,19 @@ from srnas.tasks.super_resolution.task import open_benchmark, scale_of
 
 
 def test(options: TestOptions) -> dict[str, Any]:
-    """Evaluate the models of the options on their sets.
+    """Evaluate models on benchmark sets.
 
-    All images are read once before the first is evaluated, so that a broken one is reported at
-    once.
+    All images are read before the first one is evaluated, so that a broken one is reported at once.
+
+    Args:
+        options: The models, the sets, and how to evaluate them.
 
     Returns:
         {"scale", "protocol", "self_ensemble", "params", "genotype", "results": [{"dataset",
-        "lr_source", "psnr", "ssim", "bicubic": {"psnr", "ssim"}, "images": [...]}]}; see
-        `Measurement` for "explained" and `_lr_check` for "lr_difference_to_bicubic". Models
-        beside the main one add "beside": [{"model", "params", "genotype", "results"}].
+        "lr_source", "psnr", "ssim", "bicubic": {"psnr", "ssim"}, "images": [...]}]}. A result may
+        also have "explained" (see `Measurement.result`), and "lr_difference_to_bicubic" if there
+        are LR files: their mean absolute difference from MATLAB's bicubic in levels of 255. Other
+        models are added as "beside": [{"model", "params", "genotype", "results"}].
 
     Raises:
         UserError: A model or image cannot be read, or does not fit the scale.
@@ -67,7 +70,7 @@ def test(options: TestOptions) -> dict[str, Any]:
 def _test_set(
     name: str, pairs: list[ImagePair], models: list[Model], options: TestOptions
 ) -> list[dict[str, Any]]:
-    """Return the result of each model on one set, all on one image before the next is read."""
+    """Return the results of each model on one set; each image is read once for all models."""
     scale, protocol = options.scale, PROTOCOLS[options.protocol]
     others = EVERY_PROTOCOL if options.explain else ()
     device = choose_device(options.device)
@@ -106,10 +109,9 @@ def _test_set(
 
 
 def _lr_check(pairs: list[ImagePair], scale: int) -> dict[str, float]:
-    """Measure how far given LR files are from MATLAB's bicubic: the mean difference in levels.
+    """Measure the mean absolute difference of LR files from MATLAB's bicubic, in levels of 255.
 
-    The files of the usual sets are 0.15 of 255 levels away, by rounding; a warning is due above
-    0.5.
+    For the files of the usual sets it is 0.15, due to rounding; `srnas test` warns above 0.5.
     """
     if pairs[0].lr is None:
         return {}
@@ -122,7 +124,11 @@ def _lr_check(pairs: list[ImagePair], scale: int) -> dict[str, float]:
 
 
 def open_models(options: TestOptions) -> list[Model]:
-    """Load the models of the options, the main one first; UserError if one has another scale."""
+    """Load the models of the options, the main one first.
+
+    Raises:
+        UserError: A model cannot be read or has another scale.
+    """
     if options.model:
         main = load_model(options.model)
     else:
@@ -139,9 +145,9 @@ def open_models(options: TestOptions) -> list[Model]:
 
 
 def model_names(options: TestOptions) -> list[str]:
-    """Return the names of the models for tables and pictures.
+    """Return names of the models for tables and figures.
 
-    A model.safetensors is named after the folder of its run, another file after its stem.
+    A model.safetensors is named after its run folder, any other file after its stem.
     """
     return [
         file.absolute().parent.name if file.name == "model.safetensors" else file.stem

@@ -34,18 +34,23 @@ class SuperResolutionTrainOptions(TrainOptions):
 class TestOptions(Strict):
     """Options of `srnas test`: models on benchmark sets.
 
+    Either `model` is given, or `weights` with `space`.
+
     Attributes:
-        model: A model file of srnas; or else
-        weights: a published weight file, with its `space` and, if it is not the space's published
-            network, its `genotype`.
-        beside: Further model files of the same scale, measured in the same run.
-        data: Name -> folder of each set, or "packaged" for the packaged test photographs.
-        lr: Whether given LR "files" are used, or LR is "made" by bicubic.
-        protocol: The main protocol (`srnas.tasks.super_resolution.protocols`).
-        explain: Measure under the other protocols and common mistakes, too.
-        self_ensemble: Average over the eight flips and transpositions.
-        save_images: A folder for the SR images.
-        crops: A folder for pictures that compare a region.
+        model: A model file of srnas.
+        weights: A published weight file.
+        space: Space of the weights.
+        genotype: File of their genotype, if it is not that of the space's published network.
+        beside: Other model files of the same scale, measured in the same run.
+        scale: Scale factor.
+        data: Folder of each set by name, or "packaged" for the packaged test photographs.
+        lr: Whether to use LR "files" where there are any, or LR "made" by bicubic.
+        protocol: Main protocol, a name in `srnas.tasks.super_resolution.protocols`.
+        explain: Whether to measure under the other protocols and common mistakes as well.
+        self_ensemble: Whether to average over the eight flips and transpositions.
+        device: Device, see `choose_device`.
+        save_images: Folder for the main model's SR images.
+        crops: Folder for figures that compare a region of every image.
     """
 
     __test__ = False  # not a pytest class

@@ -1,4 +1,4 @@
-"""Super-resolution as a task: patches, a loss between SR and HR, PSNR and SSIM."""
+"""The task of super-resolution: patches, a loss between SR and HR, PSNR and SSIM."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,13 +32,15 @@ from srnas.tasks.super_resolution.protocols import PROTOCOLS
 
 @TASKS.register("super_resolution")
 class SuperResolution(Task):
-    """Enlarge images by 2, 3 or 4.
+    """Enlarge images by a factor of 2, 3 or 4.
 
     Args:
-        loss: (SR, HR) -> scalar.
-        val: The pairs to validate on. They are decoded here, so that a broken one is reported
-            before anything runs.
-        precision: Of the network's forward pass.
+        scale: Scale factor.
+        loss: Loss function of SR and HR.
+        val: Validation pairs. They are decoded here, so that a broken one is reported before the
+            run starts.
+        device: Device of the batches.
+        precision: Precision of forward passes in training, "float32" or "bfloat16".
     """
 
     options: ClassVar[Mapping[str, type[Strict]]] = {
@@ -73,7 +75,7 @@ class SuperResolution(Task):
         *,
         pooled: bool = False,
     ) -> tuple["SuperResolution", list[Batches]]:
-        """Open the images; see `Task.open`. `val` of the data is validated on."""
+        """Open the images, with the split `val` for validation; see `Task.open`."""
         scale, data = scale_of(network), options.data
         sources, pairs = open_splits(data, (*streams, "val"), scale)
         if "val" in sources and sources["val"].basicsr:
@@ -91,11 +93,11 @@ class SuperResolution(Task):
 
     @property
     def val_count(self) -> int:
-        """The number of images that it validates on."""
+        """Number of validation images."""
         return len(self.val)
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        """Return the mean loss of a batch (LR, HR)."""
+        """Return the mean loss on a batch (LR, HR)."""
         lr, hr = batch
         half = self.precision == "bfloat16"
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half):
@@ -103,21 +105,22 @@ class SuperResolution(Task):
         return self.criterion(sr.float(), hr)
 
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Return {"psnr", "ssim"}: means over the validation images, protocol `basicsr`."""
+        """Return mean "psnr" (dB) and "ssim" over the validation images, protocol `basicsr`."""
         result = evaluate(
             NetworkUpscale(network, self.device), self.val, self.scale, PROTOCOLS["basicsr"]
         )
         return {"psnr": result["psnr"], "ssim": result["ssim"]}
 
     def describe(self, quality: Mapping[str, float]) -> str:
-        """Say the PSNR."""
+        """Summarize the PSNR."""
         return f"val PSNR {quality['psnr']:.3f} dB"
 
     @classmethod
     def profile(cls, network: Space, size: tuple[int, int] | None) -> dict[str, Any]:
-        """Count under both conventions: LR 1280x720 and HR 1280x720.
+        """Count under two conventions, LR of 1280x720 and HR of 1280x720; see `Task.profile`.
 
-        Where the scale does not divide 1280x720, the LR size of the HR convention is rounded down.
+        If the scale does not divide 1280x720, the LR size that belongs to this HR size is rounded
+        down.
         """
         scale, (width, height) = scale_of(network), HD
         sizes = {"lr_1280x720": HD, "hr_1280x720": (width // scale, height // scale)}
@@ -137,15 +140,21 @@ class SuperResolution(Task):
         """Measure PSNR and SSIM on benchmark sets.
 
         Args:
-            data: Name -> folder of each set, or one folder. A folder holds `HR/` and, if given,
-                `LR_bicubic/X2` (X3, X4), or just HR images; "packaged" stands for the packaged
-                test photographs.
-            protocol: A name of `srnas.tasks.super_resolution.protocols`.
-            lr: "files" uses given LR files, "made" makes LR by bicubic.
-            self_ensemble: Average over the eight flips and transpositions.
+            network: The network.
+            data: Folder of each set by name, or a single folder. A folder contains `HR/` and,
+                optionally, `LR_bicubic/X2` (X3, X4), or just HR images. "packaged" stands for the
+                packaged test photographs.
+            device: Device, see `choose_device`.
+            protocol: A name in `srnas.tasks.super_resolution.protocols`.
+            lr: "files" uses LR files where there are any, "made" makes LR by bicubic.
+            self_ensemble: Whether to average over the eight flips and transpositions.
 
         Returns:
-            Name -> {"psnr", "ssim", "images": [{"name", "psnr", "ssim"}]}, PSNR in dB.
+            {"psnr", "ssim", "images": [{"name", "psnr", "ssim"}]} by set, with PSNR in dB.
+
+        Raises:
+            UserError: There is no such protocol, the network has no scale, or an image cannot be
+                read or does not fit.
         """
         if protocol not in PROTOCOLS:
             raise UserError(f"protocol: {did_you_mean(protocol, PROTOCOLS)}")
@@ -164,22 +173,28 @@ class SuperResolution(Task):
 
     @classmethod
     def traits(cls, network: Space) -> str:
-        """Return the scale as "x2"."""
+        """Return the scale factor as in "x2"."""
         return f"x{scale_of(network)}"
 
 
 def open_benchmark(folder: Path | str, scale: int, use_lr_files: bool = True) -> list[ImagePair]:
-    """Return the pairs of a benchmark set, or of the packaged test photographs ("packaged")."""
+    """Return the pairs of a benchmark set.
+
+    Args:
+        folder: Folder of the set, or "packaged" for the packaged test photographs.
+        scale: Scale factor.
+        use_lr_files: Whether to use LR files where there are any.
+    """
     if str(folder) == "packaged":
         return packaged_pairs("test")
     return benchmark_pairs(Path(folder), scale, use_lr_files)
 
 
 def scale_of(network: nn.Module) -> int:
-    """Return the factor that a network enlarges by.
+    """Return the scale factor of a network.
 
     Raises:
-        UserError: The network is of another task.
+        UserError: The network belongs to another task.
     """
     if not isinstance(network, SuperResolutionSpace):
         task = getattr(network, "task", "another task")
