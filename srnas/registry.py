@@ -52,7 +52,11 @@ class Registry(Mapping[str, Callable[..., T_co]], Generic[T_co]):
 
         def enter(builder: Builder) -> Builder:
             if name in self._builders:
-                raise UserError(f"{self.kind} {name!r} is registered twice; choose another name")
+                owner = getattr(self._builders[name], "__module__", "elsewhere")
+                raise UserError(
+                    f"{self.kind} {name!r} is registered twice, already in {owner}; choose another "
+                    "name, or leave out a plugin that lies in the package"
+                )
             base = self._base
             if base and not (inspect.isclass(builder) and issubclass(builder, base)):
                 raise UserError(

@@ -87,14 +87,9 @@ class Classification(Task):
     ) -> tuple["Classification", list[Batches]]:
         """Open the images; see `Task.open`."""
         assert isinstance(options, ClassSearchOptions | ClassTrainOptions), options
-        assert isinstance(network, ClassificationSpace), network
         data = options.data
         dataset = data.dataset.build()
-        if dataset.num_classes != network.num_classes:
-            raise UserError(
-                f"space.num_classes: {network.num_classes}, but the data has "
-                f"{dataset.num_classes} classes"
-            )
+        _check_classes(dataset.num_classes, network)
         shares = {split: getattr(data, split) for split in streams}
         _check_apart(shares)
         if pooled:
@@ -180,6 +175,7 @@ class Classification(Task):
             how: Further arguments of `Classification`, such as `precision`.
         """
         dataset = DATASETS.build(data)
+        _check_classes(dataset.num_classes, network)
         criterion = CLASS_LOSSES.build("cross_entropy")
         return cls(criterion, dataset.test, choose_device(device), **how).test(network)
 
@@ -215,6 +211,14 @@ def _settings(options: ClassSearchOptions | ClassTrainOptions, network: Space) -
         raise UserError(f"drop_path: space {options.space.name!r} has no paths to drop")
     drop_path = options.drop_path.build() if options.drop_path else None
     return {"auxiliary_weight": options.auxiliary_weight, "drop_path": drop_path}
+
+
+def _check_classes(count: int, network: Space) -> None:
+    assert isinstance(network, ClassificationSpace), network
+    if count != network.num_classes:
+        raise UserError(
+            f"space.num_classes: {network.num_classes}, but the data has {count} classes"
+        )
 
 
 def _check_apart(shares: dict[str, tuple[float, float]]) -> None:

@@ -42,7 +42,7 @@ class NetworkUpscale:
         Raises:
             UserError: The image is too small for the network, or the output is not finite.
         """
-        x = torch.from_numpy(np.ascontiguousarray(lr)).permute(2, 0, 1)[None].to(self.device)
+        x = torch.from_numpy(np.array(lr)).permute(2, 0, 1)[None].to(self.device)
         sr = self.tensor(x.float() / 255)[0]
         image: Image = (sr * 255).round().byte().permute(1, 2, 0).cpu().numpy()
         return image

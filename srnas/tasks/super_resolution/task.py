@@ -158,6 +158,8 @@ class SuperResolution(Task):
         """
         if protocol not in PROTOCOLS:
             raise UserError(f"protocol: {did_you_mean(protocol, PROTOCOLS)}")
+        if lr not in ("files", "made"):
+            raise UserError(f"lr: {lr!r}; {did_you_mean(lr, ('files', 'made'))}")
         scale = scale_of(network)
         sets = data if isinstance(data, Mapping) else {Path(data).name: data}
         upscale = NetworkUpscale(network, choose_device(device), self_ensemble)
