@@ -149,8 +149,10 @@ def search(options: Options = None, *, resume: bool = False, **changes: Any) -> 
         Interrupted: Ctrl-C; the state is saved.
     """
     from srnas.engine.search import search as run_search
+    from srnas.report.page import write_report
 
     file = run_search(_options("search", SearchOptions, options, changes), resume)
+    write_report(file.parent)
     return SearchResult(Genotype.load(file), file.parent)
 
 
@@ -176,6 +178,7 @@ def train(
         Interrupted: Ctrl-C; the state is saved.
     """
     from srnas.engine.train import train as run_train
+    from srnas.report.page import write_report
 
     if isinstance(genotype, str | Path):
         changes["genotype"] = genotype
@@ -184,6 +187,7 @@ def train(
         file = run_train(checked, resume)
     else:
         file = run_train(checked, resume, _genotype(genotype, checked.space.name))
+    write_report(file.parent)
     return TrainResult(load_model(file), file.parent)
 
 

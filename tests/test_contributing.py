@@ -33,8 +33,8 @@ SHORT = {  # makes a recipe's command take seconds
     "train": "threads=1 space.num_feat=8 steps=4 data.batch_size=2",
 }
 KILLED = (
-    f"{TINY_SEARCH} space.num_block=1 space.candidates=[conv_3x3,ds_conv_3x3] data.val=null "
-    "epochs=24 steps_per_epoch=1 warmup_epochs=1"
+    f"{TINY_SEARCH} space.num_block=1 space.candidates=[conv_3x3,ds_conv_3x3] "
+    "data.train.packaged=val data.val=null epochs=24 steps_per_epoch=1 warmup_epochs=1"
 )
 COMMANDS = """
 import shlex, sys

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from srnas.choice import Genotype, ScoreTable, Space
 from srnas.cost import profile
-from srnas.distributed import Process, choose_device
+from srnas.distributed import Process, choose_device, move
 from srnas.errors import UserError
 from srnas.options import SearchOptions, TrainOptions
 from srnas.parts import Strict
@@ -177,7 +177,8 @@ class Classification(Task):
         dataset = DATASETS.build(data)
         _check_classes(dataset.num_classes, network)
         criterion = CLASS_LOSSES.build("cross_entropy")
-        return cls(criterion, dataset.test, choose_device(device), **how).test(network)
+        where = choose_device(device)
+        return cls(criterion, dataset.test, where, **how).test(move(network, where))
 
     @torch.inference_mode()
     def _evaluate(self, network: nn.Module, split: Labelled) -> dict[str, float]:
