@@ -1,10 +1,12 @@
 """What tests share: options of runs that take seconds, processes, comparisons of runs."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ from torch import nn
 from srnas.choice import Genotype, MixedOp, Supernet
 from srnas.files import load_tensors
 from srnas.spaces import derived_network
+from tests.preloaded import run_command
 
 ROOT = Path(__file__).parents[1]
 needs_basicsr = pytest.mark.skipif(
@@ -143,17 +146,31 @@ def write_options(path: Path, options: dict) -> Path:
     return path
 
 
+_FORKSERVER = multiprocessing.get_context("forkserver")
+_FORKSERVER.set_forkserver_preload(["tests.preloaded"])
+
+
 def srnas(
     *arguments: object, timeout: float = 300, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "srnas", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environment},
-        timeout=timeout,
-    )
+    """Run the command line in a process of its own.
+
+    The process is forked from a server that has imported srnas and nothing else, as importing
+    torch takes longer than most commands.
+    """
+    command = [*map(str, arguments)]
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = [str(Path(folder) / name) for name in ("stdout", "stderr")]
+        process = _FORKSERVER.Process(
+            target=run_command, args=(command, os.getcwd(), {**os.environ, **environment}, *outputs)
+        )
+        process.start()
+        process.join(timeout)
+        if process.exitcode is None:
+            process.kill()
+            raise subprocess.TimeoutExpired(command, timeout)
+        written = [Path(file).read_text() for file in outputs]
+        return subprocess.CompletedProcess(command, process.exitcode, *written)
 
 
 class Malicious:
@@ -212,7 +229,7 @@ def wait_for_step(run, process, step):
             and (run / "checkpoints/last.pt").exists()
         ):
             return
-        time.sleep(0.002)
+        time.sleep(0.01)
     pytest.fail(f"the run ended or hung before step {step}: {process.communicate()}")
 
 

@@ -23,7 +23,6 @@ from srnas.files import load_tensors, read_json_lines, read_yaml
 from srnas.regularizers import REGULARIZERS
 from srnas.spaces import space_builder
 from tests.helpers import ROOT, start, wait_for_step
-from tests.helpers import srnas as srnas_command
 
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
 RECIPES = ("A search space", "A regularizer", "A task", "An export target")
@@ -293,7 +292,11 @@ def test_a_killed_search_with_the_regularizers_goes_on_from_their_state(
     assert process.wait() == -signal.SIGKILL
     at = load_tensors(tmp_path / "settle/checkpoints/last.pt")["step"]
     assert 0 < at < 24, "it was not killed in the middle"
-    again = srnas_command(command, "-opt", file, *overrides, "--resume")
+    again = subprocess.run(  # not `helpers.srnas`, which has imported the package itself
+        [sys.executable, "-m", "srnas", command, "-opt", file, *overrides, "--resume"],
+        capture_output=True,
+        text=True,
+    )
     assert again.returncode == 0, again.stderr
 
     whole = tmp_path / "settle"
