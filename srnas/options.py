@@ -32,6 +32,8 @@ PositiveInt = Annotated[int, Ge(1)]
 Count = Annotated[int, Ge(0)]
 Optimizer = Annotated[Part[ScheduledOptimizer], PartOf(OPTIMIZERS, default="adam")]
 SpaceOption = Annotated[Part[Space], PartOf(SPACES)]
+# What srnas 0.1.0 wrote into the options of every task, and its default.
+OF_ONE_TASK = {"nb201_table": None, "drop_path": None, "auxiliary_weight": 0.4}
 
 
 class RunOptions(Strict):
@@ -337,14 +339,13 @@ def _model(kind: str, content: Any) -> type[Strict]:
 
 
 def _without_defaults_of_other_tasks(kind: str, content: dict[str, Any]) -> dict[str, Any]:
-    """Drop keys of other tasks at their default, which files of srnas 0.1.0 contain."""
-    model = _model(kind, content)
-    kept = dict(content)
-    for other in options_models(kind).values():
-        for key, option in other.model_fields.items():
-            if key in kept and key not in model.model_fields and kept[key] == option.default:
-                del kept[key]
-    return kept
+    """Drop the options of other tasks that files of srnas 0.1.0 contain with their defaults."""
+    known = _model(kind, content).model_fields
+    return {
+        key: value
+        for key, value in content.items()
+        if key in known or key not in OF_ONE_TASK or value != OF_ONE_TASK[key]
+    }
 
 
 def _deep_copy(value: Any) -> Any:

@@ -14,6 +14,7 @@ from torch import nn
 from srnas.primitives.sr import SR_PRIMITIVES
 from srnas.spaces import SPACES, derived_network, published_genotype, space_builder
 from srnas.spaces.kinds import SuperResolutionSpace
+from srnas.spaces.published import named_candidates
 """
 USE = """
 from srnas.choice import Relaxed, Supernet
