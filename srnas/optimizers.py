@@ -7,9 +7,8 @@ import torch
 from annotated_types import Ge, Interval
 from torch import nn
 
-from srnas.parts import Part, ScheduleOption
 from srnas.registry import Registry
-from srnas.schedules import Schedule
+from srnas.schedules import Schedule, ScheduleOption, Update
 
 Beta = Annotated[float, Interval(ge=0, lt=1)]
 NonNegative = Annotated[float, Ge(0)]
@@ -22,11 +21,15 @@ class ScheduledOptimizer:
     Args:
         optimizer: The torch optimizer.
         lr: Learning rate over the progress of the run.
+        update: Whether the learning rate changes every "epoch" or every "step".
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, lr: Schedule) -> None:
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, lr: Schedule, update: Update = "step"
+    ) -> None:
         self.optimizer = optimizer
         self.schedule = lr
+        self.update = update
 
     @property
     def lr(self) -> float:
@@ -43,10 +46,16 @@ class ScheduledOptimizer:
         """State of each parameter in the torch optimizer (momentum, moments)."""
         return self.optimizer.state
 
-    def set_progress(self, progress: float) -> None:
-        """Set the learning rate for a progress of the run in [0, 1]."""
+    def set_progress(self, by_step: float, by_epoch: float) -> None:
+        """Set the learning rate.
+
+        Args:
+            by_step: Progress of the run in [0, 1] at the current step.
+            by_epoch: Progress of the run at the first step of the current epoch.
+        """
+        lr = self.schedule(by_epoch if self.update == "epoch" else by_step)
         for group in self.param_groups:
-            group["lr"] = self.schedule(progress)
+            group["lr"] = lr
 
     def zero_grad(self) -> None:
         """Discard the gradients."""
@@ -73,6 +82,7 @@ def adam(
     parameters: Parameters,
     *,
     lr: ScheduleOption,
+    update: Update = "step",
     betas: tuple[Beta, Beta] = (0.9, 0.999),
     weight_decay: NonNegative = 0.0,
 ) -> ScheduledOptimizer:
@@ -81,11 +91,12 @@ def adam(
     Args:
         parameters: Parameters to optimize.
         lr: Learning rate, a number or a schedule.
+        update: Whether the learning rate changes every "epoch" or every "step".
         betas: Decay rates of the two moments.
         weight_decay: Weight decay, which is coupled into the gradient (L2).
     """
     optimizer = torch.optim.Adam(parameters, betas=betas, weight_decay=weight_decay)
-    return _scheduled(optimizer, lr)
+    return ScheduledOptimizer(optimizer, lr.build(), update)
 
 
 @OPTIMIZERS.register("sgd")
@@ -93,6 +104,7 @@ def sgd(
     parameters: Parameters,
     *,
     lr: ScheduleOption,
+    update: Update = "step",
     momentum: Beta = 0.9,
     nesterov: bool = False,
     weight_decay: NonNegative = 0.0,
@@ -102,6 +114,7 @@ def sgd(
     Args:
         parameters: Parameters to optimize.
         lr: Learning rate, a number or a schedule.
+        update: Whether the learning rate changes every "epoch" or every "step".
         momentum: Momentum.
         nesterov: Whether to use Nesterov momentum.
         weight_decay: Weight decay, which is coupled into the gradient (L2).
@@ -109,8 +122,4 @@ def sgd(
     optimizer = torch.optim.SGD(
         parameters, lr=0.0, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay
     )
-    return _scheduled(optimizer, lr)
-
-
-def _scheduled(optimizer: torch.optim.Optimizer, lr: Part[Schedule]) -> ScheduledOptimizer:
-    return ScheduledOptimizer(optimizer, lr.build())
+    return ScheduledOptimizer(optimizer, lr.build(), update)

@@ -15,15 +15,17 @@ from annotated_types import Ge, Gt, Interval, MinLen
 from pydantic import Field, ValidationError, model_validator
 from pydantic.json_schema import models_json_schema
 from pydantic_core import PydanticCustomError
+from typing_extensions import Self
 
 from srnas.choice import RELAXATIONS, Relaxation, Space
 from srnas.errors import UserError, did_you_mean
 from srnas.files import read_yaml
 from srnas.methods import apply_method, find_recipe, method_folders
 from srnas.optimizers import OPTIMIZERS, ScheduledOptimizer
-from srnas.parts import Part, PartOf, ScheduleOption, Strict, first_error, written
+from srnas.parts import Part, PartOf, Strict, first_error, written
 from srnas.perturbations import PERTURBATIONS, Perturbation
 from srnas.regularizers import REGULARIZERS, Regularizer
+from srnas.schedules import ScheduleOption, Update
 from srnas.spaces import SPACES
 from srnas.tasks import TASKS, Task, task_class, task_of_space
 from srnas.updates import UPDATES, UpdateRule
@@ -99,7 +101,7 @@ class RegularizerOptions(Strict):
 
     term: Annotated[Part[Regularizer], PartOf(REGULARIZERS)]
     weight: ScheduleOption = written({"name": "constant", "value": 1.0})
-    update: Literal["epoch", "step"] = "epoch"
+    update: Update = "epoch"
 
 
 class ShrinkOptions(Strict):
@@ -145,7 +147,11 @@ class SearchOptions(RunOptions):
         update: The update rule.
         weight_optimizer: Optimizer of the weights.
         alpha_optimizer: Optimizer of the alphas.
-        clip_grad_norm: Maximum norm of the weights' gradient.
+        clip_grad_norm: Maximum norm of the gradient of the weights' loss.
+        clip_grad_scope: Whether this norm is that of the "weights", or of "weights_and_alphas", as
+            in code where the alphas are parameters of the network (NAS-Bench-201's, DrNAS's). Only
+            the weights move by this gradient in either case.
+        clip_alpha_grad_norm: Maximum norm of the gradient of the alphas' loss.
         regularizers: Terms of the alphas' loss.
         regularizer_scale: Factor of the weights of all regularizers. The weights are those of the
             papers; use 1/255 for a loss on RGB in 0-1 where the paper's loss is on RGB in 0-255.
@@ -173,6 +179,8 @@ class SearchOptions(RunOptions):
     weight_optimizer: Optimizer
     alpha_optimizer: Optimizer
     clip_grad_norm: Annotated[float, Gt(0)] | None = None
+    clip_grad_scope: Literal["weights", "weights_and_alphas"] = "weights"
+    clip_alpha_grad_norm: Annotated[float, Gt(0)] | None = None
     regularizers: list[RegularizerOptions] = Field([])
     regularizer_scale: Annotated[float, Gt(0)] = 1.0
     val_every_epochs: Count = 1
@@ -191,6 +199,7 @@ class TrainOptions(RunOptions):
         init: A model or weight file of the same genotype to start from. From a file of another
             scale, everything except the upsampler is taken (as DLSR's x4 starts from x2).
         steps: Number of steps.
+        steps_per_epoch: Number of steps per epoch, for values that change every epoch.
         optimizer: Optimizer of the network.
         clip_grad_norm: Maximum norm of the gradient.
         ema: Decay of the moving average of the weights; 0 for none.
@@ -200,10 +209,30 @@ class TrainOptions(RunOptions):
     genotype: Path | None = None
     init: Path | None = None
     steps: PositiveInt
+    steps_per_epoch: PositiveInt | None = None
     optimizer: Optimizer
     clip_grad_norm: Annotated[float, Gt(0)] | None = None
     ema: Annotated[float, Interval(ge=0, lt=1)] = 0.999
     val_every: PositiveInt = 5000
+
+    @model_validator(mode="after")
+    def _has_epochs_for_its_optimizer(self) -> Self:
+        update = getattr(self.optimizer.options, "update", "step")
+        return self.needs_epochs("optimizer.update", update)
+
+    def needs_epochs(self, key: str, update: str) -> Self:
+        """Return these options, or report that `key` is "epoch" although there are no epochs."""
+        if update == "epoch" and self.steps_per_epoch is None:
+            text = "{key}: epoch needs steps_per_epoch"
+            raise PydanticCustomError("model", text, {"key": key})
+        return self
+
+    def progress(self, step: int) -> tuple[float, float]:
+        """Return the progress in [0, 1] at a step, and at the first step of its epoch."""
+        by_step = step / self.steps
+        if self.steps_per_epoch is None:
+            return by_step, by_step
+        return by_step, step // self.steps_per_epoch * self.steps_per_epoch / self.steps
 
 
 def kinds() -> list[str]:

@@ -8,14 +8,13 @@ object that can be built later.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 from pydantic_core import PydanticCustomError, core_schema
 
 from srnas.errors import UserError, did_you_mean
 from srnas.registry import Registry
-from srnas.schedules import SCHEDULES, Schedule
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -100,6 +99,7 @@ class PartOf:
         self.registry = registry
         self.default = default
         self.number_is = number_is
+        self._describing = False
 
     def check(self, value: Any) -> Part[Any]:
         """Check one part; pydantic reports the errors with the path of the option."""
@@ -133,6 +133,15 @@ class PartOf:
         )
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        if self._describing:  # a part within a part of its kind, which may go on without end
+            return {}
+        self._describing = True
+        try:
+            return self._json_schema()
+        finally:
+            self._describing = False
+
+    def _json_schema(self) -> dict[str, Any]:
         choices: list[dict[str, Any]] = [{"type": "string", "enum": sorted(self.registry)}]
         if self.number_is:
             choices = [{"type": "number"}]
@@ -144,9 +153,6 @@ class PartOf:
             part.pop("title", None)
             choices.append(part)
         return {"anyOf": choices}
-
-
-ScheduleOption = Annotated[Part[Schedule], PartOf(SCHEDULES, number_is="constant")]
 
 
 def written(default: Any) -> Any:

@@ -1,9 +1,9 @@
 """Perturbations of the relaxed alphas in weight steps (SmoothDARTS, ICML 2020).
 
 In a weight step the relaxed weights p of the candidates are replaced by p + delta, clipped to
-[0, 1] and divided by their sum. |delta| is at most epsilon, which grows linearly from `start` to
-`end` over the search. The network weights learn not to depend on exact alphas, which smooths the
-loss around them.
+[0, 1] and divided by their sum (`srnas.choice.supernet.project`). |delta| is at most epsilon, which
+grows linearly from `start` to `end` over the search. The network weights learn not to depend on
+exact alphas, which smooths the loss around them.
 """
 
 from abc import ABC, abstractmethod
@@ -15,6 +15,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 from srnas.choice import Supernet
+from srnas.choice.supernet import project
 from srnas.registry import Registry
 
 NonNegative = Annotated[float, Ge(0)]
@@ -69,9 +70,12 @@ class RandomPerturbation(Perturbation):
 class AdversarialPerturbation(Perturbation):
     """Search for the delta that raises the loss of the batch (SDARTS-ADV).
 
-    From a random start, delta takes `steps` steps of 2 epsilon / steps along the sign of the
-    gradient and is clipped to [-epsilon, epsilon] after each. Every step costs a forward and a
-    backward pass of the supernet.
+    From a random start, p takes `steps` steps of 2 epsilon / steps along the sign of dL/dp. After
+    each, it is clipped to [-epsilon, epsilon] around its value before, and projected. If the loss
+    is then smaller than without a perturbation, there is none. The passes are in evaluation mode,
+    so that running statistics do not change; p is that of evaluation mode, too, if the relaxation
+    samples. All this is as in the released code (`attacker/perturb.py`). Every step costs a forward
+    and a backward pass of the supernet, and the comparison two forward passes.
 
     Args:
         start: Epsilon at the beginning of the search.
@@ -97,20 +101,44 @@ class AdversarialPerturbation(Perturbation):
             progress: The progress of the search in [0, 1].
         """
         epsilon = self.start + (self.end - self.start) * progress
-        deltas = _uniform(supernet, epsilon)
+        training = supernet.training
+        supernet.eval()
+        try:
+            return self._attack(supernet, loss, epsilon)
+        finally:
+            supernet.train(training)
+
+    def _attack(self, supernet: Supernet, loss: Callable[[], Tensor], epsilon: float) -> Deltas:
+        start = {label: p.detach() for label, p in supernet.relaxed_positions().items()}
+
+        def loss_at(weights: Deltas) -> Tensor:
+            with supernet.replaced(weights):
+                return loss()
+
+        def projected(weights: Deltas) -> Deltas:
+            alive = supernet.alive_masks
+            return {k: project(w, alive.get_buffer(k)) for k, w in weights.items()}
+
+        with torch.no_grad():
+            before = loss_at(start).item()
+        moved = projected({k: start[k] + d for k, d in _uniform(supernet, epsilon).items()})
         for _ in range(self.steps):
-            for delta in deltas.values():
-                delta.requires_grad_()
-            with supernet.perturbed(deltas):
-                gradients = torch.autograd.grad(
-                    loss(), list(deltas.values()), materialize_grads=True
-                )
-            deltas = {
-                label: (delta + 2 * epsilon / self.steps * g.sign()).clamp(-epsilon, epsilon)
-                for (label, delta), g in zip(deltas.items(), gradients, strict=True)
+            for w in moved.values():
+                w.requires_grad_()
+            gradients = torch.autograd.grad(
+                loss_at(moved), list(moved.values()), materialize_grads=True
+            )
+            length = 2 * epsilon / self.steps
+            steps = {
+                k: (w.detach() + length * g.sign() - start[k]).clamp(-epsilon, epsilon)
+                for (k, w), g in zip(moved.items(), gradients, strict=True)
             }
-            deltas = {label: delta.detach() for label, delta in deltas.items()}
-        return deltas
+            moved = projected({k: start[k] + step for k, step in steps.items()})
+        with torch.no_grad():
+            after = loss_at(moved).item()
+        if after < before:
+            moved = start
+        return {k: w - start[k] for k, w in moved.items()}
 
 
 def _uniform(supernet: Supernet, epsilon: float) -> Deltas:

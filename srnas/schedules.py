@@ -8,14 +8,20 @@ In YAML a schedule is a number, or a name with its options:
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from itertools import pairwise
+from typing import Annotated, Any, Literal
 
-from annotated_types import Gt, Interval, Lt
+from annotated_types import Gt, Interval, Lt, MinLen
 
+from srnas.errors import UserError
+from srnas.parts import Part, PartOf
 from srnas.registry import Registry
 
 Schedule = Callable[[float], float]
 SCHEDULES: Registry[Schedule] = Registry("schedule")
+ScheduleOption = Annotated[Part[Schedule], PartOf(SCHEDULES, number_is="constant")]
+Update = Literal["step", "epoch"]
+"""Whether a scheduled value changes at every step, or only at the first step of an epoch."""
 
 Fraction = Annotated[float, Interval(ge=0, le=1)]
 WarmupFraction = Annotated[float, Interval(ge=0, lt=1)]
@@ -143,3 +149,38 @@ def one_cycle(
     return lambda progress: (
         up(progress / rise) if progress < rise else down((progress - rise) / (1 - rise))
     )
+
+
+@SCHEDULES.register("piecewise")
+def piecewise(
+    *,
+    points: Annotated[list[tuple[Fraction, float]], MinLen(1)],
+    then: ScheduleOption | None = None,
+) -> Schedule:
+    """Connect points by straight lines, and optionally follow another schedule after the last one.
+
+    Args:
+        points: Pairs of a fraction of the run and the value there, in order. Before the first
+            point the value is the first one, after the last point the last one.
+        then: Schedule after the last point. Its progress is that of the run; it does not start
+            anew at the point.
+
+    Raises:
+        UserError: The fractions do not increase.
+
+    >>> schedule = piecewise(points=[(0, 0.0), (0.5, 2.0)])
+    >>> [schedule(progress) for progress in (0, 0.25, 0.5, 1)]
+    [0.0, 1.0, 2.0, 2.0]
+    """
+    at = [fraction for fraction, _ in points]
+    if any(later <= earlier for earlier, later in pairwise(at)):
+        raise UserError(f"piecewise: the fractions {at} must increase")
+    after = then.build() if then else constant(value=points[-1][1])
+
+    def value(progress: float) -> float:
+        for (x0, y0), (x1, y1) in pairwise(points):
+            if progress < x1:
+                return y0 + (y1 - y0) * max(0.0, progress - x0) / (x1 - x0)
+        return points[-1][1] if progress <= at[-1] else after(progress)
+
+    return value

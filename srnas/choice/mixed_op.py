@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from srnas.choice.primitive import Candidates, LinearPrimitive, Primitive
 from srnas.errors import UserError
+from srnas.primitives.darts import FactorizedReduce
 
 
 class SharedWeights:
@@ -89,7 +90,9 @@ class MixedOp(nn.Module):
             }
         )
         self.auxiliary_skip = (
-            _auxiliary_skip(in_channels, out_channels, stride) if options.auxiliary_skip else None
+            _auxiliary_skip(in_channels, out_channels, stride, options.affine)
+            if options.auxiliary_skip
+            else None
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -216,11 +219,17 @@ class PartialMixedOp(nn.Module):
         return both.unflatten(1, (self.divisor, -1)).transpose(1, 2).flatten(1, 2)
 
 
-def _auxiliary_skip(in_channels: int, out_channels: int, stride: int) -> nn.Module:
-    """Build the identity, or a 1x1 convolution if the shape changes (similar to DARTS-)."""
-    if stride == 1 and in_channels == out_channels:
+def _auxiliary_skip(in_channels: int, out_channels: int, stride: int, affine: bool) -> nn.Module:
+    """Build the auxiliary skip connection of DARTS-, as in its released code (`model_search.py`).
+
+    It is the identity, or a factorized reduction at stride 2. Where the channels change at stride 1,
+    which DARTS- does not have, it is a 1x1 convolution.
+    """
+    if stride != 1:
+        return FactorizedReduce(in_channels, out_channels, affine)
+    if in_channels == out_channels:
         return nn.Identity()
-    return nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
+    return nn.Conv2d(in_channels, out_channels, 1, bias=False)
 
 
 def _searched(

@@ -25,11 +25,14 @@ class Relaxation(ABC):
             computed.
         prunes: Whether a candidate is removed from the search when its logit falls to 0.
         progress: Progress of the search in [0, 1], which temperatures depend on.
+        to_last: Number of the epoch as a fraction of that of the last epoch: 1 in the last epoch,
+            where `progress` is still below 1.
     """
 
     single = False
     prunes = False
     progress = 0.0
+    to_last = 0.0
 
     def initial(self, count: int) -> float:
         """Return the initial value of the logits of `count` candidates, before noise is added."""
@@ -153,8 +156,8 @@ class StraightThrough(GumbelSoftmax):
     weights get no gradient.
 
     Args:
-        temperature: tau at the start of the search; it falls linearly.
-        end_temperature: tau at the end.
+        temperature: tau in the first epoch; it falls linearly.
+        end_temperature: tau in the last epoch.
     """
 
     single = True
@@ -166,6 +169,11 @@ class StraightThrough(GumbelSoftmax):
         end_temperature: Annotated[float, Gt(0)] = 0.1,
     ) -> None:
         super().__init__(temperature=temperature, end_temperature=end_temperature)
+
+    @property
+    def tau(self) -> float:
+        """Current temperature."""
+        return self.temperature + (self.end_temperature - self.temperature) * self.to_last
 
     def __call__(self, alpha: Tensor, training: bool) -> Tensor:
         if not training:
@@ -195,7 +203,9 @@ class UniformSample(_Softmaxed):
 class Dirichlet(Relaxation):
     """w ~ Dirichlet(elu(alpha) + 1), with pathwise gradients (DrNAS).
 
-    In evaluation mode w is the mean of the distribution.
+    In evaluation mode w is the mean of the distribution; the released code samples there, too.
+    Genotypes are derived from softmax(alpha), as in the released code. It ranks the candidates of
+    a position as the mean does, but can rank the edges of a node differently.
     """
 
     def __init__(self) -> None:
@@ -210,6 +220,10 @@ class Dirichlet(Relaxation):
         """Return the mean of the distribution."""
         c = concentration(alpha)
         return c / c.sum()
+
+    def strengths(self, alpha: Tensor) -> Tensor:
+        """Return softmax(alpha)."""
+        return torch.softmax(alpha, dim=-1)
 
 
 @RELAXATIONS.register("crb")

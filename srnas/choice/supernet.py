@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srnas.choice.builder import Relaxed
@@ -58,6 +59,7 @@ class Supernet(nn.Module):
         self.relaxation = relaxation or Softmax()
         self._shared = choose.shared
         self._deltas: Mapping[str, Tensor] = {}
+        self._replaced: Mapping[str, Tensor] = {}
         sizes = {label: len(p.candidates) for label, p in self.choices.positions.items()}
         self.alive_masks = AliveMasks(sizes)
         sizes |= {label: link.count for label, link in self.choices.links.items()}
@@ -82,7 +84,8 @@ class Supernet(nn.Module):
             chosen = torch.stack([weights[label].argmax() for label in positions]).tolist()
             computed = {label: [one] for label, one in zip(positions, chosen, strict=True)}
         for label, delta in self._deltas.items():
-            weights[label] = self._perturbed(label, weights[label], delta)
+            weights[label] = project(weights[label] + delta, self.alive_masks.get_buffer(label))
+        weights |= self._replaced
         self._shared.weights, self._shared.computed = weights, computed
         try:
             return self.network(x)
@@ -91,9 +94,7 @@ class Supernet(nn.Module):
 
     @contextmanager
     def perturbed(self, deltas: Mapping[str, Tensor]) -> Iterator[None]:
-        """Perturb the relaxed weights within the context.
-
-        Weights p become p + delta, clipped to [0, 1] and divided by their sum.
+        """Perturb the relaxed weights p within the context: they become `project(p + delta)`.
 
         Args:
             deltas: delta (N,) by label, for positions.
@@ -104,9 +105,32 @@ class Supernet(nn.Module):
         finally:
             self._deltas = {}
 
-    def set_progress(self, progress: float, skip_weight: float = 0.0) -> None:
-        """Set the progress of the search in [0, 1], and the weight of the auxiliary skip."""
+    @contextmanager
+    def replaced(self, weights: Mapping[str, Tensor]) -> Iterator[None]:
+        """Use other weights than the relaxed alphas within the context.
+
+        Args:
+            weights: Weights (N,) by label, which may require gradients.
+        """
+        self._replaced = weights
+        try:
+            yield
+        finally:
+            self._replaced = {}
+
+    def set_progress(
+        self, progress: float, skip_weight: float = 0.0, to_last: float | None = None
+    ) -> None:
+        """Set everything in a forward pass that is scheduled over the search.
+
+        Args:
+            progress: Progress of the search in [0, 1].
+            skip_weight: Weight of the auxiliary skip.
+            to_last: Number of the epoch as a fraction of that of the last epoch; by default
+                `progress`.
+        """
         self.relaxation.progress = progress
+        self.relaxation.to_last = progress if to_last is None else to_last
         self._shared.skip_weight = skip_weight
 
     @property
@@ -137,6 +161,11 @@ class Supernet(nn.Module):
         for label, position in self.choices.positions.items():
             groups.setdefault(position.place.group, []).append(self.alphas[label])
         return [torch.stack(rows) for rows in groups.values()]
+
+    def relaxed_positions(self) -> dict[str, Tensor]:
+        """Return the weights (N,) of positions by label that a forward pass would use."""
+        weights = self._relaxed(lambda alpha: self.relaxation(alpha, self.training))
+        return {label: weights[label] for label in self.choices.positions}
 
     def probabilities(self) -> dict[str, Tensor]:
         """Return weights (N,) that sum to 1 by label, without sampling; they carry gradients."""
@@ -172,12 +201,21 @@ class Supernet(nn.Module):
                 weights[label] = torch.zeros_like(alpha).index_copy(0, index, relax(alpha[index]))
         return weights
 
-    def _perturbed(self, label: str, weights: Tensor, delta: Tensor) -> Tensor:
-        moved = (weights + delta).clamp(0, 1) * self.alive_masks.get_buffer(label)
-        total = moved.sum()
-        # If all weights are clipped to 0, they cannot be normalized and are left unchanged.
-        kept = torch.where(total > 0, moved, weights)
-        return kept / torch.where(total > 0, total, torch.ones_like(total))
+
+def project(weights: Tensor, alive: Tensor) -> Tensor:
+    """Clip weights to [0, 1] and divide them by their sum.
+
+    If all are clipped to 0, the largest becomes 1 (as in SmoothDARTS' released code).
+
+    Args:
+        weights: (N,).
+        alive: Which candidates are in the search, (N,) bool; the weights of the others are 0.
+    """
+    clipped = weights.clamp(0, 1) * alive
+    best = weights.masked_fill(~alive, -torch.inf).argmax()
+    largest = F.one_hot(best, len(weights)).to(weights)
+    clipped = torch.where(clipped.sum() > 0, clipped, largest)
+    return clipped / clipped.sum()
 
 
 def _start(alpha_init: float | Sequence[float], size: int, label: str) -> Tensor:

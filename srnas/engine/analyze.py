@@ -218,7 +218,7 @@ def restore(run_dir: Path, options: SearchOptions, device: str) -> tuple[int, Se
     stepper = SearchStepper(options, Process(choose_device(device)))
     stepper.shrink_as_before(saved["step"])
     restore_checkpoint(saved, stepper.states, file)
-    stepper.set_progress((saved["step"] - 1) // options.steps_per_epoch / options.epochs)
+    stepper.set_epoch((saved["step"] - 1) // options.steps_per_epoch)
     return saved["step"], stepper
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from srnas.choice import Relaxed, Supernet
 from srnas.choice.pruning import prune, shrink
-from srnas.choice.widen import widen
+from srnas.choice.widen import Widening
 from srnas.distributed import Process, average_gradients, move
 from srnas.engine.checkpoint import Meter, Stateful
 from srnas.options import SearchOptions, ShrinkOptions
@@ -143,18 +143,19 @@ class SearchStepper:
                 if round(stage.at * options.epochs) == self.epoch:
                     shrink(self.supernet, stage.keep)
                     self._widen(stage)
-        self.set_progress(by_epoch)
-        self.weight_optimizer.set_progress(by_step)
-        self.alpha_optimizer.set_progress(by_step)
+        self.set_epoch(self.epoch)
+        self.weight_optimizer.set_progress(by_step, by_epoch)
+        self.alpha_optimizer.set_progress(by_step, by_epoch)
         for term in self.terms:
             progress = by_epoch if term.update == "epoch" else by_step
             term.weight = options.regularizer_scale * term.schedule(progress)
 
-    def set_progress(self, progress: float) -> None:
-        """Set the progress in [0, 1], for temperatures and the weight of the auxiliary skip."""
-        self.progress = progress
-        skip_weight = self.auxiliary_skip(progress) if self.auxiliary_skip else 0.0
-        self.supernet.set_progress(progress, skip_weight)
+    def set_epoch(self, epoch: int) -> None:
+        """Set temperatures and the weight of the auxiliary skip for an epoch, counted from 0."""
+        epochs = self.options.epochs
+        self.progress = epoch / epochs
+        skip_weight = self.auxiliary_skip(self.progress) if self.auxiliary_skip else 0.0
+        self.supernet.set_progress(self.progress, skip_weight, epoch / max(1, epochs - 1))
 
     @property
     def alpha_moves(self) -> bool:
@@ -178,7 +179,11 @@ class SearchStepper:
         self.weight_optimizer.zero_grad()
         with self._perturbed(batch):
             loss = self.loss(batch)
-        loss.backward(inputs=self.supernet.weight_parameters())
+        inputs = self.supernet.weight_parameters()
+        if self._clips_with_alphas:
+            self.alpha_optimizer.zero_grad()
+            inputs += self.supernet.arch_parameters()
+        loss.backward(inputs=inputs)
         return self._move_weights(loss, measure)
 
     def alpha_step(self, *batches: Any) -> None:
@@ -236,15 +241,25 @@ class SearchStepper:
             if epoch * self.options.steps_per_epoch < step:
                 self._widen(stage)
 
+    @property
+    def _clips_with_alphas(self) -> bool:
+        return bool(self.options.clip_grad_norm) and self.options.clip_grad_scope != "weights"
+
     def _move_weights(self, loss: Tensor, measure: bool = False) -> float | None:
         parameters = self.supernet.weight_parameters()
-        average_gradients(parameters)
+        alphas = self.supernet.arch_parameters() if self._clips_with_alphas else []
+        average_gradients([*parameters, *alphas])
         square = None
         if measure:
             gradients = [p.grad for p in parameters if p.grad is not None]
             square = torch.stack([g.square().sum() for g in gradients]).sum().item()
         if self.options.clip_grad_norm:
-            nn.utils.clip_grad_norm_(parameters, self.options.clip_grad_norm)
+            kept = [alpha.grad for alpha in alphas]
+            for alpha in alphas:
+                alpha.grad = None if alpha.grad is None else alpha.grad.clone()
+            nn.utils.clip_grad_norm_([*parameters, *alphas], self.options.clip_grad_norm)
+            for alpha, gradient in zip(alphas, kept, strict=True):
+                alpha.grad = gradient
         self.weight_optimizer.step()
         if self.supernet.relaxation.prunes:
             prune(self.supernet)
@@ -259,6 +274,8 @@ class SearchStepper:
                 (term.weight * value).backward(inputs=alphas)
             self.meter.add(term.name, value)
         average_gradients(alphas)
+        if self.options.clip_alpha_grad_norm:
+            nn.utils.clip_grad_norm_(alphas, self.options.clip_alpha_grad_norm)
         self.alpha_optimizer.step()
         for term in self.terms:
             term.regularizer.alphas_moved(self.supernet)
@@ -273,9 +290,14 @@ class SearchStepper:
         if stage.partial_channels in (None, self.partial_channels):
             return
         self.partial_channels = stage.partial_channels
-        wider = build_supernet(self.options, stage.partial_channels)
-        self.supernet = self._placed(widen(self.supernet, wider))
+        wider = self._placed(build_supernet(self.options, stage.partial_channels))
+        widening = Widening(self.supernet, wider)
+        widening.copy_weights()
+        before = (self.weight_optimizer.optimizer, self.alpha_optimizer.optimizer)
+        self.supernet = wider
         self._make_optimizers()
+        widening.copy_state(before[0], self.weight_optimizer.optimizer)
+        widening.copy_state(before[1], self.alpha_optimizer.optimizer)
 
     def _make_optimizers(self) -> None:
         options = self.options

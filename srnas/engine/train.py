@@ -82,8 +82,9 @@ def train(options: TrainOptions, resume: bool = False, genotype: Genotype | None
 
     with run.loop(options.steps) as loop:
         for step in loop:
-            optimizer.set_progress(step / options.steps)
-            task.begin_step(network, step / options.steps)
+            progress = options.progress(step)
+            optimizer.set_progress(*progress)
+            task.begin_step(network, *progress)
             optimizer.zero_grad()
             loss = task.loss(network, next(batches))
             loss.backward()

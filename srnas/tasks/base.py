@@ -117,8 +117,16 @@ class Task(ABC):
         """Return metrics of a trained network on the test split, or {} if the data has none."""
         return {}
 
-    def begin_step(self, network: nn.Module, progress: float) -> None:  # noqa: B027  (optional)
-        """Prepare the network for a training step at a progress of the run in [0, 1]."""
+    def begin_step(  # noqa: B027  (optional)
+        self, network: nn.Module, by_step: float, by_epoch: float
+    ) -> None:
+        """Prepare the network for a training step.
+
+        Args:
+            network: The network.
+            by_step: Progress of the run in [0, 1] at the current step.
+            by_epoch: Progress of the run at the first step of the current epoch.
+        """
 
     def look_up(self, genotype: Genotype) -> dict[str, float]:
         """Return the results for a genotype in a tabular benchmark, by the names used in logs."""

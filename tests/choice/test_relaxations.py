@@ -9,7 +9,12 @@ from torch import nn
 from srnas.choice import RELAXATIONS, Relaxed, Supernet
 from srnas.choice.mixed_op import MixedOp
 from srnas.choice.pruning import prune, shrink
+from srnas.primitives.darts import DARTS_PRIMITIVES
+from srnas.distributed import Process
+from srnas.engine.stepper import SearchStepper
+from srnas.options import check_options
 from srnas.spaces import space_builder
+from tests.helpers import class_options
 
 SMALL = {"name": "imdn", "num_feat": 8, "num_block": 1, "candidates": ["conv_3x3", "ds_conv_3x3"]}
 ALPHA = torch.tensor([0.7, -0.4, 0.1, 1.2])
@@ -42,11 +47,20 @@ def test_gumbel_softmax_samples_sum_to_one_and_harden_as_it_cools():
     assert cold.max(1).values.mean() > 0.95
 
 
-def test_the_temperature_goes_in_a_straight_line():
-    relaxation = RELAXATIONS.build({"name": "straight_through"})
-    for progress, tau in ((0, 10), (0.5, 5.05), (1, 0.1)):
-        relaxation.progress = progress
-        assert relaxation.tau == pytest.approx(tau)
+@pytest.mark.parametrize("epochs", [1, 50, 250])
+def test_temperatures_are_those_of_the_released_schedules(tmp_path, epochs):
+    # GDAS: exps/NAS-Bench-201-algos/GDAS.py of AutoDL-Projects divides by E - 1 and ends at
+    # tau_min. SNAS: 201-space/train_search.py of DrNAS adds (tau_min - tau_max) / E an epoch.
+    schedules = {"straight_through": (max(1, epochs - 1), 0.1), "gumbel_softmax": (epochs, 1)}
+    for name, (last, least) in schedules.items():
+        content = class_options(tmp_path, epochs=epochs, steps_per_epoch=1, relaxation=name)
+        stepper = SearchStepper(
+            check_options("search", content, "test"), Process(torch.device("cpu"))
+        )
+        for epoch in {0, 1, epochs // 2, epochs - 1} - {epochs}:
+            stepper.begin(epoch)
+            expected = 10 - (10 - least) * epoch / last
+            assert stepper.supernet.relaxation.tau == pytest.approx(expected), (name, epoch)
 
 
 def test_straight_through_is_one_hot_with_the_gradient_of_its_softmax():
@@ -189,6 +203,40 @@ def test_darts_minus_adds_its_input_with_a_weight_that_fades():
         outputs[beta] = op(x)
     torch.testing.assert_close(outputs[0.75] - outputs[0.0], 0.75 * x)
     assert isinstance(net.network.blocks[0].c4.auxiliary_skip, nn.Conv2d), "its channels change"
+
+
+def test_darts_minus_halves_with_a_factorized_reduction():
+    # MixedOp in src/search/model_search.py of DARTS-: FactorizedReduce(C, C, affine=False), that
+    # is BN(cat(conv1(relu(x)), conv2(relu(x) one pixel down and right))), 1x1 kernels, stride 2
+    torch.manual_seed(0)
+    choose = Relaxed(auxiliary_skip=True)
+    op = choose.op("e", DARTS_PRIMITIVES, 4, 4, stride=2)
+    x = torch.randn(2, 4, 6, 6)
+    op.shared.weights = {"e": torch.zeros(len(DARTS_PRIMITIVES))}
+    op.shared.skip_weight = 0.5
+    first, second, _ = op.auxiliary_skip.children()
+    positive = x.clamp(min=0)
+    pixels = torch.cat(
+        [
+            torch.einsum("oi,bihw->bohw", conv.weight[:, :, 0, 0], positive[:, :, at::2, at::2])
+            for at, conv in enumerate((first, second))
+        ],
+        dim=1,
+    )
+    centred = pixels - pixels.mean((0, 2, 3), keepdim=True)
+    spread = (pixels.var((0, 2, 3), correction=0, keepdim=True) + 1e-5).sqrt()
+    torch.testing.assert_close(op(x), 0.5 * centred / spread)
+
+
+def test_drnas_ranks_edges_by_softmax_and_not_by_the_mean():
+    # Network.genotype in DARTS-space/model_search.py of DrNAS ranks edges by softmax(alpha). By the
+    # mean of the Dirichlet, with concentration elu(alpha) + 1, the second edge would be ahead.
+    edges = {"e1": torch.tensor([2.0, 0.6, 1.1]), "e2": torch.tensor([0.1, -0.8, -0.6])}
+    relaxation = RELAXATIONS.build({"name": "dirichlet"})
+    strongest = [relaxation.strengths(alpha).max().item() for alpha in edges.values()]
+    assert strongest == pytest.approx([0.6049, 0.5254], abs=1e-4)
+    means = [relaxation.probabilities(alpha).max().item() for alpha in edges.values()]
+    assert means == pytest.approx([0.4478, 0.5243], abs=1e-4)
 
 
 def test_sampling_stops_in_evaluation_mode():

@@ -14,6 +14,8 @@ from srnas.choice.pruning import shrink
 from srnas.distributed import Process
 from srnas.engine.stepper import SearchStepper
 from srnas.options import check_options
+from srnas import perturbations
+from srnas.choice.supernet import project
 from srnas.perturbations import PERTURBATIONS
 from srnas.primitives.sr import SR_PRIMITIVES
 from srnas.spaces import space_builder
@@ -258,7 +260,8 @@ def test_a_perturbation_stays_in_its_range_and_is_gone_after_the_step(name):
     for progress, epsilon in ((0.0, 0.03), (0.5, 0.165), (1.0, 0.3)):
         deltas = perturb(net, lambda: net(x).square().mean(), progress)
         largest = max(d.abs().max().item() for d in deltas.values())
-        assert 0.5 * epsilon < largest <= epsilon * (1 + 1e-6)
+        # the adversary's p + delta is divided by its sum, which can be below 1
+        assert 0.5 * epsilon < largest <= epsilon * (1 + 1e-6 if name == "random" else 2)
         seen = {}
         op = net.network.blocks[0].c1
         op.register_forward_pre_hook(lambda m, _, s=seen: s.update(m.shared.weights))
@@ -270,12 +273,16 @@ def test_a_perturbation_stays_in_its_range_and_is_gone_after_the_step(name):
     assert torch.equal(net(x), plain)
 
 
-def test_a_perturbation_that_clips_every_weight_to_zero_leaves_them_as_they_are():
-    net = Supernet(space_builder(SMALL), "imdn", alpha_std=1.0).eval()
-    x = torch.rand(1, 3, 8, 8)
-    plain = net(x)
-    with net.perturbed({label: torch.full((3,), -1.0) for label in net.choices.positions}):
-        torch.testing.assert_close(net(x), plain)
+def test_a_projection_that_clips_every_weight_to_zero_keeps_the_largest():
+    # Network.clip in SmoothDARTS' sota/cnn/model_search.py: clamp, the largest becomes 1 if all
+    # are 0, division by the sum
+    alive = torch.tensor([True, True, True, False])
+    for moved, expected in (
+        ([-0.3, -0.1, -0.2, 0.0], [0, 1, 0, 0]),
+        ([0.5, -0.2, 0.3, 0.9], [0.625, 0, 0.375, 0]),
+        ([1.5, 0.25, -1.0, 0.0], [0.8, 0.2, 0, 0]),
+    ):
+        assert project(torch.tensor(moved), alive).tolist() == pytest.approx(expected)
 
 
 def test_a_perturbation_does_not_revive_dropped_candidates():
@@ -288,6 +295,70 @@ def test_a_perturbation_does_not_revive_dropped_candidates():
     for label, weights in seen.items():
         assert weights.nonzero().flatten().tolist() == net.alive[label]
         assert weights.sum().item() == pytest.approx(1)
+
+
+def attacked(loss, p, start, epsilon, steps=7) -> list[float]:
+    """Attack p by hand: attacker/perturb.py of SmoothDARTS, for a loss with a known gradient.
+
+    `loss` returns the value and dL/dp; `start` is the random start.
+    """
+
+    def projection(row):
+        row = [min(max(v, 0.0), 1.0) for v in row]
+        return [v / sum(row) for v in row]
+
+    now = projection([a + b for a, b in zip(p, start, strict=True)])
+    for _ in range(steps):
+        _, gradient = loss(now)
+        now = [v + 2 * epsilon / steps * (g > 0) - 2 * epsilon / steps * (g < 0)
+               for v, g in zip(now, gradient, strict=True)]  # fmt: skip
+        now = [min(max(v - a, -epsilon), epsilon) + a for v, a in zip(now, p, strict=True)]
+        now = projection(now)
+    return p if loss(p)[0] > loss(now)[0] else now
+
+
+@pytest.mark.parametrize("kind", ["linear", "peak", "saddle"])
+def test_the_adversary_is_the_released_attack(monkeypatch, kind):
+    # A loss of the weights themselves. At the "peak" any step lowers it, so there is no attack.
+    torch.manual_seed(0)
+    net = Supernet(space_builder(SMALL), "imdn", alpha_std=1.0)
+    label = next(iter(net.choices.positions))
+    p = net.probabilities()[label].detach()
+    slope = torch.tensor([0.7, -1.0, 0.4])
+
+    def of(w):  # loss and its gradient
+        if kind == "linear":
+            return (slope * w).sum(), slope
+        peak = kind == "peak"
+        curve = -torch.ones(3) if peak else torch.tensor([1.0, -2.0, 0.5])
+        gap = w - (p if peak else torch.tensor([0.9, -0.5, 0.05]))
+        return (curve * gap.square()).sum(), 2 * curve * gap
+
+    def loss():
+        return of(net._replaced[label])[0]
+
+    start = {k: 0.1 * torch.linspace(-1, 1, 3) for k in net.choices.positions}
+    monkeypatch.setattr(perturbations, "_uniform", lambda *_: start)
+    delta = PERTURBATIONS.build({"name": "adversarial"})(net, loss, 0.5)[label]
+    expected = attacked(
+        lambda row: (of(torch.tensor(row))[0].item(), of(torch.tensor(row))[1].tolist()),
+        p.tolist(),
+        start[label].tolist(),
+        0.165,
+    )
+    assert (p + delta).tolist() == pytest.approx(expected, abs=1e-6)
+    assert (delta.abs().max() == 0) == (kind == "peak")
+
+
+def test_the_adversary_leaves_running_statistics_and_the_mode_alone():
+    torch.manual_seed(0)
+    net = Supernet(space_builder({**SMALL, "candidates": None}), "imdn", alpha_std=1.0).train()
+    x = torch.rand(2, 3, 8, 8)
+    before = {name: b.clone() for name, b in net.named_buffers()}
+    assert any("running_mean" in name for name in before)
+    PERTURBATIONS.build({"name": "adversarial"})(net, lambda: net(x).mean(), 1.0)
+    assert net.training
+    assert all(torch.equal(b, before[name]) for name, b in net.named_buffers())
 
 
 def test_the_adversary_raises_the_loss_more_than_noise_does():

@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Annotated
 
 from annotated_types import Ge, Interval
+from pydantic import model_validator
 
 from srnas.options import Count, PositiveInt, SearchOptions, TrainOptions
-from srnas.parts import Part, PartOf, ScheduleOption, Strict, written
+from srnas.parts import Part, PartOf, Strict, written
+from srnas.schedules import ScheduleOption, Update
 from srnas.tasks.classification.datasets import DATASETS, ClassificationData
 from srnas.tasks.classification.losses import CLASS_LOSSES, ClassLoss
 
@@ -78,10 +80,16 @@ class ClassTrainOptions(TrainOptions):
         data: Labelled images.
         loss: Loss function.
         drop_path: Probability of dropping an edge of a cell, over the progress of the training.
+        drop_path_update: Whether it changes every "epoch" (of `steps_per_epoch`) or every "step".
         auxiliary_weight: Weight of the auxiliary head's loss (space darts).
     """
 
     data: ClassTrainData
     loss: LossOption = written({})
     drop_path: ScheduleOption | None = None
+    drop_path_update: Update = "step"
     auxiliary_weight: Annotated[float, Ge(0)] = 0.4
+
+    @model_validator(mode="after")
+    def _has_epochs_to_drop_by(self) -> "ClassTrainOptions":
+        return self.needs_epochs("drop_path_update", self.drop_path_update)

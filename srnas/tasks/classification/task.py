@@ -14,7 +14,7 @@ from srnas.distributed import Process, choose_device, move
 from srnas.errors import UserError
 from srnas.options import SearchOptions, TrainOptions
 from srnas.parts import Strict
-from srnas.schedules import Schedule
+from srnas.schedules import Schedule, Update
 from srnas.spaces.kinds import ClassificationSpace
 from srnas.tasks import TASKS
 from srnas.tasks.base import Batches, Ports, Task
@@ -41,6 +41,7 @@ class Classification(Task):
         auxiliary_weight: Weight of the auxiliary head's loss.
         workers: Number of worker processes that read image files.
         drop_path: Probability of dropping an edge, over the progress of the training.
+        drop_path_update: Whether it changes every "epoch" or every "step".
         table: Tabular benchmark in which genotypes are looked up.
     """
 
@@ -66,13 +67,14 @@ class Classification(Task):
         auxiliary_weight: float = 0.4,
         workers: int = 0,
         drop_path: Schedule | None = None,
+        drop_path_update: Update = "step",
         table: ScoreTable | None = None,
     ) -> None:
         self.criterion = criterion
         self.val, self.test_split = val, test
         self.device, self.precision = device, precision
         self.auxiliary_weight, self.workers = auxiliary_weight, workers
-        self.drop_path = drop_path
+        self.drop_path, self.drop_path_update = drop_path, drop_path_update
         self.table = table
 
     @classmethod
@@ -145,10 +147,11 @@ class Classification(Task):
         """Return the metrics of `validate` on the test images."""
         return self._evaluate(network, self.test_split)
 
-    def begin_step(self, network: nn.Module, progress: float) -> None:
+    def begin_step(self, network: nn.Module, by_step: float, by_epoch: float) -> None:
         """Set the probability of dropping an edge."""
         if self.drop_path:
             assert isinstance(network, Space)
+            progress = by_epoch if self.drop_path_update == "epoch" else by_step
             network.drop_path_prob = self.drop_path(progress)
 
     def look_up(self, genotype: Genotype) -> dict[str, float]:
@@ -211,7 +214,11 @@ def _settings(options: ClassSearchOptions | ClassTrainOptions, network: Space) -
     if options.drop_path and not network.drops_paths:
         raise UserError(f"drop_path: space {options.space.name!r} has no paths to drop")
     drop_path = options.drop_path.build() if options.drop_path else None
-    return {"auxiliary_weight": options.auxiliary_weight, "drop_path": drop_path}
+    return {
+        "auxiliary_weight": options.auxiliary_weight,
+        "drop_path": drop_path,
+        "drop_path_update": options.drop_path_update,
+    }
 
 
 def _check_classes(count: int, network: Space) -> None:
