@@ -72,18 +72,7 @@ def load_model(path: Path) -> Model:
         raise UserError(
             f"{path}: not an srnas model file; for a foreign weight file use --weights with --space"
         )
-    try:
-        description = json.loads(metadata[FORMAT])
-        version = description["version"]
-        space_options, choices, provenance = (
-            description[key] for key in ("space", "genotype", "provenance")
-        )
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise UserError(f"{path}: its description of the network is broken ({error})") from error
-    if version != VERSION:
-        raise UserError(f"{path}: model version {version}; this srnas reads {VERSION}")
-    space = check_space(space_options, f"{path}: space")
-    genotype = Genotype.from_dict(choices, str(path))
+    space, genotype, provenance = _read_description(metadata[FORMAT], path)
     network = derived_network(space, genotype)
     _load(network, tensors, path)
     return Model(network.eval(), space, genotype, provenance)
@@ -106,11 +95,10 @@ def load_published(path: Path, space: SpaceLike, genotype: Genotype | None = Non
     """
     space = check_space(space, f"{path}: space")
     genotype = genotype or published_genotype(space.name)
-    state = _read_weights(path)
-    settled, tensors = read_published(space.name, state)
+    tensors, settled, made_with = _read_weights(path, space.name)
     space = check_space({**space.to_dict(), **settled}, f"{path}: space")
     network = derived_network(space, genotype)
-    _load(network, tensors, path)
+    _load(network, network.adapt_weights(tensors, made_with), path)
     return Model(network.eval(), space, genotype, {"weights": Path(path).name})
 
 
@@ -128,8 +116,8 @@ def warm_start(network: Space, path: Path, space: str) -> list[str]:
     Raises:
         UserError: The other weights of the file do not fit the network.
     """
-    tensors = _read_weights(path)
-    _, state = read_published(space, tensors)
+    tensors, _, made_with = _read_weights(path, space)
+    state = network.adapt_weights(tensors, made_with)
     ours = network.state_dict()
     fresh = [
         key
@@ -142,9 +130,39 @@ def warm_start(network: Space, path: Path, space: str) -> list[str]:
     return fresh
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a model file, a safetensors file or a state dict."""
-    return _read_safetensors(path)[0] if Path(path).suffix == ".safetensors" else _read_state(path)
+def _read_weights(
+    path: Path, space: str
+) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Any]]:
+    """Read a model file, a safetensors file or a state dict of a network of a space.
+
+    Returns:
+        The tensors under our names, the space options that they determine, and the options that
+        their network was built with, as far as known.
+    """
+    if Path(path).suffix == ".safetensors":
+        tensors, metadata = _read_safetensors(path)
+    else:
+        tensors, metadata = _read_state(path), {}
+    settled, tensors = read_published(space, tensors)
+    if FORMAT not in metadata:
+        return tensors, settled, settled
+    return tensors, settled, _read_description(metadata[FORMAT], path)[0].to_dict()
+
+
+def _read_description(text: str, path: Path) -> tuple[Part[Space], Genotype, dict[str, Any]]:
+    """Read space, genotype and provenance of a model file."""
+    try:
+        description = json.loads(text)
+        version = description["version"]
+        space, genotype, provenance = (
+            description[key] for key in ("space", "genotype", "provenance")
+        )
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise UserError(f"{path}: its description of the network is broken ({error})") from error
+    if version != VERSION:
+        raise UserError(f"{path}: model version {version}; this srnas reads {VERSION}")
+    checked = check_space(space, f"{path}: space")
+    return checked, Genotype.from_dict(genotype, str(path)), provenance
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:

@@ -56,6 +56,7 @@ SCHEDULE_OPTIONS = {
     "cosine": {"start": 1},
     "multistep": {"value": 1, "milestones": [0.5]},
     "one_cycle": {"peak": 1},
+    "piecewise": {"points": [[0, 0.1], [0.5, 1]]},
 }
 
 

@@ -64,7 +64,18 @@ class Space(nn.Module, ABC):
 
     @classmethod
     def from_published(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Rename and convert the tensors of the authors' weight file; unknown keys are kept."""
+        """Rename the tensors of the authors' weight file; unknown keys are kept."""
+        return dict(state)
+
+    def adapt_weights(
+        self, state: Mapping[str, Tensor], made_with: Mapping[str, Any]
+    ) -> dict[str, Tensor]:
+        """Convert weights of a network with other options so that this one computes the same.
+
+        Args:
+            state: Tensors under our names.
+            made_with: The space options that their network was built with, as far as known.
+        """
         return dict(state)
 
     @classmethod

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from annotated_types import Ge, MinLen
+from annotated_types import Ge, Gt, MinLen
 from torch import Tensor, nn
 
 from srnas.choice import Builder, Candidates
@@ -21,7 +21,7 @@ from srnas.spaces.kinds import SuperResolutionSpace
 from srnas.spaces.published import is_published, named_candidates, published_width
 
 NEGATIVE_SLOPE = 0.05
-RGB_RANGE = 255  # range of input and output of the published weights
+PUBLISHED_RANGE = 255.0  # RGB range of the authors' networks
 CANDIDATES = (  # in the order of the logits
     "conv_1x1",
     "conv_3x3",
@@ -56,6 +56,10 @@ class DLSR(SuperResolutionSpace):
         num_cell: Number of cells.
         primitives: Family of candidates, "dlsr" with nine or "imdn" with twelve.
         candidates: Candidates at each position; by default the whole family.
+        rgb_range: Range in which the network computes: the input, RGB in [0, 1], is multiplied by
+            it, and the output divided. The authors' networks compute in 0-255, which differs from
+            0-1 in all that depends on the size of values: biases as initialized, the attention's
+            sigmoid, the gradient's norm. A run's loss is multiplied by it as well.
     """
 
     published: ClassVar[Mapping[str, Any]] = {
@@ -78,9 +82,10 @@ class DLSR(SuperResolutionSpace):
         num_cell: Annotated[int, Ge(2)] = 6,
         primitives: Literal["dlsr", "imdn"] = "dlsr",
         candidates: Annotated[list[str], MinLen(1)] | None = None,
+        rgb_range: Annotated[float, Gt(0)] = 1.0,
     ) -> None:
         super().__init__()
-        self.scale = scale
+        self.scale, self.rgb_range = scale, rgb_range
         family, everything = FAMILIES[primitives]
         table = named_candidates(family, candidates or everything)
         self.head = nn.Conv2d(3, num_feat, 3, padding=1)
@@ -96,33 +101,38 @@ class DLSR(SuperResolutionSpace):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map LR (B, 3, H, W) to SR (B, 3, scale*H, scale*W), RGB in [0, 1], not clipped."""
-        features = self.head(x)
+        features = self.head(x if self.rgb_range == 1 else x * self.rgb_range)
         outputs = [self.cells[0](features)]
         outputs.append(self.cells[1](outputs[0]))
         for link, cell in zip(self.links, self.cells[2:], strict=True):
             outputs.append(cell(link(outputs)))
         fused = _leaky(self.fuse(torch.cat(outputs, dim=1)))
-        return self.upsample(self.body_end(fused) + features)
+        y = self.upsample(self.body_end(fused) + features)
+        return y if self.rgb_range == 1 else y / self.rgb_range
 
     @classmethod
     def published_options(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Return the width of the network that a weight file belongs to."""
-        return published_width(state)
+        """Return width and RGB range of the network that a weight file belongs to."""
+        authors = {"rgb_range": PUBLISHED_RANGE} if is_published(state) else {}
+        return published_width(state) | authors
 
     @classmethod
     def from_published(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Translate the authors' weight files; files with other key names are returned as they are.
-
-        Their networks map RGB in 0-255 to RGB in 0-255. Therefore the weights of the first layer
-        are multiplied by 255, and weights and bias of the last layer are divided by 255.
-        """
+        """Rename the tensors of the authors' weight files; others are returned as they are."""
         if not is_published(state):
             return dict(state)
-        ours = {_our_key(key): tensor for key, tensor in state.items()}
-        ours["head.weight"] = ours["head.weight"] * RGB_RANGE
-        for key in ("upsample.0.weight", "upsample.0.bias"):
-            ours[key] = ours[key] / RGB_RANGE
-        return ours
+        return {_our_key(key): tensor for key, tensor in state.items()}
+
+    def adapt_weights(
+        self, state: Mapping[str, Tensor], made_with: Mapping[str, Any]
+    ) -> dict[str, Tensor]:
+        """Convert weights to this network's RGB range: the same function from RGB in [0, 1]."""
+        ratio = made_with.get("rgb_range", self.rgb_range) / self.rgb_range
+        factors = {"head.weight": ratio, "upsample.0.weight": 1 / ratio, "upsample.0.bias": 1 / ratio}
+        return {
+            key: tensor * factors[key] if key in factors and ratio != 1 else tensor
+            for key, tensor in state.items()
+        }
 
 
 class Cell(nn.Module):

@@ -12,11 +12,14 @@ class SuperResolutionSpace(Space):
 
     Attributes:
         scale: Scale factor.
+        rgb_range: Range in which the network computes inside. Losses are multiplied by it, so that
+            they are those of a network that takes and returns RGB in this range.
     """
 
     task: ClassVar[str] = "super_resolution"
     rescaled: ClassVar[tuple[str, ...]] = ("upsample.",)
     scale: int
+    rgb_range: float = 1.0
 
 
 class ClassificationSpace(Space):

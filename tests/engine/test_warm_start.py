@@ -11,10 +11,11 @@ from srnas.spaces import derived_network, published_genotype
 from tests.helpers import train_options
 
 
-def test_x4_starts_from_the_published_x2_in_everything_but_its_upsampler(shared):
+@pytest.mark.parametrize("rgb_range", [1, 255])
+def test_x4_starts_from_the_published_x2_in_everything_but_its_upsampler(shared, rgb_range):
     file = shared / "checkpoints" / "DLSR_x2.pth"
     x2 = load_published(file, {"name": "dlsr", "scale": 2}).network
-    space = {"name": "dlsr", "scale": 4}
+    space = {"name": "dlsr", "scale": 4, "rgb_range": rgb_range}
     x4 = derived_network(space, published_genotype("dlsr")).eval()
     before = x4.upsample[0].weight.clone()
     assert warm_start(x4, file, "dlsr") == ["upsample.0.weight", "upsample.0.bias"]
@@ -24,7 +25,7 @@ def test_x4_starts_from_the_published_x2_in_everything_but_its_upsampler(shared)
         network.upsample.register_forward_pre_hook(lambda _, x: features.append(x[0]))
         with torch.no_grad():
             network(torch.ones(1, 3, 20, 24) * 0.3)
-    assert torch.equal(*features)
+    torch.testing.assert_close(*features)
 
 
 def test_a_training_begins_with_the_given_weights(tmp_path, photo_folder):

@@ -2,12 +2,16 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from srnas.choice import Genotype, Relaxed, Supernet
 from srnas.errors import UserError
+from srnas.losses import LOSSES, hfen
+from srnas.model_file import Model, load_published, save_model, warm_start
 from srnas.primitives.dlsr import DLSR_PRIMITIVES
 from srnas.regularizers import REGULARIZERS
-from srnas.spaces import derived_network, published_genotype, space_builder
+from srnas.spaces import check_space, derived_network, published_genotype, space_builder
+from srnas.tasks.super_resolution.task import SuperResolution
 from tests.helpers import derive
 
 SMALL = {"name": "dlsr", "num_feat": 8}
@@ -113,3 +117,57 @@ def test_merged_kernels_are_the_plain_sum():
     assert op.merged(list(op.candidates)) == (convs, 7)
     x = torch.rand(1, 3, 17, 20)
     torch.testing.assert_close(merged(x), plain(x), rtol=0, atol=1e-5)
+
+
+def in_255(scale=2):
+    """Equal weights computing in 0-1 and, as the authors' do, in 0-255."""
+    torch.manual_seed(0)
+    genotype = published_genotype("dlsr")
+    plain = derived_network({**SMALL, "scale": scale}, genotype)
+    ranged = derived_network({**SMALL, "scale": scale, "rgb_range": 255}, genotype)
+    ranged.load_state_dict(plain.state_dict())
+    return plain, ranged
+
+
+def test_a_network_in_0_to_255_is_the_authors_between_a_product_and_a_quotient():
+    # data/common.py of DLSR-PyTorch feeds 0-255 images, rgb_range 255, to the bare network.
+    plain, ranged = in_255()
+    x = torch.rand(2, 3, 20, 18)
+    with torch.no_grad():
+        torch.testing.assert_close(ranged(x), plain(255 * x) / 255)
+        assert (ranged(x) - plain(x)).abs().max() > 1e-2
+
+
+def test_loss_and_gradients_in_0_to_255_are_those_of_the_released_training():
+    # train/train_beta_para.py: L1 + 0.2 * HFEN (losses/__init__.py) of images in 0-255.
+    plain, ranged = in_255()
+    lr, hr = torch.rand(2, 3, 20, 18), torch.rand(2, 3, 40, 36)
+    released = plain(255 * lr)
+    expected = F.l1_loss(released, 255 * hr) + 0.2 * hfen(released, 255 * hr)
+    expected.backward()
+    loss = LOSSES.build({"name": "l1_hfen"})
+    task = SuperResolution(2, loss, [], torch.device("cpu"), rgb_range=ranged.rgb_range)
+    ours = task.loss(ranged, (lr, hr))
+    ours.backward()
+    torch.testing.assert_close(ours, expected)
+    for one, other in zip(ranged.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-3, atol=1e-4)
+    norm = torch.cat([p.grad.flatten() for p in ranged.parameters()]).norm()
+    assert norm > 50, "the released clipping acts"
+
+
+@pytest.mark.parametrize(("made", "used"), [(255, 1), (1, 255), (255, 255)])
+def test_a_model_file_starts_a_network_of_another_range_with_the_same_function(
+    made, used, tmp_path
+):
+    genotype = published_genotype("dlsr")
+    space = check_space({**SMALL, "rgb_range": made})
+    network = derived_network(space, genotype).eval()
+    save_model(tmp_path / "m.safetensors", Model(network, space, genotype, {}))
+    other = derived_network({**SMALL, "rgb_range": used}, genotype).eval()
+    assert warm_start(other, tmp_path / "m.safetensors", "dlsr") == []
+    loaded = load_published(tmp_path / "m.safetensors", {**SMALL, "rgb_range": used}).network
+    x = torch.rand(1, 3, 20, 18)
+    with torch.no_grad():
+        torch.testing.assert_close(other(x), network(x))
+        torch.testing.assert_close(loaded.eval()(x), network(x))

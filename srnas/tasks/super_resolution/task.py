@@ -41,6 +41,7 @@ class SuperResolution(Task):
             run starts.
         device: Device of the batches.
         precision: Precision of forward passes in training, "float32" or "bfloat16".
+        rgb_range: Factor of the loss, see `SuperResolutionSpace`.
     """
 
     options: ClassVar[Mapping[str, type[Strict]]] = {
@@ -59,8 +60,9 @@ class SuperResolution(Task):
         val: Sequence[ImagePair],
         device: torch.device,
         precision: str = "float32",
+        rgb_range: float = 1.0,
     ) -> None:
-        self.scale, self.criterion = scale, loss
+        self.scale, self.criterion, self.rgb_range = scale, loss, rgb_range
         self.val = decode(val, scale)
         self.device = device
         self.precision = precision
@@ -89,7 +91,9 @@ class SuperResolution(Task):
             for stream, split in enumerate(streams)
         ]
         loss = options.loss.build()
-        return cls(scale, loss, pairs.get("val", []), process.device, options.precision), batches
+        val = pairs.get("val", [])
+        rgb_range = getattr(network, "rgb_range", 1.0)
+        return cls(scale, loss, val, process.device, options.precision, rgb_range), batches
 
     @property
     def val_count(self) -> int:
@@ -97,12 +101,12 @@ class SuperResolution(Task):
         return len(self.val)
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        """Return the mean loss on a batch (LR, HR)."""
+        """Return the mean loss on a batch (LR, HR), of RGB in 0 to the network's `rgb_range`."""
         lr, hr = batch
         half = self.precision == "bfloat16"
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half):
             sr = network(lr)
-        return self.criterion(sr.float(), hr)
+        return self.criterion(sr.float(), hr) * self.rgb_range
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Return mean "psnr" (dB) and "ssim" over the validation images, protocol `basicsr`."""
