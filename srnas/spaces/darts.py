@@ -41,6 +41,8 @@ class DARTS(ClassificationSpace):
             ImageNet.
         num_cell: Number of cells: 8 for search, 20 for the evaluation on CIFAR, 14 on ImageNet.
         stem: "cifar", a single convolution, or "imagenet", three convolutions of stride 2.
+        stem_multiplier: Channels of the stem, as a multiple of `num_feat`; by default 3 for "cifar"
+            and 1 for "imagenet", as in DARTS' evaluations. PC-DARTS' search on ImageNet has 3.
         auxiliary: Whether to add the auxiliary head, a second classifier at two thirds of the
             depth, for images of 32x32 (with the ImageNet stem, 224x224).
         space_set: The candidate operations, see `srnas.spaces.darts_sets`.
@@ -70,6 +72,7 @@ class DARTS(ClassificationSpace):
         num_feat: Annotated[int, Ge(2), MultipleOf(2)] = 16,
         num_cell: Annotated[int, Ge(3)] = 8,
         stem: Literal["cifar", "imagenet"] = "cifar",
+        stem_multiplier: Annotated[int, Ge(1)] | None = None,
         auxiliary: bool = False,
         space_set: Literal["full", "s1", "s2", "s3", "s4", "s5", "three"] = "full",
     ) -> None:
@@ -77,11 +80,12 @@ class DARTS(ClassificationSpace):
         self.num_classes = num_classes
         imagenet = stem == "imagenet"
         self.multiple = 32 if imagenet else 4
-        self.stem0, self.stem1 = _imagenet_stem(num_feat) if imagenet else _cifar_stem(num_feat)
+        width = num_feat * (stem_multiplier or (1 if imagenet else 3))
+        self.stem0, self.stem1 = _imagenet_stem(width) if imagenet else _cifar_stem(width)
         tables = {cell: edge_candidates(space_set, cell) for cell in CELLS}
         reductions = (num_cell // 3, 2 * num_cell // 3)
         self.auxiliary_after = reductions[1]
-        before = last = num_feat if imagenet else 3 * num_feat
+        before = last = width
         channels, halved = num_feat, imagenet
         self.cells = nn.ModuleList()
         self.auxiliary = None
@@ -196,14 +200,14 @@ def _conv_bn(in_channels: int, out_channels: int, stride: int) -> list[nn.Module
     return [conv, nn.BatchNorm2d(out_channels)]
 
 
-def _cifar_stem(num_feat: int) -> tuple[nn.Module, nn.Module]:
-    return nn.Sequential(*_conv_bn(3, 3 * num_feat, 1)), nn.Identity()
+def _cifar_stem(width: int) -> tuple[nn.Module, nn.Module]:
+    return nn.Sequential(*_conv_bn(3, width, 1)), nn.Identity()
 
 
-def _imagenet_stem(num_feat: int) -> tuple[nn.Module, nn.Module]:
-    half = num_feat // 2
-    first = nn.Sequential(*_conv_bn(3, half, 2), nn.ReLU(), *_conv_bn(half, num_feat, 2))
-    return first, nn.Sequential(nn.ReLU(), *_conv_bn(num_feat, num_feat, 2))
+def _imagenet_stem(width: int) -> tuple[nn.Module, nn.Module]:
+    half = width // 2
+    first = nn.Sequential(*_conv_bn(3, half, 2), nn.ReLU(), *_conv_bn(half, width, 2))
+    return first, nn.Sequential(nn.ReLU(), *_conv_bn(width, width, 2))
 
 
 def _auxiliary_head(channels: int, num_classes: int, imagenet: bool) -> nn.Module:

@@ -190,6 +190,23 @@ def test_the_imagenet_stem_divides_the_sides_by_eight():
     assert logits.shape == second.shape == (2, 7)
 
 
+def stem_shapes(**space):
+    network = derived_network({**SMALL, **space}, genotype("DARTS_V2"))
+    convs = [m for stem in (network.stem0, network.stem1) for m in stem.modules()]
+    return [tuple(m.weight.shape[:2]) for m in convs if isinstance(m, nn.Conv2d)]
+
+
+def test_the_stem_is_three_times_as_wide_in_searches():
+    # PC-DARTS: model_search_imagenet.py, stem_multiplier=3; DARTS: cnn/model.py, NetworkImageNet.
+    assert stem_shapes(num_feat=16, stem="imagenet", stem_multiplier=3) == [
+        (24, 3),
+        (48, 24),
+        (48, 48),
+    ]
+    assert stem_shapes(num_feat=48, stem="imagenet") == [(24, 3), (48, 24), (48, 48)]
+    assert stem_shapes(num_feat=16) == [(48, 3)]
+
+
 def test_the_auxiliary_head_speaks_in_training_only_and_has_the_released_size():
     plain = derived_network(SMALL, genotype("DARTS_V2"))
     network = derived_network({**SMALL, "auxiliary": True}, genotype("DARTS_V2"))

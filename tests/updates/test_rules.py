@@ -377,3 +377,47 @@ def test_the_adversary_raises_the_loss_more_than_noise_does():
                 values.append(loss().item())
         losses[name] = min(values) if name == "adversarial" else max(values)
     assert losses["adversarial"] > losses["random"]
+
+
+def clipped_moves(state, parameters, step):
+    """How far parameters move for the loss 0.1 * sum(weights) + 4 * sum(alphas), with lr 1."""
+    weights, alphas = state.supernet.weight_parameters(), state.supernet.arch_parameters()
+    state.loss = lambda batch: 0.1 * sum(p.sum() for p in weights) + 4 * sum(
+        a.sum() for a in alphas
+    )
+    before = [p.detach().clone() for p in parameters]
+    step(None)
+    return torch.cat(
+        [(old - new.detach()).flatten() for old, new in zip(before, parameters, strict=True)]
+    )
+
+
+PLAIN = {"name": "sgd", "lr": 1.0, "momentum": 0.0}
+
+
+@pytest.mark.parametrize("scope", ["weights", "weights_and_alphas"])
+def test_the_norm_that_clips_the_weights_is_over_what_the_release_clips(
+    scope, tmp_path, photo_folder
+):
+    # DARTS' cnn/train_search.py clips model.parameters(), without its alphas, which are no
+    # nn.Parameter; in DrNAS' 201-space/train_search.py the same call takes them in.
+    clipping = {"clip_grad_norm": 0.5, "clip_grad_scope": scope}
+    state = make_state(tmp_path, photo_folder, weight_optimizer=PLAIN, **clipping)
+    weights, alphas = state.supernet.weight_parameters(), state.supernet.arch_parameters()
+    n, m = (sum(p.numel() for p in group) for group in (weights, alphas))
+    norm = (0.1**2 * n + (4**2 * m if scope == "weights_and_alphas" else 0)) ** 0.5
+    moves = clipped_moves(state, weights, state.weight_step)
+    torch.testing.assert_close(moves, torch.full_like(moves, 0.1 * 0.5 / norm), rtol=1e-3, atol=0)
+    assert clipped_moves(state, alphas, state.weight_step).abs().max() == 0, "only the weights move"
+
+
+def test_the_alphas_own_gradient_is_clipped_to_its_own_norm(tmp_path, photo_folder):
+    # train_search_imagenet.py of PC-DARTS: clip_grad_norm_(arch_parameters(), 5) before its step
+    clipping = {"clip_alpha_grad_norm": 0.5, "clip_grad_norm": 1e-6}
+    state = make_state(
+        tmp_path, photo_folder, regularizers=[], alpha_optimizer=PLAIN, **clipping
+    )
+    alphas = state.supernet.arch_parameters()
+    norm = 4 * sum(a.numel() for a in alphas) ** 0.5
+    moves = clipped_moves(state, alphas, state.alpha_step)
+    torch.testing.assert_close(moves, torch.full_like(moves, 4 * 0.5 / norm), rtol=1e-3, atol=0)

@@ -99,7 +99,9 @@ def npz(*, file: Path) -> ClassificationData:
 
 
 @DATASETS.register("folder")
-def folder(*, root: Path, image_size: Annotated[int, Ge(1)] = 224) -> ClassificationData:
+def folder(
+    *, root: Path, image_size: Annotated[int, Ge(1)] = 224, color_jitter: bool = True
+) -> ClassificationData:
     """Open a folder with the layout of ImageNet: train/CLASS/IMAGE and val/CLASS/IMAGE.
 
     Classes are numbered in the order of their names. The test split is val/. Images are normalized
@@ -108,6 +110,7 @@ def folder(*, root: Path, image_size: Annotated[int, Ge(1)] = 224) -> Classifica
     Args:
         root: Folder that contains train/ and val/.
         image_size: Side of the square crops that a network receives, in pixels.
+        color_jitter: Whether the augmentation changes the colours, see `FolderBatches`.
 
     Raises:
         UserError: A split has no images, or the classes of the two splits differ.
@@ -122,7 +125,9 @@ def folder(*, root: Path, image_size: Annotated[int, Ge(1)] = 224) -> Classifica
     if classes[0] != classes[1]:
         other = sorted(set(classes[0]) ^ set(classes[1]))[0]
         raise UserError(f"{root}: class {other!r} is only in one of train/ and val/")
-    train, val = (LabelledFiles(f.samples, image_size, IMAGENET_NORMALIZATION) for f in folders)
+    train, val = (
+        LabelledFiles(f.samples, image_size, IMAGENET_NORMALIZATION, color_jitter) for f in folders
+    )
     return ClassificationData(train, val, len(classes[0]))
 
 

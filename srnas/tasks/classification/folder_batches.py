@@ -21,7 +21,8 @@ class FolderBatches(DrawStream):
     """An endless iterator over shuffled, augmented batches of image files.
 
     The augmentation is the one that DARTS uses for ImageNet: a random resized crop, a random
-    horizontal flip and colour jitter.
+    horizontal flip and, unless the split has none, colour jitter (DARTS' training has it, PC-DARTS'
+    search has not).
 
     Args:
         split: Files to train on.
@@ -91,21 +92,22 @@ class _FileDraws(Dataset[tuple[Tensor, int]]):
     """Map a draw number to an augmented uint8 image and its label."""
 
     def __init__(self, split: LabelledFiles, seed: int) -> None:
-        self.files, self.seed = Files(split, _random_crop(split.image_size)), seed
+        self.files, self.seed = Files(split, _augmentation(split)), seed
 
     def __getitem__(self, draw: int) -> tuple[Tensor, int]:
         with seeded(self.seed, draw):
             return self.files[drawn(self.seed, draw, len(self.files))]
 
 
-def _random_crop(size: int) -> Transform:
+def _augmentation(split: LabelledFiles) -> Transform:
     from torchvision import transforms
 
+    jitter = transforms.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.2)
     transform: Transform = transforms.Compose(
         [
-            transforms.RandomResizedCrop(size),
+            transforms.RandomResizedCrop(split.image_size),
             transforms.RandomHorizontalFlip(),
-            transforms.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.2),
+            *([jitter] if split.color_jitter else []),
             transforms.PILToTensor(),
         ]
     )

@@ -96,11 +96,13 @@ class LabelledFiles:
         samples: Pairs of an image file and its class label, grouped by class; labels start at 0.
         image_size: Side of the square crops that a network receives, in pixels.
         normalization: Normalization that networks expect.
+        color_jitter: Whether the augmentation changes brightness, contrast, saturation and hue.
     """
 
     samples: Sequence[tuple[str, int]]
     image_size: int
     normalization: Normalization
+    color_jitter: bool = True
 
     def __len__(self) -> int:
         return len(self.samples)

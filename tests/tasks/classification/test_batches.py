@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -172,17 +173,20 @@ NORMALIZE = [
 ]
 
 
-def test_files_are_augmented_as_darts_does_for_imagenet(files):
+# cnn/train_imagenet.py of DARTS has colour jitter; train_search_imagenet.py of PC-DARTS has none.
+@pytest.mark.parametrize("jitter", [True, False])
+def test_files_are_augmented_as_darts_and_pc_darts_do_for_imagenet(files, jitter):
+    colours = transforms.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.2)
     darts = transforms.Compose(
         [
             transforms.RandomResizedCrop(32),
             transforms.RandomHorizontalFlip(),
-            transforms.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.2),
+            *([colours] if jitter else []),
             *NORMALIZE,
         ]
     )
     sources = [picture(path) for path, _ in files.train.samples]
-    images, labels = next(stream(files.train, 6))
+    images, labels = next(stream(replace(files.train, color_jitter=jitter), 6))
     assert labels.bincount().tolist() == [3, 3]
     drawn = []
     for draw, (image, label) in enumerate(zip(images, labels.tolist(), strict=True)):
