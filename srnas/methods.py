@@ -3,10 +3,25 @@
 The file of a method contains the options that define it, and `about`: its title, paper and a note.
 The options take precedence over those of the search file: mappings are merged, and `regularizers`
 are appended. Overrides on the command line take precedence over both.
+
+A section `on` contains, by space, the recipe: what else its paper or released code fixed there.
+
+    on:
+      darts:
+        source: train_search.py of the released code
+        open: in words, what the source does not say
+        like: pc_darts       # begin with what method pc_darts fixes on this space
+        epochs: 50
+      nasbench201: pc_darts  # the same as {like: pc_darts}
+
+Where a recipe repeats options that define the method, it changes the definition on its space
+(what it takes over from another method does not). All else gives way to the search file, or
+replaces its values, as the option `recipe` of the search says ("under" or "over"; false for no
+recipe).
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +32,22 @@ _PACKAGED = Path(__file__).parent / "recipes"  # in a checkout, a link to option
 RECIPES = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[1] / "options"
 BUNDLED = RECIPES / "methods"
 ABOUT = ("title", "paper", "note")
+RECIPE_KEYS = ("source", "open", "like")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a paper or its released code fixed for a method on one space.
+
+    Attributes:
+        source: Where the values come from.
+        open: What the source leaves open.
+        options: The options.
+    """
+
+    source: str
+    open: str
+    options: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -26,12 +57,14 @@ class Method:
     Attributes:
         name: Stem of the file.
         about: Its title, paper and note, as far as given.
-        options: Its options.
+        options: The options that define it.
+        recipes: Its recipes by space, as written, see `recipe_on`.
     """
 
     name: str
     about: dict[str, str]
     options: dict[str, Any]
+    recipes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def find_recipe(file: Path | str) -> Path:
@@ -59,25 +92,88 @@ def method_folders(file: Path | None = None) -> list[Path]:
 
 
 def apply_method(
-    content: Mapping[str, Any], folders: Sequence[Path], known: Collection[str]
+    content: Mapping[str, Any],
+    folders: Sequence[Path],
+    known: Collection[str],
+    space: str | None = None,
 ) -> dict[str, Any]:
-    """Return the options of a search with those of its method.
+    """Return the options of a search with those of its method, and of its recipe on the space.
 
     Args:
         content: The options, including "method".
         folders: Folders in which the method is looked up.
         known: Names of all options.
+        space: Name of the space; without one, no recipe is applied.
 
     Raises:
         UserError: There is no such method, or it has an unknown option.
     """
     content = dict(content)
-    method = load_method(find_method(str(content.pop("method")), folders), known)
+    file = find_method(str(content.pop("method")), folders)
+    method = load_method(file, known)
     content["from_method"] = method.name
-    merged = dict(_join(content, method.options))
-    own, added = content.get("regularizers") or [], method.options.get("regularizers", [])
+    recipe: Mapping[str, Any] = {}
+    if space is not None and content.get("recipe") is not False:
+        found = recipe_on(method, space, [file.parent, *folders], known)
+        recipe = found.options if found else {}
+    if recipe and isinstance(content.get("space"), str):
+        content["space"] = {"name": content["space"]}
+    definition = _join(method.options, _repeated(recipe, method.options))
+    rest = _without(recipe, method.options)
+    base = _merge(content, rest) if content.get("recipe") == "over" else _merge(rest, content)
+    merged = _merge(base, definition)
+    own, added = base.get("regularizers") or [], definition.get("regularizers", [])
     merged["regularizers"] = [*own, *added]
     return merged
+
+
+def recipe_on(
+    method: Method, space: str, folders: Sequence[Path], known: Collection[str]
+) -> Recipe | None:
+    """Return the recipe of a method on a space, with the options of the methods it is like.
+
+    Args:
+        method: The method.
+        space: Name of the space.
+        folders: Folders in which the methods it is like are looked up.
+        known: Names of all options.
+
+    Returns:
+        The recipe; none if the method's file has none for the space.
+
+    Raises:
+        UserError: A recipe is like a method that does not exist, has no recipe on the space, or is
+            like this one.
+    """
+    return _resolve(method, space, folders, known, (method.name,))
+
+
+def _resolve(
+    method: Method,
+    space: str,
+    folders: Sequence[Path],
+    known: Collection[str],
+    chain: tuple[str, ...],
+) -> Recipe | None:
+    if space not in method.recipes:
+        return None
+    options = dict(method.recipes[space])
+    source, left_open, like = (str(options.pop(key, "")) for key in RECIPE_KEYS)
+    if "space" in options:
+        options["space"] = {"name": space, **options["space"]}
+    if like:
+        if like in chain:
+            where = f"method {method.name}: on.{space}"
+            raise UserError(f"{where}: like {like}, which is like this one")
+        other = load_method(find_method(like, folders), known)
+        base = _resolve(other, space, folders, known, (*chain, like))
+        if base is None:
+            raise UserError(f"method {method.name}: on.{space}: {like} has no recipe on {space}")
+        inherited = _without(_without(base.options, other.options), method.options)
+        options = _join(inherited, options)
+        source = source or base.source
+        left_open = left_open or base.open
+    return Recipe(source, left_open, options)
 
 
 def find_method(name: str, folders: Sequence[Path]) -> Path:
@@ -107,16 +203,33 @@ def load_method(file: Path, known: Collection[str]) -> Method:
         known: Names of all options.
 
     Raises:
-        UserError: `about` is missing or malformed, or an option is unknown.
+        UserError: `about` or `on` is missing or malformed, or an option is unknown.
     """
-    options = read_yaml(file)
+    read: dict[Any, Any] = read_yaml(file)
+    recipes = read.pop("on", read.pop(True, {}))  # YAML 1.1 reads a bare `on` as true
+    options: dict[str, Any] = read
     about = options.pop("about", None)
     if not isinstance(about, dict) or not set(about) <= set(ABOUT) or "title" not in about:
         raise UserError(f"{file}: about: write title:, and paper: and note: if there are any")
+    _check_keys(options, known, f"{file}:")
+    if not isinstance(recipes, dict):
+        raise UserError(f"{file}: on: write SPACE: and its options")
+    recipes = {space: {"like": r} if isinstance(r, str) else r for space, r in recipes.items()}
+    for space, recipe in recipes.items():
+        if not isinstance(recipe, dict):
+            raise UserError(f"{file}: on.{space}: write options, or the name of a method")
+        own = {key: value for key, value in recipe.items() if key not in RECIPE_KEYS}
+        _check_keys(own, known, f"{file}: on.{space}:")
+        if not isinstance(own.get("space", {}), dict):
+            raise UserError(f"{file}: on.{space}.space: write options of the space")
+    about = {key: str(value) for key, value in about.items()}
+    return Method(file.stem, about, options, recipes)
+
+
+def _check_keys(options: Mapping[str, Any], known: Collection[str], where: str) -> None:
     for key in options:
-        if key not in known or key in ("method", "from_method", "name"):
-            raise UserError(f"{file}: unknown key {key!r}; {did_you_mean(key, known)}")
-    return Method(file.stem, {key: str(value) for key, value in about.items()}, options)
+        if key not in known or key in ("method", "from_method", "name", "recipe"):
+            raise UserError(f"{where} unknown key {key!r}; {did_you_mean(str(key), known)}")
 
 
 def list_methods(folder: Path, known: Collection[str]) -> list[Method]:
@@ -141,4 +254,41 @@ def _join(base: Any, over: Any) -> Any:
         return over
     if "name" in over and over["name"] != base.get("name"):
         return over
+    return _merge(base, over)
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return {**base, **{key: _join(base.get(key), value) for key, value in over.items()}}
+
+
+def _repeated(options: Any, definition: Any) -> Any:
+    """Return the part of a recipe that repeats options of a definition."""
+    if not (isinstance(options, Mapping) and isinstance(definition, Mapping)):
+        return options
+    if _differ(options, definition):
+        return options
+    return {
+        key: _repeated(value, definition[key])
+        for key, value in options.items()
+        if key in definition
+    }
+
+
+def _without(options: Mapping[str, Any], definition: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `_repeated` leaves out."""
+    rest = {}
+    for key, value in options.items():
+        given = definition.get(key)
+        if key not in definition:
+            rest[key] = value
+        elif (
+            isinstance(value, Mapping) and isinstance(given, Mapping) and not _differ(value, given)
+        ):
+            inner = _without(value, given)
+            rest |= {key: inner} if inner else {}
+    return rest
+
+
+def _differ(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Return whether two mappings name different parts."""
+    return "name" in one and "name" in other and one["name"] != other["name"]

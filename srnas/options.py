@@ -20,7 +20,7 @@ from typing_extensions import Self
 from srnas.choice import RELAXATIONS, Relaxation, Space
 from srnas.errors import UserError, did_you_mean
 from srnas.files import read_yaml
-from srnas.methods import apply_method, find_recipe, method_folders
+from srnas.methods import apply_method, find_recipe, load_method, method_folders
 from srnas.optimizers import OPTIMIZERS, ScheduledOptimizer
 from srnas.parts import Part, PartOf, Strict, first_error, written
 from srnas.perturbations import PERTURBATIONS, Perturbation
@@ -127,6 +127,8 @@ class SearchOptions(RunOptions):
     Attributes:
         method: A file of options/methods, by name or path; see `srnas.methods`.
         from_method: Name of the method that these options were made with.
+        recipe: Whether what the method's paper fixed on the space goes "under" the options of this
+            file, or "over" them (in files whose values are only defaults); false for neither.
         relaxation: Relaxation of the alphas.
         partial_channels: K; only 1/K of the channels pass through the candidates.
         edge_normalization: Whether nodes have edge weights (PC-DARTS); see `Relaxed`.
@@ -160,6 +162,7 @@ class SearchOptions(RunOptions):
 
     method: str | None = None
     from_method: str | None = None
+    recipe: Literal["under", "over", False] = "under"
     relaxation: Annotated[Part[Relaxation], PartOf(RELAXATIONS, default="softmax")] = written({})
     partial_channels: PositiveInt = 1
     edge_normalization: bool = False
@@ -306,13 +309,16 @@ def check_options(
     """
     if isinstance(content, Mapping):
         changes = dict(changes or {})
-        content = {**content, **({"method": changes.pop("method")} if "method" in changes else {})}
-        for override in (o for o in overrides if o.startswith("method=")):
+        content = {**content, **{k: changes.pop(k) for k in ("method", "recipe") if k in changes}}
+        first = [o for o in overrides if o.startswith(("method=", "recipe="))]
+        for override in first:
             _apply(content, override)
         if content.get("method") is not None and kind == "search":
-            content = apply_method(content, folders or method_folders(), SearchOptions.model_fields)
+            space = _space_name(content, changes, overrides)
+            known = SearchOptions.model_fields
+            content = apply_method(content, folders or method_folders(), known, space)
         content = _deep_copy({**content, **changes})
-        for override in (o for o in overrides if not o.startswith("method=")):
+        for override in (o for o in overrides if o not in first):
             _apply(content, override)
         content = _without_defaults_of_other_tasks(kind, content)
     try:
@@ -338,17 +344,37 @@ def check_method(file: Path) -> None:
         "weight_optimizer": {"lr": 1e-3},
         "alpha_optimizer": {"lr": 1e-3},
     }
-    content = apply_method(search, [], SearchOptions.model_fields)
-    try:
-        SearchOptions.model_validate(content)
-    except ValidationError as error:
-        path, message = first_error(error)
-        raise UserError(f"{file}: {'.'.join(map(str, path))}: {message}") from error
+    known = SearchOptions.model_fields
+    for space in [None, *load_method(file, known).recipes]:
+        if space is not None and space not in SPACES:
+            hint = did_you_mean(space, SPACES)
+            raise UserError(f"{file}: on: no space is named {space!r}; {hint}")
+        content = {**search, "space": space, "recipe": "over"} if space else search
+        content = apply_method(content, method_folders(), known, space)
+        try:
+            SearchOptions.model_validate(content)
+        except ValidationError as error:
+            where = f"{file}: on.{space}" if space else str(file)
+            path, message = first_error(error)
+            raise UserError(f"{where}: {'.'.join(map(str, path))}: {message}") from error
 
 
 def dump_options(options: Strict) -> str:
     """Return the resolved options as YAML that can be read back to the same options."""
     return yaml.safe_dump(options.model_dump(mode="json"), sort_keys=False)
+
+
+def _space_name(
+    content: Mapping[str, Any], changes: Mapping[str, Any], overrides: Sequence[str]
+) -> str | None:
+    """Return the name of the space that a search will have."""
+    trial = _deep_copy({"space": {**content, **changes}.get("space")})
+    for override in overrides:
+        if override.startswith(("space=", "space.name=")):
+            _apply(trial, override)
+    space = trial["space"]
+    name = space.get("name") if isinstance(space, Mapping) else getattr(space, "name", space)
+    return name if isinstance(name, str) else None
 
 
 def _model(kind: str, content: Any) -> type[Strict]:

@@ -34,6 +34,8 @@ SHORTER = {
     "crb": ["alpha_optimizer.lr=1e-2"],  # its own falls from 3e-4 to 0
     "fimt": ["update.threshold=100"],  # small networks have large gradients
     "darts_prime": ["update.threshold=100"],
+    # on darts its recipe has 6 and 4, which do not divide 4 channels
+    "drnas_progressive": ["partial_channels=4", "shrink.0.partial_channels=2"],
 }
 STILL = {"random", "random_sharing"}  # their alphas do not learn
 

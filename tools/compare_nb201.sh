@@ -20,11 +20,12 @@ run() { # NAME OPTIONS...
     "data.dataset={name: npz, file: $images}" val_every_epochs=5 log_every=39
 }
 
+# The same values for all methods, not the recipe of each (recipe=false).
 for seed in 0 1 2; do
   for method in darts sa_darts sac_darts beta_darts single_darts; do
     run "${method}_$seed" -opt options/search/nb201_cifar10.yml method="$method" seed="$seed" \
-      space.num_feat=4 space.num_cell=1 data.cutout=0 epochs=10 steps_per_epoch=39 \
-      alpha_optimizer.lr=3e-3
+      recipe=false space.num_feat=4 space.num_cell=1 epochs=10 steps_per_epoch=39 \
+      weight_optimizer.update=step alpha_optimizer.lr=3e-3
   done
 done
 for method in darts beta_darts sa_darts; do

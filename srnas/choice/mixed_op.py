@@ -222,8 +222,8 @@ class PartialMixedOp(nn.Module):
 def _auxiliary_skip(in_channels: int, out_channels: int, stride: int, affine: bool) -> nn.Module:
     """Build the auxiliary skip connection of DARTS-, as in its released code (`model_search.py`).
 
-    It is the identity, or a factorized reduction at stride 2. Where the channels change at stride 1,
-    which DARTS- does not have, it is a 1x1 convolution.
+    It is the identity, or a factorized reduction at stride 2. Where the channels change at stride
+    1, which DARTS- does not have, it is a 1x1 convolution.
     """
     if stride != 1:
         return FactorizedReduce(in_channels, out_channels, affine)

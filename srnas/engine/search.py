@@ -69,6 +69,7 @@ def search(options: SearchOptions, resume: bool = False) -> Path:
         return run.folder / "genotype.json"
 
     with run.loop(options.steps) as loop:
+        _warn_of_rest(loop, options)
         for step in loop:
             stepper.begin(step)
             stepper.rule(stepper, stepper.alpha_moves)
@@ -169,6 +170,12 @@ def _settled(record: SearchRecord, options: SearchOptions) -> bool:
     """Return whether the genotype has been stable for the number of epochs in the options."""
     patience = options.stop_after_stable_epochs
     return patience is not None and record.stable_epochs >= patience
+
+
+def _warn_of_rest(loop: Loop, options: SearchOptions) -> None:
+    if 0 < options.epochs <= options.warmup_epochs:
+        rest = options.warmup_epochs
+        loop.warn(f"the alphas rest in all {options.epochs} epochs (warmup_epochs={rest})")
 
 
 def _warn_of_collapse(

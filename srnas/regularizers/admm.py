@@ -19,13 +19,16 @@ class ADMM(Regularizer):
 
     The norms are summed over alpha matrices and links. After every `every` alpha steps
     Z <- P(p + U) and U <- discount * U + p - Z, where P projects onto the genotypes
-    (`OpenChoices.project`). Z starts at p, U at 0. The paper uses the weight 0.1. The released code
-    differs from the text in that it updates U with the raw alphas and every 9 steps; this
-    implementation follows the text.
+    (`OpenChoices.project`). Z starts at p, U at 0. The paper uses the weight 0.1.
+
+    This is the text of the paper. Its released code (`src/model_admm_hard_statebn.py`) differs: Z
+    starts at the raw alphas; P projects the activation of alpha + U, not p + U; U grows by
+    alpha - Z with the raw alphas; the updates come every 9 steps; and the discount of its command
+    line is never passed on, so that U is not discounted.
 
     Args:
         every: Number of alpha steps between updates of Z and U.
-        discount: Factor of U; the paper gives no value, its code uses 1.
+        discount: Factor of U; the paper gives no value, the released code runs with 1.
         norm: "l2", as in the released code, or its square "l2sq", as in textbooks.
     """
 

@@ -128,7 +128,11 @@ class DLSR(SuperResolutionSpace):
     ) -> dict[str, Tensor]:
         """Convert weights to this network's RGB range: the same function from RGB in [0, 1]."""
         ratio = made_with.get("rgb_range", self.rgb_range) / self.rgb_range
-        factors = {"head.weight": ratio, "upsample.0.weight": 1 / ratio, "upsample.0.bias": 1 / ratio}
+        factors = {
+            "head.weight": ratio,
+            "upsample.0.weight": 1 / ratio,
+            "upsample.0.bias": 1 / ratio,
+        }
         return {
             key: tensor * factors[key] if key in factors and ratio != 1 else tensor
             for key, tensor in state.items()

@@ -9,10 +9,10 @@ from torch import nn
 from srnas.choice import RELAXATIONS, Relaxed, Supernet
 from srnas.choice.mixed_op import MixedOp
 from srnas.choice.pruning import prune, shrink
-from srnas.primitives.darts import DARTS_PRIMITIVES
 from srnas.distributed import Process
 from srnas.engine.stepper import SearchStepper
 from srnas.options import check_options
+from srnas.primitives.darts import DARTS_PRIMITIVES
 from srnas.spaces import space_builder
 from tests.helpers import class_options
 

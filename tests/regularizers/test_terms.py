@@ -199,6 +199,21 @@ def test_zero_one_is_its_closed_form(supernet):
         assert term(supernet).item() == pytest.approx(expected.item())
 
 
+def test_zero_one_is_one_mean_over_both_kinds_of_cells():
+    # fairdarts/separate_loss.py: MSE to 1/2 of the concatenated 2 x 14 rows, by sign and factor
+    cells = Supernet(space_builder({"name": "darts", "num_feat": 2, "num_cell": 3}), "darts")
+    rows = torch.cat([matrix.detach() for matrix in cells.alpha_matrices()])
+    assert rows.shape == (28, 8)
+    weights = rows.sigmoid()
+    expected = -nn.functional.mse_loss(weights, torch.full_like(weights, 0.5))
+    assert REGULARIZERS.build("zero_one")(cells).item() == pytest.approx(expected.item())
+    with torch.no_grad():  # by hand: 14 of the 28 rows at sigmoid 0.9, the others at 1/2
+        for place, alpha in cells.alphas.items():
+            alpha.fill_(math.log(9) if place.startswith("normal") else 0)
+    value = REGULARIZERS.build("zero_one")(cells).item()
+    assert value == pytest.approx(-(0.4**2) / 2, rel=1e-5)
+
+
 def test_dirichlet_kl_is_its_closed_form(supernet):
     from scipy.special import digamma, gammaln
 

@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call
 
+from srnas import perturbations
 from srnas.choice import RELAXATIONS, Space, Supernet
 from srnas.choice.pruning import shrink
+from srnas.choice.supernet import project
 from srnas.distributed import Process
 from srnas.engine.stepper import SearchStepper
 from srnas.options import check_options
-from srnas import perturbations
-from srnas.choice.supernet import project
 from srnas.perturbations import PERTURBATIONS
 from srnas.primitives.sr import SR_PRIMITIVES
 from srnas.spaces import space_builder
@@ -382,8 +382,8 @@ def test_the_adversary_raises_the_loss_more_than_noise_does():
 def clipped_moves(state, parameters, step):
     """How far parameters move for the loss 0.1 * sum(weights) + 4 * sum(alphas), with lr 1."""
     weights, alphas = state.supernet.weight_parameters(), state.supernet.arch_parameters()
-    state.loss = lambda batch: 0.1 * sum(p.sum() for p in weights) + 4 * sum(
-        a.sum() for a in alphas
+    state.loss = lambda batch: (
+        0.1 * sum(p.sum() for p in weights) + 4 * sum(a.sum() for a in alphas)
     )
     before = [p.detach().clone() for p in parameters]
     step(None)
@@ -414,9 +414,7 @@ def test_the_norm_that_clips_the_weights_is_over_what_the_release_clips(
 def test_the_alphas_own_gradient_is_clipped_to_its_own_norm(tmp_path, photo_folder):
     # train_search_imagenet.py of PC-DARTS: clip_grad_norm_(arch_parameters(), 5) before its step
     clipping = {"clip_alpha_grad_norm": 0.5, "clip_grad_norm": 1e-6}
-    state = make_state(
-        tmp_path, photo_folder, regularizers=[], alpha_optimizer=PLAIN, **clipping
-    )
+    state = make_state(tmp_path, photo_folder, regularizers=[], alpha_optimizer=PLAIN, **clipping)
     alphas = state.supernet.arch_parameters()
     norm = 4 * sum(a.numel() for a in alphas) ** 0.5
     moves = clipped_moves(state, alphas, state.alpha_step)
