@@ -359,6 +359,18 @@ def check_method(file: Path) -> None:
             raise UserError(f"{where}: {'.'.join(map(str, path))}: {message}") from error
 
 
+def apply_overrides(content: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return a copy of a mapping with "key.path=value" arguments applied.
+
+    Raises:
+        UserError: An argument has another form, or its value is not YAML.
+    """
+    changed: dict[str, Any] = _deep_copy(content)
+    for override in overrides:
+        _apply(changed, override)
+    return changed
+
+
 def dump_options(options: Strict) -> str:
     """Return the resolved options as YAML that can be read back to the same options."""
     return yaml.safe_dump(options.model_dump(mode="json"), sort_keys=False)

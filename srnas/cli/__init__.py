@@ -21,6 +21,7 @@ def build_app() -> typer.Typer:
     """Build the app with all commands."""
     from srnas.cli import (
         analyze,
+        bench,
         check,
         data,
         demo,
@@ -67,6 +68,7 @@ def build_app() -> typer.Typer:
         name = module.__name__.rpartition(".")[2]
         app.command(name)(module.command)
     app.add_typer(data.app, name="data")
+    app.add_typer(bench.app, name="bench")
     app.add_typer(nb201.app, name="nb201")
     return app
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from srnas.choice import Genotype, Space
@@ -20,6 +20,7 @@ from srnas.model_file import Model, load_model, save_model, warm_start
 from srnas.options import TrainOptions
 from srnas.spaces import derived_network, published_genotype
 from srnas.tasks import Task
+from srnas.tasks.base import Batches
 
 
 @dataclass
@@ -37,6 +38,59 @@ class TrainRecord(Record):
     best_step: int = 0
     summary: str = ""
     quality: dict[str, float] = field(default_factory=dict)
+
+
+class Trainer:
+    """A network in training: its batches, optimizer and moving average.
+
+    Args:
+        options: Options of the training.
+        network: The network, on its device.
+        task: The opened task.
+        batches: Batches to train on.
+
+    Attributes:
+        judged: The network to validate: with `ema` the moving average, otherwise the network.
+        states: What a checkpoint needs, by name.
+    """
+
+    def __init__(
+        self, options: TrainOptions, network: Space, task: Task, batches: Batches
+    ) -> None:
+        self.options, self.network, self.task, self.batches = options, network, task, batches
+        self.optimizer = options.optimizer.build(list(network.parameters()))
+        self.ema = AveragedModel(network)
+        judged = self.ema.module if options.ema else network
+        assert isinstance(judged, Space)
+        self.judged = judged
+        self.states: dict[str, Stateful] = {
+            "network": network,
+            "ema": self.ema,
+            "optimizer": self.optimizer,
+            "data": batches,
+        }
+
+    def step(self, step: int) -> Tensor:
+        """Take training step number `step`, from 0, and return its loss."""
+        options, network = self.options, self.network
+        progress = options.progress(step)
+        self.optimizer.set_progress(*progress)
+        self.task.begin_step(network, *progress)
+        self.optimizer.zero_grad()
+        loss = self.task.loss(network, next(self.batches))
+        loss.backward()
+        parameters = list(network.parameters())
+        average_gradients(parameters)
+        if options.clip_grad_norm:
+            nn.utils.clip_grad_norm_(parameters, options.clip_grad_norm)
+        self.optimizer.step()
+        self.ema.multi_avg_fn = get_ema_multi_avg_fn(_ema_decay(step, options.ema))
+        self.ema.update_parameters(network)
+        return loss
+
+    def settle(self) -> None:
+        """Prepare the judged network for validation."""
+        _copy_buffers(self.network, self.ema)
 
 
 def train(options: TrainOptions, resume: bool = False, genotype: Genotype | None = None) -> Path:
@@ -65,46 +119,23 @@ def train(options: TrainOptions, resume: bool = False, genotype: Genotype | None
     task, (batches,) = options.task.open(options, process, network, ("train",))
     run = Run("train", options, process, resume)
     _keep_genotype(genotype, run)
-    optimizer = options.optimizer.build(list(network.parameters()))
-    ema = AveragedModel(network)
-    judged = ema.module if options.ema else network
-    assert isinstance(judged, Space)
+    trainer = Trainer(options, network, task, batches)
+    judged = trainer.judged
     meter, record = Meter(), TrainRecord()
-    states: dict[str, Stateful] = {
-        "network": network,
-        "ema": ema,
-        "optimizer": optimizer,
-        "data": batches,
-        "meter": meter,
-        "notes": record,
-    }
+    states = {**trainer.states, "meter": meter, "notes": record}
     run.restore(states)
 
     with run.loop(options.steps) as loop:
         for step in loop:
-            progress = options.progress(step)
-            optimizer.set_progress(*progress)
-            task.begin_step(network, *progress)
-            optimizer.zero_grad()
-            loss = task.loss(network, next(batches))
-            loss.backward()
-            parameters = list(network.parameters())
-            average_gradients(parameters)
-            if options.clip_grad_norm:
-                nn.utils.clip_grad_norm_(parameters, options.clip_grad_norm)
-            optimizer.step()
-            ema.multi_avg_fn = get_ema_multi_avg_fn(_ema_decay(step, options.ema))
-            ema.update_parameters(network)
-            meter.add("loss", loss)
-
+            meter.add("loss", trainer.step(step))
             done = step + 1
             validates = done % options.val_every == 0 or done == options.steps
             if done % options.log_every == 0 or validates:
                 means = meter.means()
-                run.log("metrics.jsonl", {"step": done, **means, "lr": optimizer.lr})
+                run.log("metrics.jsonl", {"step": done, **means, "lr": trainer.optimizer.lr})
                 loop.say(f"loss {means['loss']:.5f}  {record.summary}")
             if validates:
-                _copy_buffers(network, ema)
+                trainer.settle()
                 quality = task.validate(judged) if task.val_count else {}
                 if quality:
                     run.log("metrics.jsonl", {"step": done, **_prefix("val", quality)})

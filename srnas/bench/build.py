@@ -1,0 +1,229 @@
+"""Train the sample of a protocol: in several processes, in shards, to be continued."""
+
+import copy
+import hashlib
+import multiprocessing
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from srnas.bench.protocol import Job, Protocol, jobs
+from srnas.bench.results import Result, read_results
+from srnas.bench.sample import sample_genotypes
+from srnas.choice import Space
+from srnas.distributed import Process, choose_device, move
+from srnas.engine.search import versions
+from srnas.engine.train import Trainer
+from srnas.errors import UserError
+from srnas.options import TrainOptions
+from srnas.progress import Progress
+from srnas.spaces import derived_network
+from srnas.tasks.base import Batches, Task
+
+LAST = 0.1  # share of the steps whose mean loss is reported
+WAIT = 2.0  # seconds between two looks at what the workers have written
+
+
+def build(
+    protocol: Protocol,
+    out: Path,
+    *,
+    processes: int = 1,
+    shard: tuple[int, int] = (1, 1),
+    limit: int | None = None,
+    device: str = "cpu",
+) -> None:
+    """Train what is not yet trained.
+
+    Every worker appends to a file of its own, `shard-I-of-N-WORKER.jsonl`. What any file in the
+    folder contains is not trained again, so a build can be stopped and continued, also with
+    another number of processes. A training that was interrupted starts anew.
+
+    Args:
+        protocol: The protocol.
+        out: Folder of the results.
+        processes: Number of worker processes, with one thread each.
+        shard: (i, n): train every n-th job, beginning with the i-th (from 1), for n builds that run
+            at the same time, on one machine or several.
+        limit: Number of jobs of the whole table to consider, from the first.
+        device: Device of all workers, see `choose_device`.
+
+    Raises:
+        UserError: The images cannot be read, or the folder has results of another protocol.
+    """
+    todo = remaining(protocol, out, shard, limit)
+    whole = len(todo)
+    print(f"# {protocol.name}: {whole} trainings to do in shard {shard[0]}/{shard[1]}", flush=True)
+    if not todo:
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    files = [out / f"shard-{shard[0]}-of-{shard[1]}-{worker}.jsonl" for worker in range(processes)]
+    context = multiprocessing.get_context("spawn")
+    workers = [
+        context.Process(
+            target=_work, args=(protocol, todo[worker::processes], file, device), daemon=True
+        )
+        for worker, file in enumerate(files)
+    ]
+    before = {file: file.read_bytes().count(b"\n") if file.exists() else 0 for file in files}
+    for worker in workers:
+        worker.start()
+    try:
+        with Progress(whole) as progress:
+            said = -1
+            while any(worker.is_alive() for worker in workers):
+                for worker in workers:
+                    worker.join(WAIT / len(workers))
+                done = sum(
+                    file.read_bytes().count(b"\n") - before[file] for file in files if file.exists()
+                )
+                if done != said:
+                    progress.advance(done)
+                    progress.say(f"{protocol.name}")
+                    said = done
+    finally:
+        for worker in workers:
+            worker.terminate()
+    if any(worker.exitcode for worker in workers):
+        raise UserError(f"a worker of the build failed; what it says stands above, {out} is kept")
+
+
+def remaining(
+    protocol: Protocol, out: Path, shard: tuple[int, int] = (1, 1), limit: int | None = None
+) -> list[Job]:
+    """Return the jobs of a shard that have no result yet.
+
+    Raises:
+        UserError: The folder has results of another protocol.
+    """
+    training = protocol.training(0)
+    genotypes = sample_genotypes(training.space, protocol.sample.count, protocol.sample.seed)
+    wanted = list(jobs(protocol, genotypes))[:limit]
+    results = read_results([out]) if out.is_dir() else []
+    check_protocol(results, protocol, out)
+    done = {(result.number, result.seed) for result in results}
+    number, count = shard
+    return [job for job in wanted[number - 1 :: count] if (job.number, job.seed) not in done]
+
+
+def check_protocol(results: Sequence[Result], protocol: Protocol, where: Path) -> None:
+    """Raise a UserError if results come from another protocol or from several sets of images."""
+    for result in results:
+        if result.protocol != protocol.identity():
+            raise UserError(
+                f"{where}: has results of protocol {result.protocol}, this one is "
+                f"{protocol.identity()}; take another folder, or the protocol of the results"
+            )
+        if result.data != results[0].data:
+            raise UserError(
+                f"{where}: results from different training images ({result.data} and "
+                f"{results[0].data}); build each in a folder of its own"
+            )
+
+
+class Workbench:
+    """Trains and measures networks by a protocol; the images are decoded once a seed.
+
+    Args:
+        protocol: The protocol.
+        device: Device, see `choose_device`.
+    """
+
+    def __init__(self, protocol: Protocol, device: str = "cpu") -> None:
+        self.protocol, self.device = protocol, device
+        self.process = Process(choose_device(device))
+        self._opened: dict[int, tuple[Task, Batches, Any]] = {}
+
+    def run(self, job: Job) -> Result:
+        """Train the network of a job and measure it.
+
+        Raises:
+            UserError: The images cannot be read.
+        """
+        options = self.protocol.training(job.seed)
+        torch.manual_seed(options.seed)
+        network = derived_network(options.space, job.genotype)
+        move(network, self.process.device)
+        task, batches = self._open(options, network)
+        trainer = Trainer(options, network, task, batches)
+        began = time.monotonic()
+        losses = torch.zeros(options.steps)
+        for step in range(options.steps):
+            losses[step] = trainer.step(step).detach()
+        seconds = time.monotonic() - began
+        trainer.settle()
+        params, macs = count_costs(type(task), trainer.judged)
+        return Result(
+            protocol=self.protocol.identity(),
+            number=job.number,
+            choices=job.genotype.choices,
+            seed=job.seed,
+            scores=self._scores(task, trainer.judged),
+            params=params,
+            macs=macs,
+            loss=round(losses[-max(1, round(LAST * options.steps)) :].mean().item(), 7),
+            seconds=round(seconds, 2),
+            data=fingerprint(options),
+            versions=versions(),
+        )
+
+    def _open(self, options: TrainOptions, network: Space) -> tuple[Task, Batches]:
+        """Open the images of a seed, or go back to the start of their batches."""
+        if options.seed not in self._opened:
+            task, (batches,) = options.task.open(options, self.process, network, ("train",))
+            self._opened[options.seed] = task, batches, copy.deepcopy(batches.state_dict())
+        task, batches, start = self._opened[options.seed]
+        batches.load_state_dict(start)
+        return task, batches
+
+    def _scores(self, task: Task, network: Space) -> dict[str, dict[str, float]]:
+        scores = {"val": task.validate(network)} if task.val_count else {}
+        if self.protocol.sets:
+            measured = task.evaluate(network, self.protocol.sets, device=self.device)
+            for name, figures in measured.items():
+                scores[name] = {k: v for k, v in figures.items() if isinstance(v, float)}
+        return {
+            name: {figure: round(value, 5) for figure, value in figures.items()}
+            for name, figures in scores.items()
+        }
+
+
+def count_costs(task: type[Task], network: Space) -> tuple[int, int]:
+    """Return parameters, and MACs in the last convention of the task (HR of 1280x720)."""
+    counted = task.profile(network, None)
+    conventions = [value["macs"] for value in counted.values() if isinstance(value, dict)]
+    return counted["params"], conventions[-1] if conventions else 0
+
+
+def fingerprint(options: TrainOptions) -> str:
+    """Return a hash of the names and sizes of the image files that a training reads."""
+    digest = hashlib.sha256()
+    images: Any = options.data.train
+    folder = getattr(images, "hr", None)
+    for path in sorted(Path(folder).iterdir()) if folder else []:
+        digest.update(f"{path.name} {path.stat().st_size} ".encode())
+    digest.update(str(getattr(images, "images", "")).encode())
+    return digest.hexdigest()[:12]
+
+
+def _work(protocol: Protocol, todo: Sequence[Job], file: Path, device: str) -> None:
+    """Train jobs in this process, and append each result to a file."""
+    torch.set_num_threads(1)
+    parent = os.getppid()
+    try:
+        bench = Workbench(protocol, device)
+        for job in todo:
+            if os.getppid() != parent:  # the build was killed
+                return
+            line = bench.run(job).to_json() + "\n"
+            with file.open("a") as stream:
+                stream.write(line)
+    except UserError as error:
+        print(f"error: {error}", flush=True)
+        raise SystemExit(2) from error
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

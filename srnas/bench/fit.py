@@ -1,0 +1,225 @@
+"""Make a table from results: choose a surrogate, predict all genotypes, report how well."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from srnas.bench.build import check_protocol, count_costs
+from srnas.bench.protocol import Protocol
+from srnas.bench.results import Result
+from srnas.bench.sample import all_genotypes, count_genotypes, open_choices, sample_genotypes
+from srnas.bench.surrogate import (
+    Encoder,
+    Measured,
+    Quality,
+    ceiling,
+    cross_validate,
+    measured,
+    models,
+)
+from srnas.bench.table import Row, write_table
+from srnas.choice import Genotype
+from srnas.errors import UserError
+from srnas.parts import Part
+from srnas.spaces import derived_network
+from srnas.tasks import task_of_space
+
+FIGURE = "psnr"
+ENUMERABLE = 100_000  # of larger spaces, a sample of this many genotypes is predicted
+LEAST = 30  # genotypes to fit a surrogate to
+
+
+def fit(
+    protocol: Protocol,
+    results: Sequence[Result],
+    out: Path,
+    latency: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """Fit a surrogate to results and write a table.
+
+    The model with the smallest cross-validated root mean square error on the validation PSNR is
+    taken, and fitted anew to all results; it then predicts every set.
+
+    Args:
+        protocol: The protocol.
+        results: Results of `build`.
+        out: Table to write.
+        latency: Measured milliseconds by genotype, see `srnas.bench.latency`.
+
+    Returns:
+        The report: noise of retraining, quality of each model, what noise alone would allow, and
+        the quality of the chosen model on each set.
+
+    Raises:
+        UserError: There are too few results, or they belong to another protocol.
+    """
+    check_protocol(results, protocol, out)
+    space = protocol.training(0).space
+    val = measured(results, space.name, "val", FIGURE)
+    if len(val.genotypes) < LEAST:
+        raise UserError(
+            f"{len(val.genotypes)} genotypes are trained, a surrogate needs {LEAST}; "
+            "go on with srnas bench build"
+        )
+    encoder = Encoder(space)
+    x = encoder(val.genotypes)
+    predicted = {
+        name: cross_validate(model, x, val.values, val.counts)
+        for name, model in models(encoder).items()
+    }
+    quality = {name: Quality.of(p, val.values) for name, p in predicted.items()}
+    chosen = min(quality, key=lambda name: quality[name].rms_error)
+    sets = {
+        name: measured(results, space.name, name, FIGURE)
+        for name in results[0].scores
+        if name != "val"
+    }
+    report = {
+        "protocol": protocol.identity(),
+        "genotypes": len(val.genotypes),
+        "trainings": len(results),
+        "model": chosen,
+        "val": _describe(val, quality[chosen]),
+        "models": {name: asdict(q) for name, q in quality.items()},
+        "sets": {
+            name: _describe(
+                values,
+                Quality.of(
+                    cross_validate(models(encoder)[chosen], x, values.values, values.counts),
+                    values.values,
+                ),
+            )
+            for name, values in sets.items()
+        },
+    }
+    rows = _rows(protocol, encoder, chosen, val, sets, results, latency or {}, report)
+    about = {"space": space.to_dict(), "name": protocol.name, "report": report}
+    write_table(out, about, rows)
+    return report
+
+
+def _describe(values: Measured, quality: Quality) -> dict[str, Any]:
+    """Return noise, spread, and the quality of predictions beside what noise alone allows."""
+    return {
+        "noise": values.noise,
+        "repeated": len(values.repeats),
+        "mean": float(values.values.mean()),
+        "spread": float(values.values.std()),
+        "quality": asdict(quality),
+        "ceiling": asdict(ceiling(values.values, values.counts, values.noise)),
+    }
+
+
+def _rows(
+    protocol: Protocol,
+    encoder: Encoder,
+    chosen: str,
+    val: Measured,
+    sets: Mapping[str, Measured],
+    results: Sequence[Result],
+    latency: Mapping[str, float],
+    report: dict[str, Any],
+) -> list[Row]:
+    space = protocol.training(0).space
+    everything = _everything(space, val.genotypes)
+    x, known = encoder(everything), encoder(val.genotypes)
+    predictions = {
+        name: models(encoder)[chosen].fit(known, values.values, values.counts).predict(x)
+        for name, values in {"val": val, **sets}.items()
+    }
+    params, macs = costs(space, everything, results)
+    milliseconds: list[float | None] = [None] * len(everything)
+    if latency:
+        timed = [g for g in everything if str(g) in latency]
+        times = np.array([latency[str(g)] for g in timed])
+        features, ones = encoder(timed), np.ones(len(timed))
+        model = models(encoder)["additive"]
+        report["latency"] = {
+            "measured": len(timed),
+            "settings": protocol.latency.model_dump(),
+            "quality": asdict(Quality.of(cross_validate(model, features, times, ones), times)),
+        }
+        milliseconds = list(model.fit(features, times, ones).predict(x))
+    means = {
+        str(g): (float(v), int(n))
+        for g, v, n in zip(val.genotypes, val.values, val.counts, strict=True)
+    }
+    return [
+        Row(
+            str(genotype),
+            float(predictions["val"][i]),
+            means.get(str(genotype), (None, 0))[0],
+            means.get(str(genotype), (None, 0))[1],
+            {name: float(predictions[name][i]) for name in sets},
+            params[i],
+            macs[i],
+            milliseconds[i],
+        )
+        for i, genotype in enumerate(everything)
+    ]
+
+
+def _everything(space: Part[Any], trained: Sequence[Genotype]) -> list[Genotype]:
+    """Return all genotypes, or of a large space a sample and those that were trained."""
+    if count_genotypes(open_choices(space)) <= ENUMERABLE:
+        return list(all_genotypes(space))
+    sample = sample_genotypes(space, ENUMERABLE // 5, 0)
+    return list({str(g): g for g in [*trained, *sample]}.values())
+
+
+def costs(
+    space: Part[Any], genotypes: Sequence[Genotype], results: Sequence[Result] = ()
+) -> tuple[list[int], list[int]]:
+    """Return parameters and MACs of genotypes.
+
+    Where every choice is a candidate at a position, costs add up over the positions, and one
+    network for each candidate is counted. Otherwise every network is.
+
+    Args:
+        space: The space.
+        genotypes: The genotypes.
+        results: Results whose counted costs must agree.
+
+    Raises:
+        UserError: A result has another cost than its genotype, which was counted by another srnas.
+    """
+    choices = open_choices(space)
+    additive = not choices.links and not choices.nodes
+    count = _Counter(space)
+    if additive:
+        base = genotypes[0].choices
+        start = count(base)
+        change = {
+            (label, name): tuple(
+                a - b for a, b in zip(count({**base, label: name}), start, strict=True)
+            )
+            for label, position in choices.positions.items()
+            for name in position.candidates
+        }
+        totals = [
+            tuple(start[k] + sum(change[item][k] for item in g.choices.items()) for k in (0, 1))
+            for g in genotypes
+        ]
+    else:
+        totals = [count(g.choices) for g in genotypes]
+    found = {str(g): total for g, total in zip(genotypes, totals, strict=True)}
+    for result in results:
+        genotype = result.genotype(space.name)
+        if found.get(str(genotype), (result.params, result.macs)) != (result.params, result.macs):
+            raise UserError(
+                f"{genotype}: {found[str(genotype)]} parameters and MACs, but the results say "
+                f"{(result.params, result.macs)}; they come from another space or version"
+            )
+    return [total[0] for total in totals], [total[1] for total in totals]
+
+
+class _Counter:
+    def __init__(self, space: Part[Any]) -> None:
+        self.space, self.task = space, task_of_space(space.name)
+
+    def __call__(self, choices: Mapping[str, Any]) -> tuple[int, int]:
+        network = derived_network(self.space, Genotype(self.space.name, dict(choices)))
+        return count_costs(self.task, network)

@@ -1,0 +1,95 @@
+"""Latency of a sample's networks in ONNX Runtime; it does not depend on their weights."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from srnas.bench.protocol import Protocol
+from srnas.bench.sample import sample_genotypes
+from srnas.choice import Genotype
+from srnas.errors import UserError
+from srnas.export.target import EXPORT_TARGETS, fold_batchnorm
+from srnas.files import read_json_lines
+from srnas.progress import Progress
+from srnas.spaces import derived_network
+from srnas.tasks import task_of
+
+FILE = "latency.jsonl"
+
+
+def measure(protocol: Protocol, folder: Path, limit: int | None = None) -> Path:
+    """Measure what the folder has no latency of. Nothing else should run on the machine.
+
+    Args:
+        protocol: The protocol.
+        folder: Folder of the results; `latency/latency.jsonl` in it is written.
+        limit: Number of genotypes of the sample to measure, from the first.
+
+    Returns:
+        The file.
+
+    Raises:
+        UserError: onnx or onnxruntime is not installed.
+    """
+    training = protocol.training(0)
+    sample = protocol.sample
+    genotypes = sample_genotypes(training.space, sample.count, sample.seed)[:limit]
+    file = folder / "latency" / FILE
+    known = read_latency(folder, protocol)
+    todo = [genotype for genotype in genotypes if str(genotype) not in known]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    settings = protocol.latency.model_dump()
+    with Progress(len(todo)) as progress:
+        for done, genotype in enumerate(todo, 1):
+            network = derived_network(training.space, genotype).eval()
+            milliseconds = _time(network, protocol)
+            row = {"choices": genotype.choices, "ms": round(milliseconds, 4), "settings": settings}
+            with file.open("a") as stream:
+                stream.write(json.dumps(row) + "\n")
+            progress.advance(done)
+            progress.say(f"{genotype}  {milliseconds:.2f} ms")
+    return file
+
+
+def read_latency(folder: Path, protocol: Protocol) -> dict[str, float]:
+    """Return the measured milliseconds by genotype (as text), {} if there are none.
+
+    Raises:
+        UserError: They were measured with other settings.
+    """
+    found = {}
+    space = protocol.training(0).space.name
+    for row in _rows(folder):
+        if row["settings"] != protocol.latency.model_dump():
+            raise UserError(f"{folder}: latency was measured with {row['settings']}")
+        found[str(Genotype(space, row["choices"]))] = float(row["ms"])
+    return found
+
+
+def _rows(folder: Path) -> Iterator[dict[str, Any]]:
+    yield from read_json_lines(folder / "latency" / FILE)
+
+
+def _time(network: Any, protocol: Protocol) -> float:
+    """Return the median milliseconds of a run."""
+    import onnxruntime
+
+    settings, ports = protocol.latency, task_of(network).ports
+    content = EXPORT_TARGETS.build(".onnx").convert(fold_batchnorm(network), ports)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = settings.threads
+    options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    rng = np.random.default_rng(0)
+    image = rng.random((1, 3, settings.height, settings.width), dtype=np.float32)
+    times = []
+    for _ in range(settings.repeats + 1):
+        began = time.perf_counter()
+        session.run(None, {ports.input: image})
+        times.append(1e3 * (time.perf_counter() - began))
+    return median(times[1:])

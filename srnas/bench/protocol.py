@@ -1,0 +1,144 @@
+"""The protocol of a table: how every one of its networks is trained and measured."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from annotated_types import Ge, MinLen
+from pydantic import Field, ValidationError
+
+from srnas.choice import Genotype
+from srnas.errors import UserError
+from srnas.files import read_yaml
+from srnas.methods import find_recipe
+from srnas.options import TrainOptions, apply_overrides, check_options
+from srnas.parts import Strict, first_error
+
+PositiveInt = Annotated[int, Ge(1)]
+# What differs between machines without an influence on a result.
+PLACES = ("hr", "cache", "root", "file", "experiments", "device", "threads")
+
+
+class SampleOptions(Strict):
+    """Which genotypes are trained.
+
+    Attributes:
+        count: Number of genotypes.
+        seed: Seed of the sample.
+        repeated: Number of genotypes, the first ones of the sample, that are trained with all
+            seeds.
+        seeds: Number of seeds of these, 0, 1, ...; the others have seed 0.
+    """
+
+    count: PositiveInt
+    seed: int = 0
+    repeated: Annotated[int, Ge(0)] = 0
+    seeds: PositiveInt = 1
+
+
+class LatencyOptions(Strict):
+    """How latency is measured, in ONNX Runtime.
+
+    Attributes:
+        width, height: Size of the input in pixels.
+        threads: Number of threads.
+        repeats: Number of runs after one to warm up; the median counts.
+    """
+
+    width: PositiveInt = 320
+    height: PositiveInt = 180
+    threads: PositiveInt = 1
+    repeats: PositiveInt = 15
+
+
+class Protocol(Strict):
+    """How the networks of a table are trained and measured.
+
+    Attributes:
+        name: Name of the table.
+        version: Version of the protocol; results of another version are not mixed with these.
+        train: Options of `srnas train` without name and seed.
+        sets: Benchmark sets that are measured besides the validation images, by name.
+        sample: Which genotypes are trained.
+        latency: How latency is measured.
+    """
+
+    name: Annotated[str, MinLen(1)]
+    version: PositiveInt
+    train: dict[str, Any]
+    sets: dict[str, Path] = Field({})
+    sample: SampleOptions
+    latency: LatencyOptions = LatencyOptions()
+
+    def training(self, seed: int) -> TrainOptions:
+        """Return the options of the trainings with a seed.
+
+        Raises:
+            UserError: They are invalid.
+        """
+        content = {**self.train, "name": self.name, "seed": seed}
+        options = check_options("train", content, f"{self.name}: train")
+        assert isinstance(options, TrainOptions)
+        return options
+
+    def identity(self) -> str:
+        """Return a hash of name, version and `train` as written, without the places of files."""
+        content = json.dumps([self.name, self.version, _without_places(self.train)], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+class Job(NamedTuple):
+    """One training.
+
+    Attributes:
+        number: Number of the genotype in the sample.
+        genotype: The genotype.
+        seed: Seed of the training.
+    """
+
+    number: int
+    genotype: Genotype
+    seed: int
+
+
+def load_protocol(file: Path, overrides: Sequence[str] = ()) -> Protocol:
+    """Read a protocol.
+
+    Args:
+        file: The file; if it does not exist, it is looked up among the bundled ones
+            ("bench/imdn_x2.yml").
+        overrides: "key.path=value" arguments, such as where the images lie.
+
+    Raises:
+        UserError: The protocol is invalid.
+    """
+    content = apply_overrides(read_yaml(find_recipe(file)), overrides)
+    try:
+        protocol = Protocol.model_validate(content)
+    except ValidationError as error:
+        path, message = first_error(error)
+        place = ".".join(map(str, path))
+        raise UserError(f"{file}: {place + ': ' if place else ''}{message}") from error
+    protocol.training(0)
+    return protocol
+
+
+def jobs(protocol: Protocol, genotypes: Sequence[Genotype]) -> Iterator[Job]:
+    """Yield the trainings of a sample in their order: first those with several seeds."""
+    sample = protocol.sample
+    for number, genotype in enumerate(genotypes[: sample.repeated]):
+        for seed in range(sample.seeds):
+            yield Job(number, genotype, seed)
+    for number, genotype in enumerate(genotypes):
+        if number >= sample.repeated:
+            yield Job(number, genotype, 0)
+
+
+def _without_places(value: Any) -> Any:
+    if isinstance(value, dict):
+        kept = {key: v for key, v in value.items() if key not in PLACES}
+        kept = {k: v for k, v in kept.items() if not (k == "lr" and isinstance(v, str))}  # a folder
+        return {key: _without_places(v) for key, v in kept.items()}
+    return [_without_places(v) for v in value] if isinstance(value, list) else value

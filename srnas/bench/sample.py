@@ -1,0 +1,94 @@
+"""Samples of genotypes, and all genotypes of a space."""
+
+import random
+from collections.abc import Iterator
+from itertools import combinations, islice, product
+
+from srnas.choice import Choices, Genotype, OpenChoices, Place, Supernet
+from srnas.spaces import SpaceLike, check_space, space_builder, space_class
+
+
+def open_choices(space: SpaceLike) -> OpenChoices:
+    """Return what a space leaves open."""
+    space = check_space(space)
+    return Supernet(space_builder(space), space.name).choices
+
+
+def sample_genotypes(space: SpaceLike, count: int, seed: int) -> list[Genotype]:
+    """Draw different genotypes, stratified over each choice.
+
+    Every choice is dealt from a deck of its alternatives, which is shuffled anew whenever it is
+    empty. In a space of N candidates at each position, N genotypes in a row thus contain each
+    candidate once at each position, as in a Latin hypercube. A genotype that was dealt before is
+    skipped.
+
+    Args:
+        space: The space.
+        count: Number of genotypes; fewer if the space has fewer.
+        seed: Seed; the first genotypes of a longer sample are those of a shorter one.
+    """
+    space = check_space(space)
+    choices = open_choices(space)
+    total = count_genotypes(choices)
+    return list(islice(_dealt(space.name, choices, seed), min(count, total)))
+
+
+def all_genotypes(space: SpaceLike) -> Iterator[Genotype]:
+    """Yield all genotypes, the last position changing fastest."""
+    space = check_space(space)
+    alternatives = _alternatives(open_choices(space))
+    for picks in product(*alternatives.values()):
+        yield _genotype(space.name, dict(zip(alternatives, picks, strict=True)))
+
+
+def count_genotypes(choices: OpenChoices) -> int:
+    """Return the number of genotypes."""
+    total = 1
+    for options in _alternatives(choices).values():
+        total *= len(options)
+    return total
+
+
+def _dealt(space: str, choices: OpenChoices, seed: int) -> Iterator[Genotype]:
+    generator = random.Random(seed)
+    alternatives = _alternatives(choices)
+    decks: dict[Place, list[object]] = {place: [] for place in alternatives}
+    seen = set()
+    while True:
+        picks: Choices = {}
+        for place, options in alternatives.items():
+            if not decks[place]:
+                decks[place] = generator.sample(options, len(options))
+            picks[place] = decks[place].pop()
+        genotype = _genotype(space, picks)
+        if str(genotype) not in seen:
+            seen.add(str(genotype))
+            yield genotype
+
+
+def _alternatives(choices: OpenChoices) -> dict[Place, list[object]]:
+    """Return the alternatives of each choice: candidates, sets of inputs, sets of edges."""
+    edges = {edge for node in choices.nodes.values() for edge in node.edges}
+    found: dict[Place, list[object]] = {
+        position.place: list(position.candidates)
+        for position in choices.positions.values()
+        if position.place not in edges
+    }
+    for link in choices.links.values():
+        numbers = range(1, link.count + 1)
+        found[link.place] = [list(kept) for kept in combinations(numbers, link.keep)]
+    for node in choices.nodes.values():
+        names = [list(choices.positions[str(edge)].candidates) for edge in node.edges]
+        if node.keep is not None:
+            names = [[name for name in row if name != "none"] for row in names]
+        kept = combinations(range(node.count), node.keep or node.count)
+        found[node.place] = [
+            [[name, index] for name, index in zip(picks, indices, strict=True)]
+            for indices in kept
+            for picks in product(*(names[index] for index in indices))
+        ]
+    return found
+
+
+def _genotype(space: str, picks: Choices) -> Genotype:
+    return Genotype(space, space_class(space).write_choices(picks))

@@ -1,0 +1,290 @@
+"""Predict the figures of all genotypes from those that were trained.
+
+scikit-learn is imported only where it is used; it belongs to the extra `bench`.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from srnas.bench.results import Result
+from srnas.bench.sample import open_choices
+from srnas.choice import Genotype, OpenChoices
+from srnas.errors import UserError
+from srnas.spaces import SpaceLike, check_space, space_class
+
+FOLDS = 10
+REPEATS = 200  # simulated measurements behind the ceiling of Kendall's tau
+
+Array = NDArray[np.float64]
+
+
+class Encoder:
+    """Turn genotypes into vectors: one-hot candidates, and chosen inputs as 0 or 1.
+
+    Args:
+        space: The space.
+    """
+
+    def __init__(self, space: SpaceLike) -> None:
+        self.space = check_space(space).name
+        self.choices: OpenChoices = open_choices(space)
+        self.blocks: dict[str, list[Any]] = {
+            label: list(position.candidates) for label, position in self.choices.positions.items()
+        }
+        self.links = {label: link.count for label, link in self.choices.links.items()}
+
+    def __call__(self, genotypes: Sequence[Genotype]) -> Array:
+        """Return an array (number of genotypes, number of features) of 0 and 1."""
+        return np.array([self._encode(genotype) for genotype in genotypes], dtype=float)
+
+    def pairs(self, x: Array) -> Array:
+        """Append the products of all features of two different positions or links."""
+        blocks = np.split(x, np.cumsum(self.widths)[:-1], axis=1)
+        products = [
+            (a[:, :, None] * b[:, None, :]).reshape(len(x), -1) for a, b in combinations(blocks, 2)
+        ]
+        return np.concatenate([x, *products], axis=1)
+
+    @property
+    def widths(self) -> list[int]:
+        """Number of features of each position and link."""
+        return [*(len(names) for names in self.blocks.values()), *self.links.values()]
+
+    def _encode(self, genotype: Genotype) -> list[float]:
+        choices = space_class(self.space).read_choices(genotype.choices)
+        operations = self.choices.operations(choices)
+        row: list[float] = []
+        for label, names in self.blocks.items():
+            row += [float(name == operations.get(label)) for name in names]
+        by_label = {str(place): choice for place, choice in choices.items()}
+        for label, count in self.links.items():
+            row += [float(number in by_label[label]) for number in range(1, count + 1)]
+        return row
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Means of the trainings of each genotype.
+
+    Attributes:
+        genotypes: The genotypes, in the order of the sample.
+        values: Mean of a figure over the seeds.
+        counts: Number of seeds.
+        repeats: All values of each genotype that was trained more than once.
+    """
+
+    genotypes: list[Genotype]
+    values: Array
+    counts: Array
+    repeats: list[Array]
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of retraining: pooled over the genotypes trained more than once."""
+        if not self.repeats:
+            return float("nan")
+        squares = sum(float(((v - v.mean()) ** 2).sum()) for v in self.repeats)
+        return float(np.sqrt(squares / sum(len(v) - 1 for v in self.repeats)))
+
+
+def measured(results: Sequence[Result], space: str, dataset: str, figure: str) -> Measured:
+    """Collect one figure of results by genotype.
+
+    Raises:
+        UserError: A result has no such figure.
+    """
+    groups: dict[str, list[float]] = defaultdict(list)
+    genotypes: dict[str, Genotype] = {}
+    for result in results:
+        genotype = result.genotype(space)
+        try:
+            groups[str(genotype)].append(result.scores[dataset][figure])
+        except KeyError as error:
+            raise UserError(f"results: {genotype} has no {dataset} {figure}") from error
+        genotypes[str(genotype)] = genotype
+    values = [np.array(group) for group in groups.values()]
+    return Measured(
+        list(genotypes.values()),
+        np.array([v.mean() for v in values]),
+        np.array([float(len(v)) for v in values]),
+        [v for v in values if len(v) > 1],
+    )
+
+
+def models(encoder: Encoder) -> dict[str, Any]:
+    """Return the models to choose from, by name; each has fit(x, y, weight) and predict(x).
+
+    They are a ridge regression on one-hot candidates, one with all pairs of them, a Gaussian
+    process whose covariance has one length for each position, and boosted trees.
+    """
+    return {
+        "additive": _Ridge(None),
+        "pairwise": _Ridge(encoder.pairs),
+        "gaussian_process": _GaussianProcess(encoder.widths),
+        "boosted_trees": _Trees(),
+    }
+
+
+class _Ridge:
+    def __init__(self, features: Any) -> None:
+        self.features = features or (lambda x: x)
+
+    def fit(self, x: Array, y: Array, weight: Array) -> "_Ridge":
+        from sklearn.linear_model import RidgeCV
+
+        self.model = RidgeCV(alphas=np.logspace(-2, 3, 21))
+        self.model.fit(self.features(x), y, sample_weight=weight)
+        return self
+
+    def predict(self, x: Array) -> Array:
+        return np.asarray(self.model.predict(self.features(x)))
+
+
+class _GaussianProcess:
+    """Covariance s^2 prod_k exp(-[candidates at k differ] / l_k) plus noise / number of seeds."""
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        self.edges = np.cumsum([0, *widths])
+
+    def fit(self, x: Array, y: Array, weight: Array) -> "_GaussianProcess":
+        from scipy.optimize import minimize
+
+        self.x, self.mean, self.scale = x, float(np.average(y, weights=weight)), float(y.std())
+        target = (y - self.mean) / self.scale
+        differs = self._differs(x, x)
+
+        def loss(theta: Array) -> float:
+            try:
+                factor, solved = self._solve(theta, differs, target, weight)
+            except np.linalg.LinAlgError:
+                return 1e10
+            prior = 0.5 * float(((theta - start) ** 2).sum()) / 9  # keeps flat directions in place
+            return 0.5 * float(target @ solved) + float(np.log(np.diag(factor)).sum()) + prior
+
+        start = np.log(np.array([1.0, *[1.0] * (len(self.edges) - 1), 0.3]))
+        found = minimize(loss, start, method="L-BFGS-B", options={"maxiter": 60})
+        self.theta = found.x
+        self.solved = self._solve(self.theta, differs, target, weight)[1]
+        return self
+
+    def predict(self, x: Array) -> Array:
+        parts = np.array_split(x, max(1, len(x) // 2000))
+        return np.concatenate(
+            [
+                self.mean
+                + self.scale * (self._kernel(self.theta, self._differs(part, self.x)) @ self.solved)
+                for part in parts
+            ]
+        )
+
+    def _differs(self, one: Array, other: Array) -> Array:
+        """Return (positions, len(one), len(other)): half the number of differing features."""
+        return np.stack(
+            [
+                np.abs(one[:, None, a:b] - other[None, :, a:b]).sum(2) / 2
+                for a, b in zip(self.edges, self.edges[1:], strict=False)
+            ]
+        )
+
+    def _kernel(self, theta: Array, differs: Array) -> Array:
+        rates = np.exp(theta[1:-1])
+        return np.asarray(np.exp(2 * theta[0] - np.tensordot(rates, differs, 1)))
+
+    def _solve(
+        self, theta: Array, differs: Array, target: Array, weight: Array
+    ) -> tuple[Array, Array]:
+        from scipy.linalg import cho_solve, cholesky
+
+        noise = np.exp(2 * theta[-1]) / weight
+        matrix = self._kernel(theta, differs) + np.diag(noise + 1e-8)
+        factor = cholesky(matrix, lower=True)
+        return factor, np.asarray(cho_solve((factor, True), target))
+
+
+class _Trees:
+    def fit(self, x: Array, y: Array, weight: Array) -> "_Trees":
+        from sklearn.ensemble import HistGradientBoostingRegressor
+
+        self.model = HistGradientBoostingRegressor(
+            max_iter=300, learning_rate=0.05, max_leaf_nodes=8, random_state=0
+        )
+        self.model.fit(x, y, sample_weight=weight)
+        return self
+
+    def predict(self, x: Array) -> Array:
+        return np.asarray(self.model.predict(x))
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How well predictions agree with values.
+
+    Attributes:
+        mean_error: Mean absolute error.
+        rms_error: Root mean square error.
+        tau: Kendall's tau-b.
+        spearman: Spearman's rank correlation.
+    """
+
+    mean_error: float
+    rms_error: float
+    tau: float
+    spearman: float
+
+    @classmethod
+    def of(cls, predicted: Array, values: Array) -> "Quality":
+        """Compare predictions with values."""
+        error = predicted - values
+        return cls(
+            float(np.abs(error).mean()),
+            float(np.sqrt((error**2).mean())),
+            float(stats.kendalltau(predicted, values).statistic),
+            float(stats.spearmanr(predicted, values).statistic),
+        )
+
+
+def cross_validate(model: Any, x: Array, y: Array, weight: Array, seed: int = 0) -> Array:
+    """Return the prediction of each genotype by a model that has not seen it.
+
+    Args:
+        model: A model of `models`.
+        x: Features (n, features).
+        y: Values (n,).
+        weight: Number of seeds of each (n,).
+        seed: Seed of the folds.
+    """
+    order = np.random.default_rng(seed).permutation(len(y))
+    predicted = np.empty(len(y))
+    for fold in range(FOLDS):
+        out = order[fold::FOLDS]
+        kept = np.setdiff1d(order, out)
+        predicted[out] = model.fit(x[kept], y[kept], weight[kept]).predict(x[out])
+    return predicted
+
+
+def ceiling(values: Array, counts: Array, noise: float, seed: int = 0) -> Quality:
+    """Return what a perfect predictor would reach against values as noisy as the measured ones.
+
+    The true values are simulated as the measured ones, shrunk to the spread that is left after
+    subtracting the noise; each measurement adds noise / sqrt(number of seeds).
+
+    Args:
+        values: Measured values (n,).
+        counts: Number of seeds of each.
+        noise: Standard deviation of retraining.
+        seed: Seed of the simulation.
+    """
+    rng = np.random.default_rng(seed)
+    deviation = noise / np.sqrt(counts)
+    spread = max(0.0, float(values.var() - (deviation**2).mean()))
+    true = values.mean() + (values - values.mean()) * np.sqrt(spread / values.var())
+    found = [Quality.of(true, true + rng.normal(0, deviation)) for _ in range(REPEATS)]
+    names = Quality.__dataclass_fields__
+    return Quality(**{n: float(np.mean([getattr(q, n) for q in found])) for n in names})
