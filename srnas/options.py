@@ -158,6 +158,7 @@ class SearchOptions(RunOptions):
         regularizer_scale: Factor of the weights of all regularizers. The weights are those of the
             papers; use 1/255 for a loss on RGB in 0-1 where the paper's loss is on RGB in 0-255.
         val_every_epochs: Number of epochs between validations; 0 for none.
+        table: Table in which the genotype of every epoch is looked up, see `srnas.tables`.
     """
 
     method: str | None = None
@@ -187,6 +188,12 @@ class SearchOptions(RunOptions):
     regularizers: list[RegularizerOptions] = Field([])
     regularizer_scale: Annotated[float, Gt(0)] = 1.0
     val_every_epochs: Count = 1
+    table: Path | None = None
+
+    @property
+    def table_file(self) -> Path | None:
+        """The table, if there is one."""
+        return self.table
 
     @property
     def steps(self) -> int:

@@ -69,6 +69,8 @@ def build(
         )
         for worker, file in enumerate(files)
     ]
+    for file in files:
+        _drop_broken_line(file)
     before = {file: file.read_bytes().count(b"\n") if file.exists() else 0 for file in files}
     for worker in workers:
         worker.start()
@@ -208,6 +210,15 @@ def fingerprint(options: TrainOptions) -> str:
         digest.update(f"{path.name} {path.stat().st_size} ".encode())
     digest.update(str(getattr(images, "images", "")).encode())
     return digest.hexdigest()[:12]
+
+
+def _drop_broken_line(file: Path) -> None:
+    """Cut off what follows the last line break, which a crash may have left."""
+    if file.exists():
+        content = file.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if whole != content:
+            file.write_bytes(whole)
 
 
 def _work(protocol: Protocol, todo: Sequence[Job], file: Path, device: str) -> None:

@@ -20,11 +20,11 @@ from srnas.bench.surrogate import (
     measured,
     models,
 )
-from srnas.bench.table import Row, write_table
 from srnas.choice import Genotype
 from srnas.errors import UserError
 from srnas.parts import Part
 from srnas.spaces import derived_network
+from srnas.tables import Row, write_table
 from srnas.tasks import task_of_space
 
 FIGURE = "psnr"
@@ -105,6 +105,8 @@ def _describe(values: Measured, quality: Quality) -> dict[str, Any]:
     """Return noise, spread, and the quality of predictions beside what noise alone allows."""
     return {
         "noise": values.noise,
+        "retraining": values.retraining,
+        "seed_effects": {str(seed): effect for seed, effect in values.effects.items()},
         "repeated": len(values.repeats),
         "mean": float(values.values.mean()),
         "spread": float(values.values.std()),

@@ -6,6 +6,7 @@ scikit-learn is imported only where it is used; it belongs to the extra `bench`.
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import combinations
 from typing import Any
 
@@ -73,25 +74,40 @@ class Encoder:
 class Measured:
     """Means of the trainings of each genotype.
 
+    All networks see the same batches with the same seed, so a seed moves all of them alike. This
+    effect is estimated on the genotypes with several seeds, relative to the smallest seed, and
+    subtracted.
+
     Attributes:
         genotypes: The genotypes, in the order of the sample.
-        values: Mean of a figure over the seeds.
+        values: Mean of a figure over the seeds, without their effects.
         counts: Number of seeds.
-        repeats: All values of each genotype that was trained more than once.
+        repeats: Values by seed of each genotype that was trained more than once.
+        effects: Effect of each seed.
     """
 
     genotypes: list[Genotype]
     values: Array
     counts: Array
-    repeats: list[Array]
+    repeats: list[dict[int, float]]
+    effects: dict[int, float]
+
+    @property
+    def retraining(self) -> float:
+        """Standard deviation of retraining with another seed: within genotypes, as measured."""
+        squares = sum(float(np.var(list(row.values())) * len(row)) for row in self.repeats)
+        freedom = sum(len(row) - 1 for row in self.repeats)
+        return float(np.sqrt(squares / freedom)) if freedom else float("nan")
 
     @property
     def noise(self) -> float:
-        """Standard deviation of retraining: pooled over the genotypes trained more than once."""
-        if not self.repeats:
-            return float("nan")
-        squares = sum(float(((v - v.mean()) ** 2).sum()) for v in self.repeats)
-        return float(np.sqrt(squares / sum(len(v) - 1 for v in self.repeats)))
+        """Standard deviation of a training within its seed: what is left of `retraining` when the
+        effects of the seeds are subtracted.
+        """
+        rows = [[v - self.effects[s] for s, v in row.items()] for row in self.repeats]
+        squares = sum(float(np.var(row) * len(row)) for row in rows)
+        freedom = sum(len(row) - 1 for row in rows) - (len(self.effects) - 1)
+        return float(np.sqrt(squares / freedom)) if freedom > 0 else float("nan")
 
 
 def measured(results: Sequence[Result], space: str, dataset: str, figure: str) -> Measured:
@@ -100,22 +116,33 @@ def measured(results: Sequence[Result], space: str, dataset: str, figure: str) -
     Raises:
         UserError: A result has no such figure.
     """
-    groups: dict[str, list[float]] = defaultdict(list)
+    groups: dict[str, dict[int, float]] = defaultdict(dict)
     genotypes: dict[str, Genotype] = {}
     for result in results:
         genotype = result.genotype(space)
         try:
-            groups[str(genotype)].append(result.scores[dataset][figure])
+            groups[str(genotype)][result.seed] = result.scores[dataset][figure]
         except KeyError as error:
             raise UserError(f"results: {genotype} has no {dataset} {figure}") from error
         genotypes[str(genotype)] = genotype
-    values = [np.array(group) for group in groups.values()]
+    repeats = [row for row in groups.values() if len(row) > 1]
+    effects = _seed_effects(repeats, {seed for row in groups.values() for seed in row})
     return Measured(
         list(genotypes.values()),
-        np.array([v.mean() for v in values]),
-        np.array([float(len(v)) for v in values]),
-        [v for v in values if len(v) > 1],
+        np.array([np.mean([v - effects[s] for s, v in row.items()]) for row in groups.values()]),
+        np.array([float(len(row)) for row in groups.values()]),
+        repeats,
+        effects,
     )
+
+
+def _seed_effects(repeats: Sequence[dict[int, float]], seeds: set[int]) -> dict[int, float]:
+    first = min(seeds)
+    effects = {}
+    for seed in sorted(seeds):
+        gaps = [row[seed] - row[first] for row in repeats if seed in row and first in row]
+        effects[seed] = float(np.mean(gaps)) if gaps else 0.0
+    return effects
 
 
 def models(encoder: Encoder) -> dict[str, Any]:
@@ -123,7 +150,12 @@ def models(encoder: Encoder) -> dict[str, Any]:
 
     They are a ridge regression on one-hot candidates, one with all pairs of them, a Gaussian
     process whose covariance has one length for each position, and boosted trees.
+
+    Raises:
+        UserError: scikit-learn is not installed.
     """
+    if find_spec("sklearn") is None:
+        raise UserError("scikit-learn is missing: pip install 'srnas[bench]'")
     return {
         "additive": _Ridge(None),
         "pairwise": _Ridge(encoder.pairs),
@@ -169,7 +201,8 @@ class _GaussianProcess:
             return 0.5 * float(target @ solved) + float(np.log(np.diag(factor)).sum()) + prior
 
         start = np.log(np.array([1.0, *[1.0] * (len(self.edges) - 1), 0.3]))
-        found = minimize(loss, start, method="L-BFGS-B", options={"maxiter": 60})
+        bounds = [(-7.0, 7.0)] * len(start)
+        found = minimize(loss, start, method="L-BFGS-B", bounds=bounds, options={"maxiter": 60})
         self.theta = found.x
         self.solved = self._solve(self.theta, differs, target, weight)[1]
         return self

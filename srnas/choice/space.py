@@ -31,6 +31,7 @@ class Space(nn.Module, ABC):
         rescaled: Prefixes of the parameters whose shapes depend on the scale factor. A warm start
             from another scale leaves these as initialized.
         drops_paths: Whether `drop_path_prob` has an effect.
+        table_prefix: What the figures of a table are called in logs: PREFIX_FIGURE.
     """
 
     task: ClassVar[str]
@@ -38,6 +39,7 @@ class Space(nn.Module, ABC):
     min_size: ClassVar[int] = 1
     rescaled: ClassVar[tuple[str, ...]] = ()
     drops_paths: ClassVar[bool] = False
+    table_prefix: ClassVar[str] = "table"
 
     @abstractmethod
     def forward(self, x: Tensor) -> Any:

@@ -1,12 +1,18 @@
 """`srnas bench`: tables of trained networks, against which searches are judged."""
 
+import signal
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from srnas.cli.arguments import OptionsFile, Overrides
+from srnas.cli.arguments import JsonFile, OptionsFile, Overrides
 from srnas.errors import UserError
+
+if TYPE_CHECKING:
+    from srnas.tables import Row
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -36,6 +42,7 @@ def build(
     from srnas.bench.build import build as run
     from srnas.bench.protocol import load_protocol
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends the workers
     protocol = load_protocol(opt, overrides or ())
     run(
         protocol,
@@ -46,6 +53,164 @@ def build(
         device=device,
     )
     print(out)
+
+
+ResultFolders = Annotated[
+    list[Path] | None,
+    typer.Option("--results", metavar="PATH", help="Folder or file of results; repeatable"),
+]
+TableFile = Annotated[Path, typer.Option("--table", metavar="FILE", help="Table of bench fit")]
+MaxParams = Annotated[float | None, typer.Option(help="Largest number of parameters")]
+MaxMacs = Annotated[float | None, typer.Option(help="Largest MACs of an HR image of 1280x720")]
+MaxLatency = Annotated[float | None, typer.Option(help="Largest milliseconds, see the table")]
+
+
+@app.command("latency")
+def latency(
+    opt: OptionsFile,
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option(help="Folder of the results")] = Path("experiments/bench"),
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first genotypes")] = None,
+) -> None:
+    """Measure the sample's latency in ONNX Runtime; leave the machine alone meanwhile."""
+    from srnas.bench.latency import measure
+    from srnas.bench.protocol import load_protocol
+
+    print(measure(load_protocol(opt, overrides or ()), out, limit))
+
+
+@app.command("fit")
+def fit(
+    opt: OptionsFile,
+    overrides: Overrides = None,
+    results: ResultFolders = None,
+    out: Annotated[Path, typer.Option(help="Table to write, .csv or .csv.gz")] = Path("table.csv"),
+    json_file: JsonFile = None,
+) -> None:
+    """Predict all genotypes from the results, and say how well."""
+    from srnas.bench.fit import fit as run
+    from srnas.bench.latency import read_latency
+    from srnas.bench.protocol import load_protocol
+    from srnas.bench.results import read_results
+    from srnas.files import write_json
+
+    places = results or [Path("experiments/bench")]
+    protocol = load_protocol(opt, overrides or ())
+    times: dict[str, float] = {}
+    for place in places:
+        times |= read_latency(place, protocol) if place.is_dir() else {}
+    report = run(protocol, read_results(places), out, times)
+    _show_report(report)
+    if json_file:
+        write_json(json_file, report)
+    print(out)
+
+
+@app.command("query")
+def query(
+    genotype: Annotated[
+        str, typer.Argument(help="genotype.json, or choices as in 'c1=conv_3x3 c2=...'")
+    ],
+    table: TableFile,
+    json_file: JsonFile = None,
+) -> None:
+    """Look a genotype up: figures, percentile among all, and what better ones would gain."""
+    from dataclasses import asdict
+
+    from srnas.choice import Genotype
+    from srnas.files import write_json
+    from srnas.tables import read_table
+
+    found = read_table(table)
+    if genotype.endswith(".json"):
+        asked = Genotype.load(Path(genotype))
+    else:
+        asked = Genotype(found.space, _parse_choices(genotype))
+    row, judged = found.find(asked), found.judge(asked)
+    _show_rows([row])
+    print(
+        f"better than {judged['percentile']:.1f}% of {len(found.rows):,}; the best is "
+        f"{judged['regret']:.3f} dB better, the best with at most its MACs "
+        f"{judged['regret_at_macs']:.3f} dB"
+    )
+    if json_file:
+        write_json(json_file, asdict(row) | judged)
+
+
+@app.command("best")
+def best(
+    table: TableFile,
+    max_params: MaxParams = None,
+    max_macs: MaxMacs = None,
+    max_latency: MaxLatency = None,
+) -> None:
+    """Find the genotype with the highest PSNR within limits."""
+    from srnas.tables import read_table
+
+    limits = {"params": max_params, "macs": max_macs, "latency": max_latency}
+    given = {name: limit for name, limit in limits.items() if limit is not None}
+    _show_rows([read_table(table).best(given)])
+
+
+@app.command("front")
+def front(
+    table: TableFile,
+    cost: Annotated[str, typer.Option(help="params, macs or latency")] = "macs",
+) -> None:
+    """List the genotypes that no other one beats at the same cost or less."""
+    from srnas.errors import did_you_mean
+    from srnas.tables import LIMITS, read_table
+
+    if cost not in LIMITS:
+        raise UserError(f"--cost {cost}: {did_you_mean(cost, LIMITS)}")
+    _show_rows(read_table(table).front(cost))
+
+
+def _show_rows(rows: "Sequence[Row]") -> None:
+    sets = list(rows[0].sets)
+    head = ["val", "trained", *sets, "params", "MACs", "ms"]
+    print("".join(f"{name:>10}" for name in head) + "  genotype")
+    for row in rows:
+        cells = [f"{row.psnr:.3f}", "-" if row.measured is None else f"{row.measured:.3f}"]
+        cells += [f"{row.sets[name]:.3f}" for name in sets]
+        cells += [f"{row.params:,}", f"{row.macs / 1e9:.3f} G"]
+        cells += ["-" if row.latency is None else f"{row.latency:.2f}"]
+        print("".join(f"{cell:>10}" for cell in cells) + f"  {row.genotype}")
+
+
+def _show_report(report: dict[str, Any]) -> None:
+    print(f"{report['genotypes']} genotypes, {report['trainings']} trainings")
+    print(f"{'cross-validated, val':28}{'tau':>8}{'Spearman':>10}{'mean error':>12}{'rms':>9}")
+    for name, quality in report["models"].items():
+        chosen = " *" if name == report["model"] else ""
+        _show_quality(name + chosen, quality)
+    for name, figures in {"val": report["val"], **report["sets"]}.items():
+        _show_quality(f"{name}, chosen model", figures["quality"])
+        _show_quality(f"{name}, noise alone allows", figures["ceiling"])
+        print(
+            f"{name}: spread {figures['spread']:.4f} dB, noise of a training within its seed "
+            f"{figures['noise']:.4f} dB, with another seed {figures['retraining']:.4f} dB "
+            f"({figures['repeated']} genotypes)"
+        )
+
+
+def _show_quality(name: str, quality: dict[str, float]) -> None:
+    print(
+        f"{name:28}{quality['tau']:8.3f}{quality['spearman']:10.3f}"
+        f"{quality['mean_error']:12.4f}{quality['rms_error']:9.4f}"
+    )
+
+
+def _parse_choices(text: str) -> dict[str, Any]:
+    """Parse "c1=conv_3x3 link3=1,2" as `str(Genotype)` writes it."""
+    choices: dict[str, Any] = {}
+    for word in text.split():
+        label, equals, value = word.partition("=")
+        if not equals:
+            raise UserError(f"{word}: write choices as 'c1=conv_3x3 c2=...', or name a .json file")
+        numbers = value.split(",")
+        choices[label] = [int(n) for n in numbers] if all(n.isdigit() for n in numbers) else value
+    return choices
 
 
 def _parse_shard(text: str) -> tuple[int, int]:

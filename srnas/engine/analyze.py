@@ -41,6 +41,7 @@ from srnas.files import (
 from srnas.options import SearchOptions, check_options
 from srnas.progress import Progress
 from srnas.spaces import space_class
+from srnas.tables import open_table
 
 FOLDER = "analysis"
 LANDSCAPES: dict[str, Literal["filter", "tensor"]] = {"weights": "filter", "alphas": "tensor"}
@@ -168,18 +169,17 @@ def substitutions(
     Raises:
         UserError: The space has no table, the table is not given, or there is no such edge.
     """
-    space_type = space_class(space)
-    if not space_type.has_table():
+    if table is None and not space_class(space).has_table():
         raise UserError(
-            f"--substitution: no table has the networks of space {space!r}, they would have to be "
-            "trained; from Python, srnas.analysis.substitute takes any score of a genotype"
+            f"--substitution: name a table of space {space!r} by --table (srnas bench makes them); "
+            "from Python, srnas.analysis.substitute takes any score of a genotype"
         )
     if label not in row["candidates"]:
         raise UserError(f"--substitution {label}: {did_you_mean(label, row['candidates'])}")
     if table is None:
         raise UserError("--substitution: name the table of the benchmark by --table")
     genotype = Genotype(space, row["genotype"])
-    score = space_type.open_table(table)
+    score = open_table(space, table)
 
     def probe(dataset: str) -> Substitution:
         candidates, alphas = row["candidates"][label], row["alphas"][label]

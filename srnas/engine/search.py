@@ -13,7 +13,7 @@ import torch
 
 import srnas
 from srnas.analysis.trajectory import convergence, parameter_free_candidates, summarize
-from srnas.choice import Supernet
+from srnas.choice import ScoreTable, Supernet
 from srnas.cost import expected_macs_per_pixel
 from srnas.distributed import Process
 from srnas.distributed import start as start_processes
@@ -22,6 +22,8 @@ from srnas.engine.run import Loop, Run
 from srnas.engine.stepper import SearchStepper
 from srnas.files import read_json_lines
 from srnas.options import SearchOptions
+from srnas.spaces import space_class
+from srnas.tables import open_table
 
 
 @dataclass
@@ -61,6 +63,7 @@ def search(options: SearchOptions, resume: bool = False) -> Path:
     process = start_processes(options.device, options.threads)
     torch.manual_seed(options.seed)
     stepper = SearchStepper(options, process)
+    score = _open_table(options)
     run = Run("search", options, process, resume)
     record = SearchRecord()
     stepper.shrink_as_before(run.start)
@@ -84,7 +87,7 @@ def search(options: SearchOptions, resume: bool = False) -> Path:
             if done == options.steps:
                 stepper.rule.finish(stepper)
             if epoch_ends:
-                figures = _close_epoch(run, stepper, done, record)
+                figures = _close_epoch(run, stepper, done, record, score)
                 _warn_of_collapse(loop, figures, stepper, record)
                 if _settled(record, options):
                     loop.say(f"genotype unchanged for {record.stable_epochs} epochs: stopping")
@@ -115,8 +118,21 @@ def versions() -> dict[str, str]:
     }
 
 
+def _open_table(options: SearchOptions) -> ScoreTable | None:
+    """Open the table of the options; its figures are named as in logs."""
+    if options.table_file is None:
+        return None
+    space, table = options.space.name, open_table(options.space.name, options.table_file)
+    prefix = space_class(space).table_prefix
+    return lambda genotype: {f"{prefix}_{name}": v for name, v in table(genotype).items()}
+
+
 def _close_epoch(
-    run: Run, stepper: SearchStepper, done: int, record: SearchRecord
+    run: Run,
+    stepper: SearchStepper,
+    done: int,
+    record: SearchRecord,
+    score: ScoreTable | None,
 ) -> dict[str, float]:
     """Validate, log the alphas and write the genotype; return the figures logged with them."""
     options, supernet, epoch = stepper.options, stepper.supernet, stepper.epoch
@@ -159,7 +175,7 @@ def _close_epoch(
         parameter_free_candidates(choices.positions),
         candidates,
     )
-    figures |= stepper.task.look_up(genotype)
+    figures |= score(genotype) if score else {}
     run.log("metrics.jsonl", {"step": done, "epoch": epoch, **figures})
     if run.process.primary:
         genotype.save(run.folder / "genotype.json")

@@ -54,9 +54,7 @@ class Trainer:
         states: What a checkpoint needs, by name.
     """
 
-    def __init__(
-        self, options: TrainOptions, network: Space, task: Task, batches: Batches
-    ) -> None:
+    def __init__(self, options: TrainOptions, network: Space, task: Task, batches: Batches) -> None:
         self.options, self.network, self.task, self.batches = options, network, task, batches
         self.optimizer = options.optimizer.build(list(network.parameters()))
         self.ema = AveragedModel(network)

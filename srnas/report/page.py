@@ -49,7 +49,7 @@ def write_report(run_dir: Path) -> Path:
     metrics = read_json_lines(run_dir / "metrics.jsonl")
     alphas = read_json_lines(run_dir / "alphas.jsonl")
     sections = [_genotype(run_dir), _last_values(metrics)]
-    for key, title in {"loss": "Loss", **_task_curves(run_dir)}.items():
+    for key, title in {"loss": "Loss", **_task_curves(run_dir), **TABLE_CURVES}.items():
         sections.append(_curve(metrics, key, title))
     if alphas:
         sections += [_trajectory(metrics, alphas), _alphas(alphas)]
@@ -62,6 +62,12 @@ def write_report(run_dir: Path) -> Path:
     )
     write_atomic(run_dir / "report.html", page)
     return run_dir / "report.html"
+
+
+TABLE_CURVES = {
+    "table_percentile": "Genotypes in the table that are worse than the epoch's, %",
+    "table_regret": "PSNR that the table's best genotype is better than the epoch's, dB",
+}
 
 
 def _task_curves(run_dir: Path) -> dict[str, str]:

@@ -91,6 +91,8 @@ class NASBench201(ClassificationSpace):
         """Return the cell in the notation of the benchmark."""
         return {"cell": write_arch([choices[_node(number)] for number in NODES])}
 
+    table_prefix: ClassVar[str] = "nb201"
+
     @classmethod
     def open_table(cls, file: Path) -> ScoreTable:
         """Open the benchmark: test accuracies in percent after 200 epochs, by data set."""

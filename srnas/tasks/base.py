@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
-from srnas.choice import Genotype, Space
+from srnas.choice import Space
 from srnas.errors import UserError
 
 if TYPE_CHECKING:
@@ -127,10 +127,6 @@ class Task(ABC):
             by_step: Progress of the run in [0, 1] at the current step.
             by_epoch: Progress of the run at the first step of the current epoch.
         """
-
-    def look_up(self, genotype: Genotype) -> dict[str, float]:
-        """Return the results for a genotype in a tabular benchmark, by the names used in logs."""
-        return {}
 
     @classmethod
     def profile(cls, network: Space, size: tuple[int, int] | None) -> dict[str, Any]:

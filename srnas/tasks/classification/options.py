@@ -65,12 +65,17 @@ class ClassSearchOptions(SearchOptions):
     Attributes:
         data: Labelled images.
         loss: Loss function.
-        nb201_table: Table in which the cell of every epoch is looked up (space nasbench201).
+        nb201_table: Older name of `table`.
     """
 
     data: ClassSearchData
     loss: LossOption = written({})
     nb201_table: Path | None = None
+
+    @property
+    def table_file(self) -> Path | None:
+        """The table, if there is one."""
+        return self.table or self.nb201_table
 
 
 class ClassTrainOptions(TrainOptions):

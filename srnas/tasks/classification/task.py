@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srnas.choice import Genotype, ScoreTable, Space
+from srnas.choice import Space
 from srnas.cost import profile
 from srnas.distributed import Process, choose_device, move
 from srnas.errors import UserError
@@ -42,7 +42,6 @@ class Classification(Task):
         workers: Number of worker processes that read image files.
         drop_path: Probability of dropping an edge, over the progress of the training.
         drop_path_update: Whether it changes every "epoch" or every "step".
-        table: Tabular benchmark in which genotypes are looked up.
     """
 
     options: ClassVar[Mapping[str, type[Strict]]] = {
@@ -68,14 +67,12 @@ class Classification(Task):
         workers: int = 0,
         drop_path: Schedule | None = None,
         drop_path_update: Update = "step",
-        table: ScoreTable | None = None,
     ) -> None:
         self.criterion = criterion
         self.val, self.test_split = val, test
         self.device, self.precision = device, precision
         self.auxiliary_weight, self.workers = auxiliary_weight, workers
         self.drop_path, self.drop_path_update = drop_path, drop_path_update
-        self.table = table
 
     @classmethod
     def open(
@@ -154,12 +151,6 @@ class Classification(Task):
             progress = by_epoch if self.drop_path_update == "epoch" else by_step
             network.drop_path_prob = self.drop_path(progress)
 
-    def look_up(self, genotype: Genotype) -> dict[str, float]:
-        """Return the accuracies of the table in percent, as nb201_DATASET."""
-        if self.table is None:
-            return {}
-        return {f"nb201_{name}": value for name, value in self.table(genotype).items()}
-
     @classmethod
     def profile(cls, network: Space, size: tuple[int, int] | None) -> dict[str, Any]:
         """Count at one input size, by default 32x32 as in CIFAR; see `Task.profile`."""
@@ -209,8 +200,7 @@ class Classification(Task):
 def _settings(options: ClassSearchOptions | ClassTrainOptions, network: Space) -> dict[str, Any]:
     """Return the arguments of `Classification` that only searches or only trainings have."""
     if isinstance(options, ClassSearchOptions):
-        table = options.nb201_table
-        return {"auxiliary_weight": 0.0, "table": network.open_table(table) if table else None}
+        return {"auxiliary_weight": 0.0}
     if options.drop_path and not network.drops_paths:
         raise UserError(f"drop_path: space {options.space.name!r} has no paths to drop")
     drop_path = options.drop_path.build() if options.drop_path else None

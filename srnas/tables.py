@@ -154,7 +154,7 @@ def open_table(space: str, file: Path) -> ScoreTable:
     Raises:
         UserError: The file is missing, or no table of this space.
     """
-    if not is_table(file):
+    if not is_table(file) and (space_class(space).has_table() or file.is_file()):
         return space_class(space).open_table(file)
     table = read_table(file)
     if table.space != space:

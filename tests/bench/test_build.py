@@ -1,0 +1,192 @@
+"""Tables of trained networks: the sample, its trainings, what is kept and continued."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import pytest
+import yaml
+
+from srnas.bench.build import Workbench, remaining
+from srnas.bench.protocol import Job, jobs, load_protocol
+from srnas.bench.results import read_results, write_results
+from srnas.bench.sample import all_genotypes, count_genotypes, open_choices, sample_genotypes
+from srnas.choice import Genotype
+from srnas.engine.train import train
+from srnas.errors import UserError
+from srnas.files import read_json_lines
+from srnas.options import check_options
+from srnas.spaces import derived_network
+from tests.helpers import ROOT, srnas
+
+PROTOCOL = {
+    "name": "tiny",
+    "version": 1,
+    "train": {
+        "space": {"name": "imdn", "scale": 2, "num_feat": 8, "num_block": 1},
+        "data": {
+            "train": {"packaged": "train"},
+            "val": {"packaged": "val"},
+            "batch_size": 2,
+            "hr_patch": 32,
+        },
+        "steps": 6,
+        "optimizer": {"lr": 1e-3},
+        "ema": 0.9,
+    },
+    "sample": {"count": 5, "repeated": 1, "seeds": 2},
+}
+
+
+@pytest.fixture
+def protocol(tmp_path):
+    file = tmp_path / "tiny.yml"
+    file.write_text(yaml.safe_dump(PROTOCOL))
+    return file
+
+
+def test_a_sample_is_stratified_and_begins_like_a_longer_one():
+    sample = sample_genotypes("imdn", 24, 7)
+    assert sample == sample_genotypes("imdn", 48, 7)[:24]
+    assert sample != sample_genotypes("imdn", 24, 8)
+    for block in (sample[:12], sample[12:]):
+        for label in ("c1", "c2", "c3", "c4"):
+            assert set(Counter(g.choices[label] for g in block).values()) == {1}
+    assert len({str(g) for g in sample_genotypes("imdn", 600, 0)}) == 600
+
+
+@pytest.mark.parametrize(
+    "space", ["imdn", "dlsr", "nasbench201", {"name": "darts", "space_set": "s2"}]
+)
+def test_genotypes_of_every_space_can_be_drawn(space):
+    for genotype in sample_genotypes(space, 3, 0):
+        derived_network(space, genotype)
+
+
+def test_all_genotypes_are_the_papers_number():
+    # 12^4 networks of IMDN's space; NAS-Bench-201 has 15,625 cells
+    everything = list(all_genotypes("imdn"))
+    assert len({str(g) for g in everything}) == len(everything) == 12**4
+    assert count_genotypes(open_choices("imdn")) == 12**4
+    cells = list(all_genotypes("nasbench201"))
+    assert len({g.choices["cell"] for g in cells}) == count_genotypes(open_choices("nasbench201"))
+    assert len(cells) == 15_625
+
+
+def test_a_small_space_is_drawn_whole():
+    space = {"name": "imdn", "candidates": ["conv_3x3", "conv_5x5"]}
+    assert len({str(g) for g in sample_genotypes(space, 100, 0)}) == 16
+
+
+def test_a_result_is_what_srnas_train_measures(protocol, tmp_path):
+    found = load_protocol(protocol)
+    bench = Workbench(found)
+    todo = list(jobs(found, sample_genotypes(found.training(0).space, 5, 0)))
+    assert [(job.number, job.seed) for job in todo] == [
+        (0, 0),
+        (0, 1),
+        (1, 0),
+        (2, 0),
+        (3, 0),
+        (4, 0),
+    ]
+    for job in (todo[0], todo[1], todo[0]):  # the images are opened once a seed
+        result = bench.run(job)
+        options = {**PROTOCOL["train"], "name": f"t{job.seed}", "seed": job.seed, "log_every": 1}
+        options["experiments"] = str(tmp_path / f"e{time.monotonic_ns()}")
+        run = train(check_options("train", options, "t"), genotype=job.genotype).parent
+        rows = read_json_lines(run / "metrics.jsonl")
+        assert rows[-1]["val_psnr"] == pytest.approx(result.scores["val"]["psnr"], abs=1e-5)
+        assert rows[-2]["loss"] == pytest.approx(result.loss, abs=1e-6)
+        profile = json.loads(
+            (srnas(
+                "profile", "--model", run / "model.safetensors", "--json", tmp_path / "p.json"
+            ).returncode
+            == 0
+            and (tmp_path / "p.json").read_text())
+            or "{}"
+        )
+        assert profile["params"] == result.params
+        assert profile["hr_1280x720"]["macs"] == result.macs
+
+
+def test_a_build_goes_on_where_it_was_killed_and_in_shards(protocol, tmp_path):
+    out = tmp_path / "out"
+    command = [
+        sys.executable,
+        "-m",
+        "srnas",
+        "bench",
+        "build",
+        "-opt",
+        str(protocol),
+        "--out",
+        str(out),
+    ]
+    first = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
+    file = out / "shard-1-of-1-0.jsonl"
+    while not (file.exists() and file.read_text().count("\n") >= 2):
+        assert first.poll() is None, "it did not finish before it was killed"
+        time.sleep(0.05)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    with file.open("a") as stream:
+        stream.write('{"protocol": "cut sho')  # as a crash would leave it
+    for shard in ("2/2", "1/1"):
+        done = srnas("bench", "build", "-opt", protocol, "--out", out, "--shard", shard)
+        assert done.returncode == 0, done.stderr
+    results = read_results([out])
+    assert [(r.number, r.seed) for r in results] == [(0, 0), (0, 1), (1, 0), (2, 0), (3, 0), (4, 0)]
+    assert remaining(load_protocol(protocol), out) == []
+    job = Job(0, Genotype("imdn", results[0].choices), 0)
+    again = Workbench(load_protocol(protocol)).run(job)
+    assert again.scores == results[0].scores, "the same in another process"
+    write_results(tmp_path / "all.jsonl.gz", results)
+    assert read_results([tmp_path / "all.jsonl.gz"]) == results
+    assert (tmp_path / "all.jsonl.gz").read_bytes() == _written(tmp_path, results)
+
+
+def _written(tmp_path, results):
+    write_results(tmp_path / "again.jsonl.gz", results)
+    return (tmp_path / "again.jsonl.gz").read_bytes()
+
+
+def test_results_of_another_protocol_are_told(protocol, tmp_path):
+    out = tmp_path / "out"
+    assert srnas("bench", "build", "-opt", protocol, "--out", out, "--limit", "1").returncode == 0
+    refused = srnas("bench", "build", "-opt", protocol, "train.steps=7", "--out", out)
+    assert refused.returncode == 2
+    assert "results of protocol" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    moved = load_protocol(protocol, ["train.data.cache=elsewhere", "train.threads=1"])
+    assert moved.identity() == load_protocol(protocol).identity(), "only its places differ"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("train.stesp=3", "unknown key 'stesp'"),
+        ("sample.count=0", "sample.count"),
+        ("versoin=2", "versoin"),
+        ("train.space.num_feat=8.5", "num_feat"),
+    ],
+)
+def test_a_wrong_protocol_is_told(protocol, change, told):
+    with pytest.raises(UserError, match=told):
+        load_protocol(protocol, [change])
+
+
+def test_a_wrong_shard_is_told(protocol):
+    for shard in ("0/2", "3/2", "x", "1"):
+        refused = srnas("bench", "build", "-opt", protocol, "--shard", shard)
+        assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+        assert "I/N" in refused.stderr
+
+
+def test_the_shipped_protocol_is_valid():
+    for file in sorted((ROOT / "options/bench").glob("*.yml")):
+        assert load_protocol(file).name == file.stem
