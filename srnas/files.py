@@ -1,10 +1,12 @@
 """Write files atomically, and read them without executing anything that they contain."""
 
+import gzip
 import io
 import json
 import os
 import pickle
 import tempfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -91,27 +93,45 @@ def read_yaml(file: Path) -> dict[str, Any]:
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """Read the rows of a JSON Lines file.
+    """Read the rows of a JSON Lines file (gzipped if its name ends in .gz).
 
     Reading stops at the first line that is not JSON, which drops a last line cut short by a
     crash.
 
     Returns:
         The rows; an empty list if the file does not exist.
+
+    Raises:
+        UserError: A gzipped file is broken.
     """
-    rows = []
-    if Path(path).exists():
-        for line in read_text(path).splitlines():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                break
+    rows: list[dict[str, Any]] = []
+    if not Path(path).exists():
+        return rows
+    for line in _read_maybe_gzipped(Path(path)).splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
     return rows
 
 
 def write_json_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write rows as JSON Lines, atomically."""
-    write_atomic(path, "".join(json.dumps(row) + "\n" for row in rows))
+    """Write rows as JSON Lines, atomically, gzipped if the file's name ends in .gz.
+
+    Equal rows give equal bytes.
+    """
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    zipped = Path(path).suffix == ".gz"
+    write_atomic(path, gzip.compress(text.encode(), mtime=0) if zipped else text)
+
+
+def _read_maybe_gzipped(path: Path) -> str:
+    if path.suffix != ".gz":
+        return read_text(path)
+    try:
+        return gzip.decompress(path.read_bytes()).decode()
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise UserError(f"{path}: not a whole gzipped file ({error})") from error
 
 
 def save_tensors(path: Path, state: dict[str, Any]) -> None:

@@ -13,7 +13,12 @@ from packaging.utils import canonicalize_name
 from tests.helpers import ROOT
 
 # Where a module's name is not that of its distribution.
-DISTRIBUTIONS = {"cv2": "opencv-python", "skimage": "scikit-image", "yaml": "pyyaml"}
+DISTRIBUTIONS = {
+    "cv2": "opencv-python",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
 # torch.utils.tensorboard only wraps the package that torch does not install.
 WRAPPED = {"torch.utils.tensorboard": "tensorboard"}
 # Functions that import what they are given as a string.
@@ -81,6 +86,7 @@ def test_declared_dependencies_are_those_that_are_imported():
     given = [
         *declared("options", "install_requires"),
         *declared("options.extras_require", "export"),
+        *declared("options.extras_require", "bench"),
     ]
     names = [canonicalize_name(requirement.name) for requirement in given]
     assert len(names) == len(set(names)), "declared twice"

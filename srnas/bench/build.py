@@ -2,8 +2,6 @@
 
 import copy
 import hashlib
-import multiprocessing
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 
 import torch
 
+from srnas.bench.pool import run_jobs
 from srnas.bench.protocol import Job, Protocol, jobs
 from srnas.bench.results import Result, read_results
 from srnas.bench.sample import sample_genotypes
@@ -20,12 +19,10 @@ from srnas.engine.search import versions
 from srnas.engine.train import Trainer
 from srnas.errors import UserError
 from srnas.options import TrainOptions
-from srnas.progress import Progress
 from srnas.spaces import derived_network
 from srnas.tasks.base import Batches, Task
 
 LAST = 0.1  # share of the steps whose mean loss is reported
-WAIT = 2.0  # seconds between two looks at what the workers have written
 
 
 def build(
@@ -56,42 +53,13 @@ def build(
         UserError: The images cannot be read, or the folder has results of another protocol.
     """
     todo = remaining(protocol, out, shard, limit)
-    whole = len(todo)
-    print(f"# {protocol.name}: {whole} trainings to do in shard {shard[0]}/{shard[1]}", flush=True)
+    shown = f"{len(todo)} trainings to do in shard {shard[0]}/{shard[1]}"
+    print(f"# {protocol.name}: {shown}", flush=True)
     if not todo:
         return
     out.mkdir(parents=True, exist_ok=True)
     files = [out / f"shard-{shard[0]}-of-{shard[1]}-{worker}.jsonl" for worker in range(processes)]
-    context = multiprocessing.get_context("spawn")
-    workers = [
-        context.Process(
-            target=_work, args=(protocol, todo[worker::processes], file, device), daemon=True
-        )
-        for worker, file in enumerate(files)
-    ]
-    for file in files:
-        _drop_broken_line(file)
-    before = {file: file.read_bytes().count(b"\n") if file.exists() else 0 for file in files}
-    for worker in workers:
-        worker.start()
-    try:
-        with Progress(whole) as progress:
-            said = -1
-            while any(worker.is_alive() for worker in workers):
-                for worker in workers:
-                    worker.join(WAIT / len(workers))
-                done = sum(
-                    file.read_bytes().count(b"\n") - before[file] for file in files if file.exists()
-                )
-                if done != said:
-                    progress.advance(done)
-                    progress.say(f"{protocol.name}")
-                    said = done
-    finally:
-        for worker in workers:
-            worker.terminate()
-    if any(worker.exitcode for worker in workers):
-        raise UserError(f"a worker of the build failed; what it says stands above, {out} is kept")
+    run_jobs(todo, files, Workbench, (protocol, device), _line, protocol.name)
 
 
 def remaining(
@@ -212,29 +180,5 @@ def fingerprint(options: TrainOptions) -> str:
     return digest.hexdigest()[:12]
 
 
-def _drop_broken_line(file: Path) -> None:
-    """Cut off what follows the last line break, which a crash may have left."""
-    if file.exists():
-        content = file.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if whole != content:
-            file.write_bytes(whole)
-
-
-def _work(protocol: Protocol, todo: Sequence[Job], file: Path, device: str) -> None:
-    """Train jobs in this process, and append each result to a file."""
-    torch.set_num_threads(1)
-    parent = os.getppid()
-    try:
-        bench = Workbench(protocol, device)
-        for job in todo:
-            if os.getppid() != parent:  # the build was killed
-                return
-            line = bench.run(job).to_json() + "\n"
-            with file.open("a") as stream:
-                stream.write(line)
-    except UserError as error:
-        print(f"error: {error}", flush=True)
-        raise SystemExit(2) from error
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+def _line(bench: Workbench, job: Job) -> str:
+    return bench.run(job).to_json()

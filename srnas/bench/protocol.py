@@ -17,7 +17,6 @@ from srnas.options import TrainOptions, apply_overrides, check_options
 from srnas.parts import Strict, first_error
 
 PositiveInt = Annotated[int, Ge(1)]
-# What differs between machines without an influence on a result.
 PLACES = ("hr", "cache", "root", "file", "experiments", "device", "threads")
 
 
@@ -85,7 +84,7 @@ class Protocol(Strict):
 
     def identity(self) -> str:
         """Return a hash of name, version and `train` as written, without the places of files."""
-        content = json.dumps([self.name, self.version, _without_places(self.train)], sort_keys=True)
+        content = json.dumps([self.name, self.version, without_places(self.train)], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
@@ -136,9 +135,10 @@ def jobs(protocol: Protocol, genotypes: Sequence[Genotype]) -> Iterator[Job]:
             yield Job(number, genotype, 0)
 
 
-def _without_places(value: Any) -> Any:
+def without_places(value: Any) -> Any:
+    """Leave out what differs between machines without an influence on a result."""
     if isinstance(value, dict):
         kept = {key: v for key, v in value.items() if key not in PLACES}
         kept = {k: v for k, v in kept.items() if not (k == "lr" and isinstance(v, str))}  # a folder
-        return {key: _without_places(v) for key, v in kept.items()}
-    return [_without_places(v) for v in value] if isinstance(value, list) else value
+        return {key: without_places(v) for key, v in kept.items()}
+    return [without_places(v) for v in value] if isinstance(value, list) else value

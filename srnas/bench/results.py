@@ -1,6 +1,5 @@
 """The measured networks of a table: one JSON line a training."""
 
-import gzip
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -9,9 +8,7 @@ from typing import Any
 
 from srnas.choice import Genotype
 from srnas.errors import UserError
-from srnas.files import read_json_lines, write_atomic
-
-FIGURES = ("psnr", "ssim")
+from srnas.files import read_json_lines, write_json_lines
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,7 @@ def read_results(folders: Iterable[Path]) -> list[Result]:
         for file in files:
             if not file.is_file():
                 raise UserError(f"{file}: no such file; srnas bench build writes it")
-            for row in _rows(file):
+            for row in read_json_lines(file):
                 try:
                     result = Result(**row)
                 except TypeError as error:
@@ -78,16 +75,5 @@ def read_results(folders: Iterable[Path]) -> list[Result]:
 
 
 def write_results(path: Path, results: Sequence[Result]) -> None:
-    """Write results to one file, compressed if it ends in .gz; equal results give equal bytes."""
-    text = "".join(result.to_json() + "\n" for result in results).encode()
-    write_atomic(path, gzip.compress(text, mtime=0) if path.suffix == ".gz" else text)
-
-
-def _rows(file: Path) -> list[dict[str, Any]]:
-    if file.suffix != ".gz":
-        return read_json_lines(file)
-    try:
-        lines = gzip.decompress(file.read_bytes()).decode().splitlines()
-        return [json.loads(line) for line in lines]
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{file}: not a whole file of results ({error})") from error
+    """Write results to one file, gzipped if its name ends in .gz."""
+    write_json_lines(path, (asdict(result) for result in results))

@@ -34,6 +34,7 @@ def build_app() -> typer.Typer:
         schema,
         search,
         spaces,
+        study,
         test,
         train,
         upscale,
@@ -69,6 +70,7 @@ def build_app() -> typer.Typer:
         app.command(name)(module.command)
     app.add_typer(data.app, name="data")
     app.add_typer(bench.app, name="bench")
+    app.add_typer(study.app, name="study")
     app.add_typer(nb201.app, name="nb201")
     return app
 

@@ -103,11 +103,13 @@ def test_a_result_is_what_srnas_train_measures(protocol, tmp_path):
         assert rows[-1]["val_psnr"] == pytest.approx(result.scores["val"]["psnr"], abs=1e-5)
         assert rows[-2]["loss"] == pytest.approx(result.loss, abs=1e-6)
         profile = json.loads(
-            (srnas(
-                "profile", "--model", run / "model.safetensors", "--json", tmp_path / "p.json"
-            ).returncode
-            == 0
-            and (tmp_path / "p.json").read_text())
+            (
+                srnas(
+                    "profile", "--model", run / "model.safetensors", "--json", tmp_path / "p.json"
+                ).returncode
+                == 0
+                and (tmp_path / "p.json").read_text()
+            )
             or "{}"
         )
         assert profile["params"] == result.params

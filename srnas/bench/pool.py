@@ -1,0 +1,104 @@
+"""Worker processes that each append the results of their jobs to a file of their own."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from srnas.errors import UserError
+from srnas.progress import Progress
+
+WAIT = 2.0  # seconds between two looks at what the workers have written
+Work = Callable[[Any, Any], str]  # (what `setup` returned, a job) -> a line of JSON
+
+
+def run_jobs(
+    jobs: Sequence[Any],
+    files: Sequence[Path],
+    setup: Callable[..., Any],
+    given: tuple[Any, ...],
+    work: Work,
+    label: str,
+) -> None:
+    """Do jobs in as many processes as there are files.
+
+    Worker w does jobs w, w + n, ... of the n workers. It appends the line of each job to its file
+    when the job is done; a line that a crash cut short is dropped first.
+
+    Args:
+        jobs: The jobs.
+        files: File of each worker, in an existing folder.
+        setup: Called once in each worker, with the arguments `given`.
+        given: Arguments of `setup`.
+        work: Called for each job with what `setup` returned.
+        label: Shown with the progress.
+
+    Raises:
+        UserError: A worker failed.
+    """
+    for file in files:
+        _drop_broken_line(file)
+    before = sum(map(_count, files))
+    context = multiprocessing.get_context("spawn")
+    workers = [
+        context.Process(target=_work, args=(jobs[w :: len(files)], file, setup, given, work))
+        for w, file in enumerate(files)
+    ]
+    for worker in workers:
+        worker.start()
+    try:
+        with Progress(len(jobs)) as progress:
+            said = -1
+            while any(worker.is_alive() for worker in workers):
+                for worker in workers:
+                    worker.join(WAIT / len(workers))
+                done = sum(map(_count, files)) - before
+                if done != said:
+                    progress.advance(done)
+                    progress.say(label)
+                    said = done
+    finally:
+        for worker in workers:
+            worker.terminate()
+    if any(worker.exitcode for worker in workers):
+        raise UserError(f"a worker failed, see above; {files[0].parent} keeps what is done")
+
+
+def _count(file: Path) -> int:
+    return file.read_bytes().count(b"\n") if file.exists() else 0
+
+
+def _drop_broken_line(file: Path) -> None:
+    """Cut off what follows the last line break, which a crash may have left."""
+    if file.exists():
+        content = file.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if whole != content:
+            file.write_bytes(whole)
+
+
+def _work(
+    jobs: Sequence[Any],
+    file: Path,
+    setup: Callable[..., Any],
+    given: tuple[Any, ...],
+    work: Work,
+) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    parent = os.getppid()
+    try:
+        state = setup(*given)
+        for job in jobs:
+            if os.getppid() != parent:  # the parent was killed
+                return
+            line = work(state, job)
+            with file.open("a") as stream:
+                stream.write(line + "\n")
+    except UserError as error:
+        print(f"error: {error}", flush=True)
+        raise SystemExit(2) from error
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

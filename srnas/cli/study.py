@@ -1,0 +1,64 @@
+"""`srnas study`: many searches, judged against a table."""
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from srnas.cli.arguments import JsonFile, OptionsFile, Overrides
+
+app = typer.Typer(no_args_is_help=True)
+
+Out = Annotated[Path, typer.Option(help="Folder of the results and runs")]
+
+
+@app.callback()
+def group() -> None:
+    """Compare methods and settings over seeds, against a table and against random."""
+
+
+@app.command("run")
+def run(
+    opt: OptionsFile,
+    overrides: Overrides = None,
+    out: Out = Path("experiments/study"),
+    processes: Annotated[int, typer.Option(min=1, help="Worker processes, one thread each")] = 1,
+    arm: Annotated[list[str] | None, typer.Option(help="Only this arm; repeatable")] = None,
+) -> None:
+    """Run the searches that have no result; stop at any time, and start again."""
+    from srnas.bench.study import load_study
+    from srnas.bench.study import run as run_study
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends the workers
+    run_study(load_study(opt, overrides or ()), out, processes, arm or ())
+    print(out)
+
+
+@app.command("collect")
+def collect(
+    opt: OptionsFile,
+    table: Annotated[Path, typer.Option(metavar="FILE", help="Table of bench fit")],
+    overrides: Overrides = None,
+    results: Annotated[
+        list[Path] | None,
+        typer.Option("--results", metavar="PATH", help="Folder or file of results; repeatable"),
+    ] = None,
+    training_seconds: Annotated[
+        float, typer.Option(help="Processor time of one training of the table, for its rival")
+    ] = 40.0,
+    json_file: JsonFile = None,
+) -> None:
+    """Print the table of a study as Markdown: means with 95% intervals over the seeds."""
+    from srnas.bench.study import collect as judge
+    from srnas.bench.study import load_study, read_searched, show
+    from srnas.files import write_json
+    from srnas.tables import read_table
+
+    study = load_study(opt, overrides or ())
+    found = read_searched(results or [Path("experiments/study")])
+    rows = judge(study, found, read_table(table), training_seconds)
+    print(show(rows))
+    if json_file:
+        write_json(json_file, rows)

@@ -1,0 +1,156 @@
+"""Studies: searches that are run once, continued, and judged with intervals."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import yaml
+
+from srnas.bench.sample import all_genotypes
+from srnas.bench.study import (
+    agreement,
+    collect,
+    interval,
+    load_study,
+    read_searched,
+    rival,
+    run,
+    show,
+)
+from srnas.choice import Genotype
+from srnas.errors import UserError
+from srnas.files import write_json_lines
+from srnas.spaces import check_space
+from srnas.tables import Row, read_table, write_table
+from tests.helpers import ROOT, search_options, srnas
+
+SPACE = {"name": "imdn", "num_feat": 8, "num_block": 1, "candidates": ["conv_3x3", "conv_5x5"]}
+
+
+@pytest.fixture
+def table(tmp_path):
+    """All 16 genotypes; each 5x5 adds 0.1, 0.2, 0.4 or 0.8 dB."""
+    rows = []
+    for number, genotype in enumerate(all_genotypes(SPACE)):
+        large = [name == "conv_5x5" for name in genotype.choices.values()]
+        psnr = 30 + sum(0.1 * 2**i for i, one in enumerate(large) if one)
+        rows.append(Row(str(genotype), psnr, None, 0, {}, 100 + number, 10 + sum(large), None))
+    about = {"space": check_space(SPACE).to_dict(), "report": {"val": {"noise": 0.0}}}
+    write_table(tmp_path / "t.csv", about, rows)
+    return read_table(tmp_path / "t.csv")
+
+
+@pytest.fixture
+def file(tmp_path, photo_folder):
+    search = search_options(tmp_path, photo_folder, space=SPACE, epochs=2, regularizers=[])
+    del search["name"], search["experiments"]
+    search |= {"val_every_epochs": 0, "warmup_epochs": 0}
+    study = {
+        "name": "small",
+        "search": search,
+        "seeds": [0, 1],
+        "arms": {"plain": {}, "quick": {"method": "darts", "set": ["alpha_optimizer.lr=0.05"]}},
+    }
+    (tmp_path / "study.yml").write_text(yaml.safe_dump(study))
+    return tmp_path / "study.yml"
+
+
+def test_a_bootstrap_interval_is_that_of_normal_theory_for_many_values():
+    values = np.random.default_rng(0).normal(5, 2, 400)
+    found = interval(list(values))
+    half = 1.96 * values.std() / math.sqrt(400)
+    assert found.mean == pytest.approx(values.mean())
+    assert found.high - found.mean == pytest.approx(half, rel=0.1)
+    assert found.mean - found.low == pytest.approx(half, rel=0.1)
+    assert interval([3.0, 3.0]) == (3, 3, 3)
+    assert math.isnan(interval([3.0]).low)
+
+
+def test_the_best_of_k_random_has_the_expected_maximum(table):
+    # the largest of k ranks from 0 to n - 1 is above i with probability 1 - ((i + 1) / n)^k
+    for draws in (1, 3, 8):
+        expected = sum(1 - ((i + 1) / 16) ** draws for i in range(15)) / 15
+        assert rival(table, draws) == pytest.approx(100 * expected, abs=1.5)
+
+
+def test_agreement_is_one_for_alphas_that_know_the_table(table):
+    logits = [0.1 * 2**i for i in range(4)]
+    p = {f"c{i + 1}": [1 / (1 + math.exp(g)), 1 / (1 + math.exp(-g))] for i, g in enumerate(logits)}
+    assert agreement(p, table) == pytest.approx(1)
+    assert agreement({label: row[::-1] for label, row in p.items()}, table) == pytest.approx(-1)
+    assert math.isnan(agreement({label: [0.5, 0.5] for label in p}, table))
+
+
+def test_a_study_is_run_once_and_judged(file, table, tmp_path):
+    study = load_study(file)
+    run(study, tmp_path / "out", processes=2)
+    results = read_searched([tmp_path / "out"])
+    assert [(r.arm, r.seed) for r in results] == [
+        (a, s) for a in ("plain", "quick") for s in (0, 1)
+    ]
+    assert all(len(r.genotypes) == 2 and r.cpu_seconds > 0 for r in results)
+    said = srnas("study", "run", "-opt", file, "--out", tmp_path / "out").stdout
+    assert "0 searches to do" in said
+    changed = load_study(file, ["arms.quick.set=[alpha_optimizer.lr=0.06]"])
+    assert changed.identity("plain") == study.identity("plain")
+    assert changed.identity("quick") != study.identity("quick")
+    assert [row["arm"] for row in collect(changed, results, table, 1.0)] == ["plain"]
+    rows = collect(study, results, table, 1.0)
+    for row in rows:
+        ends = [r.genotypes[-1] for r in results if r.arm == row["arm"]]
+        judged = [table.judge(Genotype("imdn", end)) for end in ends]
+        assert row["percentile"].mean == pytest.approx(np.mean([j["percentile"] for j in judged]))
+        assert row["regret"].low <= row["regret"].mean <= row["regret"].high
+    write_json_lines(tmp_path / "all.jsonl.gz", ({**vars(r)} for r in results))
+    shown = srnas(
+        "study", "collect", "-opt", file, "--table", table.path,
+        "--results", tmp_path / "all.jsonl.gz", "--training-seconds", "1",
+        "--json", tmp_path / "rows.json",
+    )  # fmt: skip
+    assert shown.stdout.strip() == show(rows), shown.stderr
+    assert len(json.loads((tmp_path / "rows.json").read_text())) == 2
+
+
+def test_a_killed_study_continues_its_search_to_the_same_result(file, tmp_path):
+    overrides = ["search.epochs=6", "search.checkpoint_every=2", "seeds=[0]", "arms={plain: {}}"]
+    command = [sys.executable, "-m", "srnas", "study", "run", "-opt", str(file), *overrides]
+    out = tmp_path / "killed"
+    process = subprocess.Popen([*command, "--out", str(out)], cwd=ROOT, start_new_session=True)
+    while not list(out.glob("runs-*/plain-0/checkpoints/last.pt")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert read_searched([out]) == [], "it was killed before its end"
+    study = load_study(file, overrides)
+    run(study, out)
+    run(study, tmp_path / "whole")
+    (one,), (other,) = read_searched([out]), read_searched([tmp_path / "whole"])
+    assert one.cpu_seconds is None
+    assert (one.genotypes, one.probabilities) == (other.genotypes, other.probabilities)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("seeds=[]", "seeds"),
+        ("arms={x: {method: sa_dart}}", "did you mean 'sa_darts'"),
+        ("arms={x: {set: [epoch=3]}}", "unknown key 'epoch'"),
+        ("serach=3", "serach"),
+    ],
+)
+def test_a_wrong_study_is_told(file, change, told):
+    with pytest.raises(UserError, match=told):
+        load_study(file, [change])
+
+
+def test_an_unknown_arm_is_told(file, tmp_path):
+    refused = srnas("study", "run", "-opt", file, "--arm", "plian", "--out", tmp_path / "o")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "plain, quick" in refused.stderr
