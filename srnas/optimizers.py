@@ -95,7 +95,9 @@ def adam(
         betas: Decay rates of the two moments.
         weight_decay: Weight decay, which is coupled into the gradient (L2).
     """
-    optimizer = torch.optim.Adam(parameters, betas=betas, weight_decay=weight_decay)
+    optimizer = torch.optim.Adam(
+        parameters, betas=betas, weight_decay=weight_decay, fused=_fusible(parameters)
+    )
     return ScheduledOptimizer(optimizer, lr.build(), update)
 
 
@@ -120,6 +122,17 @@ def sgd(
         weight_decay: Weight decay, which is coupled into the gradient (L2).
     """
     optimizer = torch.optim.SGD(
-        parameters, lr=0.0, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay
+        parameters,
+        lr=0.0,
+        momentum=momentum,
+        nesterov=nesterov,
+        weight_decay=weight_decay,
+        fused=_fusible(parameters),
     )
     return ScheduledOptimizer(optimizer, lr.build(), update)
+
+
+def _fusible(parameters: Parameters) -> bool | None:
+    """Return whether torch has a fused step for all parameters; None leaves the choice to torch."""
+    fits = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in parameters)
+    return True if parameters and fits else None

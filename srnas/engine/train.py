@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from srnas.choice import Genotype, Space
 from srnas.cost import count_parameters
@@ -56,8 +56,10 @@ class Trainer:
 
     def __init__(self, options: TrainOptions, network: Space, task: Task, batches: Batches) -> None:
         self.options, self.network, self.task, self.batches = options, network, task, batches
-        self.optimizer = options.optimizer.build(list(network.parameters()))
+        self.parameters = list(network.parameters())
+        self.optimizer = options.optimizer.build(self.parameters)
         self.ema = AveragedModel(network)
+        self.averages = list(self.ema.module.parameters())
         judged = self.ema.module if options.ema else network
         assert isinstance(judged, Space)
         self.judged = judged
@@ -77,14 +79,22 @@ class Trainer:
         self.optimizer.zero_grad()
         loss = self.task.loss(network, next(self.batches))
         loss.backward()
-        parameters = list(network.parameters())
-        average_gradients(parameters)
+        average_gradients(self.parameters)
         if options.clip_grad_norm:
-            nn.utils.clip_grad_norm_(parameters, options.clip_grad_norm)
+            nn.utils.clip_grad_norm_(self.parameters, options.clip_grad_norm)
         self.optimizer.step()
-        self.ema.multi_avg_fn = get_ema_multi_avg_fn(_ema_decay(step, options.ema))
-        self.ema.update_parameters(network)
+        self._average(step)
         return loss
+
+    @torch.no_grad()
+    def _average(self, step: int) -> None:
+        """Take the weights into their moving average, in one call for all of them."""
+        if step == 0:
+            torch._foreach_copy_(self.averages, self.parameters)
+        else:
+            decay = _ema_decay(step, self.options.ema)
+            torch._foreach_lerp_(self.averages, self.parameters, 1 - decay)
+        self.ema.n_averaged += 1
 
     def settle(self) -> None:
         """Prepare the judged network for validation."""

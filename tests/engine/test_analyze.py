@@ -258,7 +258,7 @@ def test_equal_accuracies_have_no_tau_and_cells_may_be_missing(sa_row, tmp_path)
     [
         ("nasbench201", "cell/1-0", "did you mean 'cell/1<-0'"),
         ("nasbench201", "cell/1<-0", "name the table"),
-        ("imdn", "c1", r"space 'imdn'.* trained; from Python, srnas\.analysis\.substitute"),
+        ("imdn", "c1", r"a table of space 'imdn' by --table.* srnas\.analysis\.substitute"),
     ],
 )
 def test_substitutions_that_cannot_be_are_told(sa_row, space, label, told):
