@@ -59,7 +59,8 @@ class Trainer:
         self.parameters = list(network.parameters())
         self.optimizer = options.optimizer.build(self.parameters)
         self.ema = AveragedModel(network)
-        self.averages = list(self.ema.module.parameters())
+        self._weights: list[Tensor] = [*self.parameters]
+        self._averages: list[Tensor] = [*self.ema.module.parameters()]
         judged = self.ema.module if options.ema else network
         assert isinstance(judged, Space)
         self.judged = judged
@@ -90,10 +91,10 @@ class Trainer:
     def _average(self, step: int) -> None:
         """Take the weights into their moving average, in one call for all of them."""
         if step == 0:
-            torch._foreach_copy_(self.averages, self.parameters)
+            torch._foreach_copy_(self._averages, self._weights)
         else:
             decay = _ema_decay(step, self.options.ema)
-            torch._foreach_lerp_(self.averages, self.parameters, 1 - decay)
+            torch._foreach_lerp_(self._averages, self._weights, 1 - decay)
         self.ema.n_averaged += 1
 
     def settle(self) -> None:
