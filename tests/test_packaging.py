@@ -22,7 +22,7 @@ DISTRIBUTIONS = {
 # torch.utils.tensorboard only wraps the package that torch does not install.
 WRAPPED = {"torch.utils.tensorboard": "tensorboard"}
 # Functions that import what they are given as a string.
-IMPORTERS = {"__import__", "_require", "import_module"}
+IMPORTERS = {"__import__", "require", "import_module"}
 
 HELP = """
 import sys
@@ -87,6 +87,7 @@ def test_declared_dependencies_are_those_that_are_imported():
         *declared("options", "install_requires"),
         *declared("options.extras_require", "export"),
         *declared("options.extras_require", "bench"),
+        *declared("options.extras_require", "ncnn"),
     ]
     names = [canonicalize_name(requirement.name) for requirement in given]
     assert len(names) == len(set(names)), "declared twice"

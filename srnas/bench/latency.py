@@ -80,7 +80,7 @@ def _time(network: Any, protocol: Protocol) -> float:
     import onnxruntime
 
     settings, ports = protocol.latency, task_of(network).ports
-    content = EXPORT_TARGETS.build(".onnx").convert(fold_batchnorm(network), ports)
+    content = EXPORT_TARGETS.build("onnx").convert(fold_batchnorm(network), ports, "fp32")[".onnx"]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = settings.threads
     options.inter_op_num_threads = 1

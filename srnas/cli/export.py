@@ -11,15 +11,28 @@ def command(
     out: Annotated[
         Path,
         typer.Option(
-            "--out", metavar="FILE.onnx", help="Where to write; its suffix names the format"
+            "--out", metavar="FILE", help="Where to write; without --target, its suffix names it"
         ),
     ],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file")] = False,
+    target: Annotated[
+        str | None, typer.Option("--target", metavar="NAME", help="onnx, ncnn, torch, ...")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="fp32 or fp16; default: the target's usual one")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the files")] = False,
 ) -> None:
-    """Export to ONNX with dynamic height and width, compared with PyTorch at three sizes."""
+    """Export a model; its files are run in their own runtime and compared with PyTorch first."""
     from srnas.export.target import export
     from srnas.model_file import load_model
 
-    for size, difference in export(load_model(model), out, overwrite).items():
-        print(f"{size}: largest difference to PyTorch {difference:.2e} (of 1.0)")
-    print(f"{out}: {out.stat().st_size:,} bytes")
+    written = export(load_model(model), out, target, precision, overwrite)
+    for agreement in written.agreements:
+        print(
+            f"{agreement.size}: largest difference to PyTorch {agreement.largest:.2e} (of 1.0), "
+            f"PSNR between both {agreement.psnr:.1f} dB"
+        )
+    for note in written.notes:
+        print(note)
+    for file in written.files:
+        print(f"{file}: {file.stat().st_size:,} bytes")

@@ -4,29 +4,32 @@ import inspect
 import logging
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
-from srnas.errors import UserError
-from srnas.export.target import EXPORT_TARGETS, Array, ExportTarget
+from srnas.export.target import EXPORT_TARGETS, Array, Content, ExportTarget, Run, require
 from srnas.tasks.base import Ports
 
 
-@EXPORT_TARGETS.register(".onnx")
+@EXPORT_TARGETS.register("onnx")
 class ONNX(ExportTarget):
-    """Export to ONNX; the file is checked in ONNX Runtime.
+    """ONNX; the file is checked in ONNX Runtime.
 
     A super-resolution network maps the input "lr", (N, 3, H, W), to the output "sr", (N, 3,
-    scale*H, scale*W), both float32 RGB in [0, 1]; "sr" is not clipped.
+    scale*H, scale*W), both float32 RGB in [0, 1]; "sr" is not clipped. With "fp16" weights and
+    activations are half precision, input and output stay float32.
     """
 
-    def convert(self, network: nn.Module, ports: Ports) -> bytes:
+    suffixes: ClassVar[tuple[str, ...]] = (".onnx",)
+    limits: ClassVar[Mapping[str, float]] = {"fp32": 1e-4, "fp16": 2e-2}
+
+    def convert(self, network: nn.Module, ports: Ports, precision: str) -> Content:
         """Convert with torch's exporter; see `ExportTarget.convert`."""
-        _require("onnx", "onnxruntime", "onnxscript")
+        require("onnx", "onnxruntime", "onnxscript", extra="export")
         dims = {0: "batch", 2: "height", 3: "width"}
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporter's messages to its own developers
@@ -48,13 +51,14 @@ class ONNX(ExportTarget):
                 verbose=False,
                 **how,
             )
-            return _without_traces(file)
+            return {".onnx": _finished(file, precision)}
 
-    def open(self, content: bytes, ports: Ports) -> Callable[[Array], Array]:
+    def open(self, content: Content, ports: Ports) -> Run:
         """Return a function that runs the model in ONNX Runtime on the CPU."""
         import onnxruntime
 
-        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        providers = ["CPUExecutionProvider"]
+        session = onnxruntime.InferenceSession(content[".onnx"], providers=providers)
 
         def run(image: Array) -> Array:
             (output,) = session.run([ports.output], {ports.input: image})
@@ -63,21 +67,15 @@ class ONNX(ExportTarget):
         return run
 
 
-def _require(*packages: str) -> None:
-    for package in packages:
-        try:
-            __import__(package)
-        except ImportError as error:
-            raise UserError(
-                f"export needs {error.name}; install it with: pip install 'srnas[export]'"
-            ) from error
-
-
-def _without_traces(file: Path) -> bytes:
-    """Return the model without the exporter's notes on the Python line behind each node."""
+def _finished(file: Path, precision: str) -> bytes:
+    """Return the model in its precision, without the exporter's notes on the line behind a node."""
     import onnx
 
     model = onnx.load(file)
+    if precision == "fp16":
+        from onnxruntime.transformers.float16 import convert_float_to_float16
+
+        model = convert_float_to_float16(model, keep_io_types=True)
     for node in [model.graph, *model.graph.node, *model.graph.value_info]:
         del node.metadata_props[:]
         node.doc_string = ""

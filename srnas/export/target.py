@@ -1,8 +1,10 @@
 """Exports of models to the formats of other runtimes, compared with PyTorch before writing."""
 
 import copy
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,6 +15,9 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from srnas.choice import Space
+from srnas.data.images import read_rgb
+from srnas.data.packaged import packaged_pairs
 from srnas.errors import UserError, did_you_mean
 from srnas.files import write_atomic
 from srnas.model_file import Model
@@ -21,41 +26,52 @@ from srnas.tasks import task_of
 from srnas.tasks.base import Ports
 
 Array = NDArray[np.float32]
+Content = dict[str, bytes]
+"""The files of an export, by suffix."""
+Run = Callable[[Array], Array]
+"""Maps an input (N, 3, H, W) float32 to the output, float32."""
+PHOTO = "coffee"  # a packaged photograph of 600x400
 
 
 class ExportTarget(ABC):
-    """Base class of a file format with its runtime, registered under its file suffix (".onnx").
+    """Base class of a format with its runtime, registered under its name ("onnx").
 
     Attributes:
-        tolerance: Maximum absolute difference from PyTorch's output.
+        suffixes: Suffixes of its files; the first one names the format in `--out FILE`.
+        limits: Largest difference from PyTorch that is accepted, by precision; the first precision
+            is the default.
     """
 
-    tolerance: ClassVar[float] = 1e-4
+    suffixes: ClassVar[tuple[str, ...]]
+    limits: ClassVar[Mapping[str, float]] = {"fp32": 1e-4}
 
     @abstractmethod
-    def convert(self, network: nn.Module, ports: Ports) -> bytes:
-        """Convert a network to the content of a file.
+    def convert(self, network: nn.Module, ports: Ports, precision: str) -> Content:
+        """Convert a network to the content of the format's files.
 
         Args:
             network: Network in evaluation mode with folded BatchNorm; it maps (N, 3, H, W) float32
                 to a tensor.
             ports: Names of its input and output.
+            precision: A key of `limits`.
 
         Raises:
-            UserError: A package that the conversion needs is not installed.
+            UserError: A package that the conversion needs is not installed, or the format cannot
+                express the network.
         """
 
     @abstractmethod
-    def open(self, content: bytes, ports: Ports) -> Callable[[Array], Array]:
-        """Open the content of a file in the runtime of the format.
+    def open(self, content: Content, ports: Ports) -> Run:
+        """Open the content of the files in the runtime of the format.
 
         Args:
             content: What `convert` returned.
             ports: Names of input and output.
-
-        Returns:
-            A function that maps an input array to the output array.
         """
+
+    def notes(self, model: Model) -> list[str]:
+        """Return lines on what the use of the files in the format's programs entails."""
+        return []
 
 
 EXPORT_TARGETS: Registry[ExportTarget] = Registry(
@@ -65,46 +81,100 @@ EXPORT_TARGETS: Registry[ExportTarget] = Registry(
 )
 
 
-def export(model: Model, path: Path, overwrite: bool = False) -> dict[str, float]:
-    """Export a model to the format of the file's suffix, and check it in that format's runtime.
+@dataclass(frozen=True)
+class Agreement:
+    """How the output of a runtime agrees with that of PyTorch on a photograph.
+
+    Attributes:
+        size: Size of the input, "WxH".
+        largest: Largest absolute difference.
+        psnr: PSNR between both in dB, for values in [0, 1]; infinite if they are equal.
+    """
+
+    size: str
+    largest: float
+    psnr: float
+
+
+@dataclass(frozen=True)
+class Export:
+    """A written export.
+
+    Attributes:
+        files: The files.
+        agreements: How it agrees with PyTorch, at three sizes.
+        notes: Lines on the use of the files.
+    """
+
+    files: list[Path]
+    agreements: list[Agreement]
+    notes: list[str]
+
+
+def export(
+    model: Model,
+    path: Path,
+    target: str | None = None,
+    precision: str | None = None,
+    overwrite: bool = False,
+) -> Export:
+    """Export a model, and compare the files in their own runtime with PyTorch before keeping them.
 
     Args:
         model: The model.
-        path: The file.
-        overwrite: Whether to replace an existing file.
-
-    Returns:
-        Maximum absolute difference from PyTorch on random images, by size ("WxH"), at three sizes.
+        path: The file. With a target whose files have other suffixes, they take its name.
+        target: Name of a target; by default the one that the suffix belongs to.
+        precision: One of the target's precisions; by default its first.
+        overwrite: Whether to replace existing files.
 
     Raises:
-        UserError: The suffix is unknown, the file exists, a package is missing, or a difference
-            exceeds the tolerance of the format, in which case nothing is written.
+        UserError: Target or precision is unknown, a file exists, a package is missing, or a
+            difference exceeds the limit of the precision, in which case nothing is written.
     """
     path = Path(path)
-    if path.suffix not in EXPORT_TARGETS:
-        known = did_you_mean(path.suffix, EXPORT_TARGETS)
-        raise UserError(f"--out {path}: no export for files {path.suffix!r}; {known}")
-    if path.exists() and not overwrite:
-        raise UserError(f"{path}: exists; give --overwrite to replace it")
-    target, ports = EXPORT_TARGETS.build(path.suffix), task_of(model.network).ports
-    content = target.convert(fold_batchnorm(model.network), ports)
-    run = target.open(content, ports)
-    differences = {}
-    generator = np.random.default_rng(0)
-    for height, width in ports.sizes:
-        image = generator.random((1, 3, height, width), dtype=np.float32)
-        with torch.no_grad():
-            expected = model.network.eval()(torch.from_numpy(image)).numpy()
-        output = run(image)
-        difference = float(np.abs(output - expected).max())
-        if output.shape != expected.shape or not difference <= target.tolerance:
-            raise UserError(
-                f"{path}: not written: at {width}x{height} its runtime differs from PyTorch by "
-                f"{difference:.2e} (allowed {target.tolerance:.0e})"
-            )
-        differences[f"{width}x{height}"] = difference
-    write_atomic(path, content)
-    return differences
+    name = target or _target_of(path)
+    if name not in EXPORT_TARGETS:
+        raise UserError(f"--target {name}: {did_you_mean(name, EXPORT_TARGETS)}")
+    chosen = EXPORT_TARGETS.build(name)
+    precision = precision or next(iter(chosen.limits))
+    if precision not in chosen.limits:
+        raise UserError(f"--precision {precision}: {name} has {', '.join(chosen.limits)}")
+    stem = path.with_suffix("") if path.suffix in chosen.suffixes else path
+    files = {suffix: stem.with_name(stem.name + suffix) for suffix in chosen.suffixes}
+    for file in files.values():
+        if file.exists() and not overwrite:
+            raise UserError(f"{file}: exists; give --overwrite to replace it")
+    ports = task_of(model.network).ports
+    content = chosen.convert(fold_batchnorm(model.network), ports, precision)
+    run = chosen.open(content, ports)
+    agreements = [
+        _compare(run, model.network, photograph(height, width)) for height, width in ports.sizes
+    ]
+    worst = max(agreements, key=lambda a: math.inf if math.isnan(a.largest) else a.largest)
+    if not worst.largest <= chosen.limits[precision]:
+        raise UserError(
+            f"{path}: not written: at {worst.size} its runtime differs from PyTorch by "
+            f"{worst.largest:.2e} (allowed {chosen.limits[precision]:.0e})"
+        )
+    for suffix, file in files.items():
+        write_atomic(file, content[suffix])
+    return Export(list(files.values()), agreements, chosen.notes(model))
+
+
+def photograph(height: int, width: int) -> Array:
+    """Return a crop of a packaged photograph, (1, 3, height, width) RGB in [0, 1].
+
+    It is repeated by reflection if it is smaller.
+    """
+    (pair,) = (pair for pair in packaged_pairs("test") if pair.name == PHOTO)
+    image = read_rgb(pair.hr)
+    room = [max(0, side - have) for side, have in zip((height, width), image.shape, strict=False)]
+    image = np.pad(image, ((0, room[0]), (0, room[1]), (0, 0)), mode="reflect")
+    top, left = (
+        (have - side) // 2 for side, have in zip((height, width), image.shape, strict=False)
+    )
+    crop = image[top : top + height, left : left + width]
+    return np.ascontiguousarray(crop.transpose(2, 0, 1)[None], dtype=np.float32) / np.float32(255)
 
 
 def fold_batchnorm(network: nn.Module) -> nn.Module:
@@ -119,3 +189,35 @@ def fold_batchnorm(network: nn.Module) -> nn.Module:
                 layers[before] = fuse_conv_bn_eval(layers[before], layers[name])
                 layers[name] = nn.Identity()
     return folded
+
+
+def require(*packages: str, extra: str) -> None:
+    """Raise a UserError that names an extra of srnas if a package is missing."""
+    for package in packages:
+        try:
+            __import__(package)
+        except ImportError as error:
+            raise UserError(
+                f"export needs {error.name}; install it with: pip install 'srnas[{extra}]'"
+            ) from error
+
+
+def _target_of(path: Path) -> str:
+    by_suffix = {EXPORT_TARGETS[name].suffixes[0]: name for name in EXPORT_TARGETS}  # type: ignore[attr-defined]
+    if path.suffix not in by_suffix:
+        known = did_you_mean(path.suffix, by_suffix)
+        raise UserError(f"--out {path}: no export for files {path.suffix!r}; {known}")
+    return by_suffix[path.suffix]
+
+
+@torch.no_grad()
+def _compare(run: Run, network: Space, image: Array) -> Agreement:
+    expected = network.eval()(torch.from_numpy(image)).numpy()
+    output = run(image)
+    height, width = image.shape[2:]
+    if output.shape != expected.shape:
+        return Agreement(f"{width}x{height}", math.inf, -math.inf)
+    error = (output - expected).astype(np.float64)
+    square = float((error**2).mean())
+    psnr = math.inf if square == 0 else -10 * math.log10(square) if square > 0 else math.nan
+    return Agreement(f"{width}x{height}", float(np.abs(error).max()), psnr)

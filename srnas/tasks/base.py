@@ -43,7 +43,7 @@ class Ports:
     Attributes:
         input: Name of its input.
         output: Name of its output.
-        sizes: Sizes (height, width) of the inputs with which an export is compared with PyTorch.
+        sizes: Sizes (height, width) of the photographs on which an export is compared with PyTorch.
     """
 
     input: str

@@ -1,5 +1,8 @@
 """Model files and ONNX: what is written rebuilds the network and computes the same."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -7,11 +10,13 @@ from safetensors.torch import save_file
 
 from srnas.choice import Genotype
 from srnas.errors import UserError
-from srnas.export.target import export, fold_batchnorm
+from srnas.export.target import export, fold_batchnorm, photograph
 from srnas.model_file import Model, load_model, load_published, save_model
 from srnas.primitives.sr import SR_PRIMITIVES
 from srnas.spaces import check_space, derived_network, published_genotype
 from srnas.tasks.super_resolution.task import scale_of
+from srnas.tasks.super_resolution.tiles import MarginTiles
+from tests.helpers import ROOT, srnas
 
 LABELS = ("c1", "c2", "c3", "c4")
 THREE_GENOTYPES = [list(SR_PRIMITIVES)[start : start + 4] for start in (0, 4, 8)]
@@ -60,8 +65,7 @@ def test_folding_batchnorm_changes_nothing_but_its_presence(choices):
 def test_onnx_runs_at_sizes_it_was_not_made_at(tmp_path, scale):
     onnxruntime = pytest.importorskip("onnxruntime", reason="needs srnas[export]")
     made = model(THREE_GENOTYPES[scale - 2], scale)
-    differences = export(made, tmp_path / "m.onnx")
-    assert len(differences) == 3
+    assert len(export(made, tmp_path / "m.onnx").agreements) == 3
     session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"))
     for batch, height, width in ((1, 17, 40), (3, 64, 33), (1, 5, 7)):
         x = np.random.default_rng(0).random((batch, 3, height, width), dtype=np.float32)
@@ -81,6 +85,108 @@ def test_onnx_holds_no_batchnorm_and_no_path_of_this_machine(tmp_path):
     assert "BatchNormalization" not in {node.op_type for node in graph.graph.node}
     assert b"site-packages" not in path.read_bytes()
     assert b".py" not in path.read_bytes()
+
+
+def test_the_programs_of_torch_run_without_srnas_and_hold_no_path(tmp_path):
+    made = model(THREE_GENOTYPES[0])
+    written = export(made, tmp_path / "m.pt2")
+    assert written.files == [tmp_path / "m.pt2"]
+    assert len(written.agreements) == 3
+    content = (tmp_path / "m.pt2").read_bytes()
+    assert b"site-packages" not in content
+    assert str(ROOT).encode() not in content
+    image = np.random.default_rng(0).random((2, 3, 15, 33), dtype=np.float32)
+    np.save(tmp_path / "in.npy", image)
+    script = (
+        "import sys, numpy, torch\n"
+        "program = torch.export.load('m.pt2').module()\n"
+        "with torch.no_grad():\n"
+        "    numpy.save('out.npy', program(torch.from_numpy(numpy.load('in.npy'))).numpy())\n"
+        "assert 'srnas' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path)
+    with torch.no_grad():
+        expected = made.network(torch.from_numpy(image)).numpy()
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, atol=1e-5)
+
+
+def test_a_network_whose_graph_depends_on_the_size_has_no_program(tmp_path):
+    cell = load_model(ROOT / "tests/compatibility/v0_1_0/models/nasbench201.safetensors")
+    with pytest.raises(UserError, match=r"no \.pt2 for images of any size"):
+        export(cell, tmp_path / "x.pt2")
+    assert not (tmp_path / "x.pt2").exists()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("name", ["imdn", "dlsr"])
+def test_published_networks_run_in_ncnn(tmp_path, shared, name, precision):
+    ncnn = pytest.importorskip("ncnn", reason="needs srnas[ncnn]")
+    pytest.importorskip("pnnx", reason="needs srnas[ncnn]")
+    file = shared / "checkpoints" / f"{name.upper()}_x2.pth"
+    published = load_published(file, {"name": name, "scale": 2})
+    written = export(published, tmp_path / name, "ncnn", precision)
+    assert [file.name for file in written.files] == [f"{name}.param", f"{name}.bin"]
+    limit = {"fp32": 1e-4, "fp16": 2e-3}[precision]
+    assert all(agreement.largest < limit for agreement in written.agreements)
+    # as a program of ncnn's own would load it, on a photograph of another size
+    net = ncnn.Net()
+    net.opt.use_vulkan_compute = False
+    assert net.load_param(str(tmp_path / f"{name}.param")) == 0
+    assert net.load_model(str(tmp_path / f"{name}.bin")) == 0
+    image = photograph(67, 41)
+    extractor = net.create_extractor()
+    extractor.input("data", ncnn.Mat(image[0]).clone())
+    failed, output = extractor.extract("output")
+    assert failed == 0
+    with torch.no_grad():
+        expected = published.network(torch.from_numpy(image))[0].numpy()
+    np.testing.assert_allclose(np.array(output), expected, atol=limit)
+    sizes = [file.stat().st_size for file in written.files]
+    parameters = sum(p.numel() for p in published.network.parameters())
+    bytes_each = {"fp32": 4, "fp16": 2}[precision]
+    assert sizes[1] == pytest.approx(bytes_each * parameters, rel=0.02)
+    assert "tiles of 200" in written.notes[0]
+
+
+def test_half_precision_onnx_takes_and_gives_float32(tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs srnas[export]")
+    made = model(THREE_GENOTYPES[1])
+    half = export(made, tmp_path / "half.onnx", precision="fp16").files[0]
+    full = export(made, tmp_path / "full.onnx").files[0]
+    assert half.stat().st_size < 0.75 * full.stat().st_size
+    session = onnxruntime.InferenceSession(half.read_bytes(), providers=["CPUExecutionProvider"])
+    assert session.get_inputs()[0].type == session.get_outputs()[0].type == "tensor(float)"
+    image = photograph(33, 40)
+    (output,) = session.run(None, {"lr": image})
+    with torch.no_grad():
+        expected = made.network(torch.from_numpy(image)).numpy()
+    assert 0 < np.abs(output - expected).max() < 2e-2
+
+
+def test_margin_tiles_of_a_local_method_change_nothing():
+    def enlarge(image):  # nearest neighbour sees one pixel
+        return image.repeat(2, 0).repeat(2, 1)
+
+    image = np.random.default_rng(0).integers(0, 256, (37, 51, 3)).astype(np.uint8)
+    tiled = MarginTiles(enlarge, 2, 16)(image)
+    np.testing.assert_array_equal(tiled, enlarge(image))
+
+
+def test_the_command_names_targets_and_precisions(tmp_path):
+    save_model(tmp_path / "m.safetensors", model(THREE_GENOTYPES[0]))
+    given = ("export", "--model", tmp_path / "m.safetensors", "--out")
+    done = srnas(*given, tmp_path / "m", "--target", "torch")
+    assert done.stdout.count("largest difference to PyTorch") == 3, done.stderr
+    assert (tmp_path / "m.pt2").is_file()
+    for refused, told in (
+        ((tmp_path / "m.txt",), "no export for files '.txt'"),
+        ((tmp_path / "m", "--target", "onxn"), "did you mean 'onnx'"),
+        ((tmp_path / "m.onnx", "--precision", "int4"), "onnx has fp32, fp16"),
+        ((tmp_path / "m.pt2",), "exists; give --overwrite"),
+    ):
+        wrong = srnas(*given, *refused)
+        assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1), wrong.stderr
+        assert told in wrong.stderr
 
 
 def test_a_network_that_onnx_gets_wrong_is_not_written(tmp_path, monkeypatch):

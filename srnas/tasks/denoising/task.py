@@ -48,7 +48,7 @@ class Denoising(Task):
     }
     score = "psnr"
     curves: ClassVar[Mapping[str, str]] = {"val_psnr": "PSNR on the validation images, dB"}
-    ports = Ports("noisy", "clean", ((24, 24), (37, 50), (96, 64)))
+    ports = Ports("noisy", "clean", ((48, 48), (37, 51), (120, 180)))
 
     def __init__(
         self,

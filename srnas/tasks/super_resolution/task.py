@@ -51,7 +51,7 @@ class SuperResolution(Task):
     }
     score = "psnr"
     curves: ClassVar[Mapping[str, str]] = {"val_psnr": "PSNR on the validation images, dB"}
-    ports = Ports("lr", "sr", ((24, 24), (37, 50), (96, 64)))
+    ports = Ports("lr", "sr", ((48, 48), (37, 51), (120, 180)))
 
     def __init__(
         self,

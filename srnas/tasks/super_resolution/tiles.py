@@ -65,5 +65,33 @@ class Tiled:
             yield slice(start, stop), weight
 
 
+class MarginTiles:
+    """Apply an upscaling method to tiles with a margin that is cut off, as Real-ESRGAN-ncnn does.
+
+    Args:
+        upscale: Method that upscales a tile.
+        scale: Scale factor of the method.
+        tile: Side of a tile in LR pixels, without the margin.
+        margin: Number of LR pixels around it that the method sees as well.
+    """
+
+    def __init__(self, upscale: Upscale, scale: int, tile: int, margin: int = 10) -> None:
+        self.upscale, self.scale, self.tile, self.margin = upscale, scale, tile, margin
+
+    def __call__(self, lr: Image) -> Image:
+        """Upscale an image from (H, W, 3) uint8 to (scale * H, scale * W, 3) uint8."""
+        s, m = self.scale, self.margin
+        height, width = lr.shape[:2]
+        wide = np.pad(lr, ((m, m), (m, m), (0, 0)), mode="edge")
+        sr = np.empty((s * height, s * width, 3), np.uint8)
+        for top in range(0, height, self.tile):
+            for left in range(0, width, self.tile):
+                rows, columns = min(self.tile, height - top), min(self.tile, width - left)
+                seen = wide[top : top + rows + 2 * m, left : left + columns + 2 * m]
+                inner = self.upscale(seen)[s * m : s * (m + rows), s * m : s * (m + columns)]
+                sr[s * top : s * (top + rows), s * left : s * (left + columns)] = inner
+        return sr
+
+
 def _scaled(span: slice, scale: int) -> slice:
     return slice(span.start * scale, span.stop * scale)
