@@ -21,12 +21,17 @@ def command(
         str | None, typer.Option(help="fp32 or fp16; default: the target's usual one")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the files")] = False,
+    card: Annotated[
+        bool, typer.Option(help="Write a model card, NAME.md, beside the files")
+    ] = True,
 ) -> None:
     """Export a model; its files are run in their own runtime and compared with PyTorch first."""
     from srnas.export.target import export
     from srnas.model_file import load_model
+    from srnas.report.card import write_card
 
-    written = export(load_model(model), out, target, precision, overwrite)
+    loaded = load_model(model)
+    written = export(loaded, out, target, precision, overwrite)
     for agreement in written.agreements:
         print(
             f"{agreement.size}: largest difference to PyTorch {agreement.largest:.2e} (of 1.0), "
@@ -34,5 +39,6 @@ def command(
         )
     for note in written.notes:
         print(note)
-    for file in written.files:
+    cards = [write_card(loaded, written, overwrite)] if card else []
+    for file in [*written.files, *cards]:
         print(f"{file}: {file.stat().st_size:,} bytes")

@@ -102,11 +102,13 @@ class Export:
 
     Attributes:
         files: The files.
+        precision: Their precision.
         agreements: How it agrees with PyTorch, at three sizes.
         notes: Lines on the use of the files.
     """
 
     files: list[Path]
+    precision: str
     agreements: list[Agreement]
     notes: list[str]
 
@@ -158,7 +160,7 @@ def export(
         )
     for suffix, file in files.items():
         write_atomic(file, content[suffix])
-    return Export(list(files.values()), agreements, chosen.notes(model))
+    return Export(list(files.values()), precision, agreements, chosen.notes(model))
 
 
 def photograph(height: int, width: int) -> Array:

@@ -9,14 +9,17 @@ import torch
 from safetensors.torch import save_file
 
 from srnas.choice import Genotype
+from srnas.engine.train import train
 from srnas.errors import UserError
 from srnas.export.target import export, fold_batchnorm, photograph
 from srnas.model_file import Model, load_model, load_published, save_model
+from srnas.options import check_options
 from srnas.primitives.sr import SR_PRIMITIVES
+from srnas.report.card import card, write_card
 from srnas.spaces import check_space, derived_network, published_genotype
-from srnas.tasks.super_resolution.task import scale_of
+from srnas.tasks.super_resolution.task import SuperResolution, scale_of
 from srnas.tasks.super_resolution.tiles import MarginTiles
-from tests.helpers import ROOT, srnas
+from tests.helpers import ROOT, srnas, train_options
 
 LABELS = ("c1", "c2", "c3", "c4")
 THREE_GENOTYPES = [list(SR_PRIMITIVES)[start : start + 4] for start in (0, 4, 8)]
@@ -187,6 +190,32 @@ def test_the_command_names_targets_and_precisions(tmp_path):
         wrong = srnas(*given, *refused)
         assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1), wrong.stderr
         assert told in wrong.stderr
+
+
+def test_a_card_states_what_the_model_is_and_how_it_was_made(tmp_path, photo_folder):
+    options = train_options(tmp_path, photo_folder, steps=2)
+    trained = load_model(train(check_options("train", options, "t")))
+    written = export(trained, tmp_path / "m.pt2")
+    text = write_card(trained, written).read_text()
+    assert (tmp_path / "m.md").is_file()
+    counted = SuperResolution.profile(trained.network, None)
+    for expected in (
+        "# m\n",
+        "factor of 2",
+        "| c1 | `conv_3x3` |",
+        f"| parameters | {counted['params']:,} |",
+        f"| GMACs, hr 1280x720 | {counted['hr_1280x720']['macs'] / 1e9:.2f} |",
+        "| steps | `2` |",
+        "Terms of the data: not recorded",
+        f"| psnr | {trained.provenance['val']['psnr']:.4f} |",
+        f"| m.pt2 | {(tmp_path / 'm.pt2').stat().st_size:,} |",
+        "| 51x37 | 0.0e+00 | inf |",
+    ):
+        assert expected in text, expected
+    with pytest.raises(UserError, match=r"m\.md: exists; give --overwrite"):
+        write_card(trained, written)
+    published = card(model(THREE_GENOTYPES[0]), written)
+    assert "Not recorded." in published
 
 
 def test_a_network_that_onnx_gets_wrong_is_not_written(tmp_path, monkeypatch):

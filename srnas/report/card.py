@@ -1,0 +1,162 @@
+"""The model card of an export: what a file is, how it was trained, what it can and cannot do."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from srnas.errors import UserError
+from srnas.export.target import Export
+from srnas.files import write_atomic
+from srnas.model_file import Model
+from srnas.spaces.kinds import SuperResolutionSpace
+from srnas.tasks import task_of
+
+# Terms of well-known image collections, by a word of their folders' names.
+TERMS = {
+    "div2k": "DIV2K is provided for academic research purposes only",
+    "flickr2k": "Flickr2K has photographs under several licences of Flickr",
+    "bsd": "BSDS500 is provided for non-commercial research and educational purposes",
+}
+PACKAGED_TERMS = "photographs of scikit-image, whose package names the licence of each"
+UNKNOWN_TERMS = "not recorded; ask who provided the images"
+SHOWN = ("steps", "seed", "loss", "optimizer", "ema", "clip_grad_norm", "precision")
+
+
+def write_card(model: Model, written: Export, overwrite: bool = False) -> Path:
+    """Write the model card of an export beside its files, as Markdown.
+
+    Args:
+        model: The exported model.
+        written: What was written.
+        overwrite: Whether to replace an existing card.
+
+    Returns:
+        The card, named as the first file with the suffix ".md".
+
+    Raises:
+        UserError: The card exists.
+    """
+    path = written.files[0].with_suffix(".md")
+    if path.exists() and not overwrite:
+        raise UserError(f"{path}: exists; give --overwrite to replace it")
+    write_atomic(path, card(model, written))
+    return path
+
+
+def card(model: Model, written: Export) -> str:
+    """Return the text of `write_card`."""
+    network, task = model.network, task_of(model.network)
+    parts = [
+        f"# {written.files[0].stem}",
+        _summary(model),
+        "## Network",
+        _table(("position", "choice"), _choices(model.genotype.choices)),
+        _table(("cost", "value"), _costs(task.profile(network, None))),
+        "## Training",
+        _training(model.provenance),
+        "## Quality",
+        _quality(model.provenance),
+        "## Files",
+        _table(("file", "bytes"), ((f.name, f"{f.stat().st_size:,}") for f in written.files)),
+        f"Precision {written.precision}. Compared with PyTorch on a photograph, in the runtime of "
+        "the files:",
+        _table(
+            ("input", "largest difference (of 1.0)", "PSNR between both, dB"),
+            ((a.size, f"{a.largest:.1e}", f"{a.psnr:.1f}") for a in written.agreements),
+        ),
+        *written.notes,
+        "## Limits",
+        _limits(model),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _summary(model: Model) -> str:
+    network = model.network
+    if isinstance(network, SuperResolutionSpace):
+        what = f"Super-resolution by a factor of {network.scale}"
+    else:
+        what = f"A network for {network.task.replace('_', ' ')}"
+    versions = model.provenance.get("versions", {})
+    made = f", trained by srnas {versions['srnas']}" if "srnas" in versions else ""
+    return f"{what}: a network of the search space `{model.space.name}`{made}."
+
+
+def _choices(choices: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    for label, choice in choices.items():
+        text = choice if isinstance(choice, str) else str(choice)
+        yield label, f"`{text}`"
+
+
+def _costs(counted: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    yield "parameters", f"{counted['params']:,}"
+    for convention, value in counted.items():
+        if isinstance(value, dict):
+            name = value.get("size", convention.replace("_", " "))
+            yield f"GMACs, {name}", f"{value['macs'] / 1e9:.2f}"
+
+
+def _training(provenance: Mapping[str, Any]) -> str:
+    options = provenance.get("options")
+    if not options:
+        source = provenance.get("weights")
+        return f"Published weights, read from `{source}`." if source else "Not recorded."
+    rows = [(key, f"`{_short(options[key])}`") for key in SHOWN if options.get(key) is not None]
+    data = options.get("data") or {}
+    rows += [
+        (f"data.{key}", f"`{_short(value)}`")
+        for key, value in data.items()
+        if value is not None and key not in ("val", "cache", "keep", "workers")
+    ]
+    return _table(("option", "value"), rows) + f"\n\nTerms of the data: {_terms(data)}."
+
+
+def _terms(data: Mapping[str, Any]) -> str:
+    train = data.get("train")
+    if isinstance(train, dict) and train.get("packaged"):
+        return PACKAGED_TERMS
+    place = str(train).lower() + str(data.get("dataset", "")).lower()
+    found = [text for word, text in TERMS.items() if word in place]
+    return "; ".join(found) or UNKNOWN_TERMS
+
+
+def _quality(provenance: Mapping[str, Any]) -> str:
+    val = provenance.get("val") or {}
+    if not val:
+        return "No validation is recorded; `srnas test` measures the benchmark sets."
+    step = provenance.get("step")
+    rows = ((name, f"{value:.4f}") for name, value in val.items())
+    return (
+        f"On the validation images of the training, at step {step:,}:\n\n"
+        + _table(("figure", "value"), rows)
+        + "\n\n`srnas test` measures the benchmark sets."
+    )
+
+
+def _limits(model: Model) -> str:
+    network = model.network
+    lines = [f"- Sides of an input are at least {network.min_size} pixels."]
+    if isinstance(network, SuperResolutionSpace):
+        lines += [
+            "- Trained on images made smaller by bicubic interpolation: blur, noise and "
+            "compression of other sources are enlarged with the image.",
+            "- The output is not clipped to [0, 1].",
+        ]
+    return "\n".join(lines)
+
+
+def _short(value: Any) -> str:
+    """Return an option in one line, without defaults that say nothing."""
+    if isinstance(value, dict):
+        kept = {k: v for k, v in value.items() if v is not None}
+        if set(kept) == {"name"}:
+            return str(kept["name"])
+        if kept.get("name") == "constant":
+            return str(kept["value"])
+        return ", ".join(f"{k} {_short(v)}" for k, v in kept.items())
+    return str(value)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "| " + " | ".join("---" for _ in head) + " |"]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
