@@ -88,8 +88,12 @@ def _batch_norm(x: Any, weight: Any, *args: Any, out_shape: Any = None, **kwargs
     return 2 * torch.Size(x).numel() * (2 if weight is not None else 1)
 
 
-def _global_pool(x: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
-    return 2 * torch.Size(x).numel()
+def _global_pool(x: Any, dims: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
+    """Count adaptive_avg_pool2d(x, 1), which becomes a mean over dimensions -1 and -2.
+
+    Other means are sums of values, which the convention does not count.
+    """
+    return 2 * torch.Size(x).numel() if list(dims) == [-1, -2] else 0
 
 
 def _bilinear(x: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
@@ -98,7 +102,7 @@ def _bilinear(x: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
 
 _CUSTOM = {
     torch.ops.aten.upsample_bilinear2d: _bilinear,
-    torch.ops.aten.mean: _global_pool,  # adaptive_avg_pool2d(x, 1) becomes this
+    torch.ops.aten.mean: _global_pool,
     torch.ops.aten.native_batch_norm: _batch_norm,
     torch.ops.aten._native_batch_norm_legit_no_training: _batch_norm,
     torch.ops.aten._native_batch_norm_legit: _batch_norm,

@@ -127,7 +127,6 @@ def sgd(
         momentum=momentum,
         nesterov=nesterov,
         weight_decay=weight_decay,
-        fused=_fusible(parameters),
     )
     return ScheduledOptimizer(optimizer, lr.build(), update)
 

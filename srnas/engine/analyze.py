@@ -169,7 +169,8 @@ def substitutions(
     Raises:
         UserError: The space has no table, the table is not given, or there is no such edge.
     """
-    if table is None and not space_class(space).has_table():
+    given = table is not None and table.is_file()
+    if not given and not space_class(space).has_table():
         raise UserError(
             f"--substitution: name a table of space {space!r} by --table (srnas bench makes them); "
             "from Python, srnas.analysis.substitute takes any score of a genotype"

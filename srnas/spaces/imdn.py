@@ -145,7 +145,7 @@ class ContrastAwareAttention(nn.Module):
         """Scale the channels of (B, C, H, W) by their attention in [0, 1]."""
         wide = x.float()
         mean = F.adaptive_avg_pool2d(wide, 1)
-        variance = F.adaptive_avg_pool2d((wide - mean).square(), 1)
+        variance = (wide - mean).square().mean(dim=(2, 3), keepdim=True)
         contrast = (torch.sqrt(variance + self.eps) + mean).to(x.dtype)
         return x * torch.sigmoid(self.excite(F.relu(self.squeeze(contrast))))
 
