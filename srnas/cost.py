@@ -100,7 +100,7 @@ def _bilinear(x: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
     return 2 * 4 * torch.Size(out_shape).numel()
 
 
-_CUSTOM = {
+_CUSTOM: dict[Any, Any] = {
     torch.ops.aten.upsample_bilinear2d: _bilinear,
     torch.ops.aten.mean: _global_pool,
     torch.ops.aten.native_batch_norm: _batch_norm,
