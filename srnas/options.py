@@ -20,8 +20,9 @@ from typing_extensions import Self
 from srnas.choice import RELAXATIONS, Relaxation, Space
 from srnas.errors import UserError, did_you_mean
 from srnas.files import read_yaml
-from srnas.methods import apply_method, find_recipe, load_method, method_folders
+from srnas.methods import apply_method, find_recipe, method_folders
 from srnas.optimizers import OPTIMIZERS, ScheduledOptimizer
+from srnas.overrides import apply_overrides
 from srnas.parts import Part, PartOf, Strict, first_error, written
 from srnas.perturbations import PERTURBATIONS, Perturbation
 from srnas.regularizers import REGULARIZERS, Regularizer
@@ -318,15 +319,13 @@ def check_options(
         changes = dict(changes or {})
         content = {**content, **{k: changes.pop(k) for k in ("method", "recipe") if k in changes}}
         first = [o for o in overrides if o.startswith(("method=", "recipe="))]
-        for override in first:
-            _apply(content, override)
+        content = apply_overrides(content, first)
         if content.get("method") is not None and kind == "search":
             space = _space_name(content, changes, overrides)
             known = SearchOptions.model_fields
             content = apply_method(content, folders or method_folders(), known, space)
-        content = _deep_copy({**content, **changes})
-        for override in (o for o in overrides if o not in first):
-            _apply(content, override)
+        rest = [o for o in overrides if o not in first]
+        content = apply_overrides({**content, **changes}, rest)
         content = _without_defaults_of_other_tasks(kind, content)
     try:
         return _model(kind, content).model_validate(content)
@@ -334,48 +333,6 @@ def check_options(
         path, message = first_error(error)
         place = ".".join(map(str, path))
         raise UserError(f"{where}: {place + ': ' if place else ''}{message}") from error
-
-
-def check_method(file: Path) -> None:
-    """Check the file of a method as part of a minimal search.
-
-    Raises:
-        UserError: The file is invalid, as in `check_options`.
-    """
-    search = {
-        "name": "check",
-        "method": str(file),
-        "space": next(iter(SPACES)),
-        "epochs": 1,
-        "steps_per_epoch": 1,
-        "weight_optimizer": {"lr": 1e-3},
-        "alpha_optimizer": {"lr": 1e-3},
-    }
-    known = SearchOptions.model_fields
-    for space in [None, *load_method(file, known).recipes]:
-        if space is not None and space not in SPACES:
-            hint = did_you_mean(space, SPACES)
-            raise UserError(f"{file}: on: no space is named {space!r}; {hint}")
-        content = {**search, "space": space, "recipe": "over"} if space else search
-        content = apply_method(content, method_folders(), known, space)
-        try:
-            SearchOptions.model_validate(content)
-        except ValidationError as error:
-            where = f"{file}: on.{space}" if space else str(file)
-            path, message = first_error(error)
-            raise UserError(f"{where}: {'.'.join(map(str, path))}: {message}") from error
-
-
-def apply_overrides(content: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """Return a copy of a mapping with "key.path=value" arguments applied.
-
-    Raises:
-        UserError: An argument has another form, or its value is not YAML.
-    """
-    changed: dict[str, Any] = _deep_copy(content)
-    for override in overrides:
-        _apply(changed, override)
-    return changed
 
 
 def dump_options(options: Strict) -> str:
@@ -387,11 +344,13 @@ def _space_name(
     content: Mapping[str, Any], changes: Mapping[str, Any], overrides: Sequence[str]
 ) -> str | None:
     """Return the name of the space that a search will have."""
-    trial = _deep_copy({"space": {**content, **changes}.get("space")})
-    for override in overrides:
-        if override.startswith(("space=", "space.name=")):
-            _apply(trial, override)
-    space = trial["space"]
+    written = {"space": {**content, **changes}.get("space")}
+    named = [o for o in overrides if o.startswith(("space=", "space.name="))]
+    return _name(apply_overrides(written, named)["space"])
+
+
+def _name(space: Any) -> str | None:
+    """Return the name of a space that is written as a name, a mapping or a checked part."""
     name = space.get("name") if isinstance(space, Mapping) else getattr(space, "name", space)
     return name if isinstance(name, str) else None
 
@@ -403,9 +362,9 @@ def _model(kind: str, content: Any) -> type[Strict]:
     the error.
     """
     models = options_models(kind)
-    space = content.get("space") if isinstance(content, Mapping) else None
-    name = space.get("name") if isinstance(space, Mapping) else getattr(space, "name", space)
-    if isinstance(name, str) and name in SPACES:
+    name = _name(content.get("space") if isinstance(content, Mapping) else None)
+    if name in SPACES:
+        assert name is not None
         task = task_of_space(name)
         if kind in task.options:
             return task.options[kind]
@@ -420,39 +379,3 @@ def _without_defaults_of_other_tasks(kind: str, content: dict[str, Any]) -> dict
         for key, value in content.items()
         if key in known or key not in OF_ONE_TASK or value != OF_ONE_TASK[key]
     }
-
-
-def _deep_copy(value: Any) -> Any:
-    """Copy mappings and lists, since overrides change them in place."""
-    if isinstance(value, Mapping):
-        return {key: _deep_copy(inner) for key, inner in value.items()}
-    return [_deep_copy(inner) for inner in value] if isinstance(value, list) else value
-
-
-def _apply(content: dict[str, Any], override: str) -> None:
-    path, equals, text = override.partition("=")
-    if not equals or not path:
-        raise UserError(f"override {override!r}: write it as key.path=value")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"override {override!r}: the value is not YAML") from error
-    *parents, last = path.split(".")
-    node: Any = content
-    for key in parents:
-        if isinstance(node, list):
-            node = node[_index(node, key, override)]
-            continue
-        if not isinstance(node.get(key), dict | list):
-            node[key] = {"name": node[key]} if isinstance(node.get(key), str) else {}
-        node = node[key]
-    if isinstance(node, list):
-        node[_index(node, last, override)] = value
-    else:
-        node[last] = value
-
-
-def _index(node: list[Any], key: str, override: str) -> int:
-    if not key.isdigit() or int(key) >= len(node):
-        raise UserError(f"override {override!r}: {key!r} is not one of 0-{len(node) - 1}")
-    return int(key)

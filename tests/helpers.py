@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -144,6 +144,16 @@ def write_options(path: Path, options: dict) -> Path:
     """Write options as YAML."""
     path.write_text(yaml.safe_dump(options))
     return path
+
+
+def kill_when(command: list[str], condition: Callable[[], bool]) -> None:
+    """Run a command, and kill it and its processes as soon as a condition holds."""
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
+    while not condition():
+        assert process.poll() is None, "it ended before it was killed"
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 _FORKSERVER = multiprocessing.get_context("forkserver")

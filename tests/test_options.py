@@ -10,8 +10,9 @@ import yaml
 
 from srnas.bench.protocol import load_protocol
 from srnas.bench.study import load_study
+from srnas.cli.check import check_method
 from srnas.errors import UserError
-from srnas.options import check_method, check_options, dump_options, kinds, load_options
+from srnas.options import check_options, dump_options, kinds, load_options
 from tests.helpers import ROOT, search_options, write_options
 
 FILES = sorted((ROOT / "options").rglob("*.yml"))

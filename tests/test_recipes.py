@@ -8,13 +8,14 @@ import math
 import pytest
 import torch
 
+from srnas.cli.check import check_method
 from srnas.distributed import Process
 from srnas.engine.stepper import SearchStepper
 from srnas.engine.train import train
 from srnas.errors import UserError
 from srnas.files import read_json_lines
 from srnas.methods import BUNDLED, list_methods, load_method
-from srnas.options import SearchOptions, check_method, check_options, load_options
+from srnas.options import SearchOptions, check_options, load_options
 from tests.helpers import ROOT, class_options, class_train_options, srnas, write_options
 
 HALVES = ((0.0, 0.5), (0.5, 1.0))
@@ -26,29 +27,36 @@ KEYS = (
     "epochs", "rest", "batch", "steps", "lr", "lr_end", "decay", "nesterov",
     "alpha_lr", "alpha_beta", "alpha_decay", "clips_alphas",
 )  # fmt: skip
+# Rows of several methods, named after whose code they are; HUNDRED is DrNAS' and SmoothDARTS' on
+# NAS-Bench-201.
+DARTS = (50, 0, 64, 391, 0.025, 0.001, 3e-4, False, 3e-4, 0.5, 1e-3, False)
+PRIME = (50, 0, 64, 711, 0.025, 0.001, 3e-4, False, 3e-4, 0.5, 1e-3, False)
+HUNDRED = (100, 0, 64, 391, 0.025, 0.001, 3e-4, False, 3e-4, 0.5, 1e-3, True)
+AUTODL = (50, 0, 64, 391, 0.025, 0.001, 5e-4, True, 3e-4, 0.5, 1e-3, True)
+SA = (50, 0, 64, 391, 0.025, 0.001, 3e-4, False, 3e-4, 0.5, 0.0, True)
 TABLE = {
     "darts": {
         # cnn/train_search.py of DARTS
-        "darts": (50, 0, 64, 391, 0.025, 0.001, 3e-4, False, 3e-4, 0.5, 1e-3, False),
-        "darts_second_order": (50, 0, 64, 391, 0.025, 0.001, 3e-4, False, 3e-4, 0.5, 1e-3, False),
+        "darts": DARTS,
+        "darts_second_order": DARTS,
         # train_search.py of PC-DARTS, "if epoch >= 15"
         "pc_darts": (50, 15, 256, 98, 0.1, 0.0, 3e-4, False, 6e-4, 0.5, 1e-3, False),
         # fairdarts/train_search.py and the README's command
         "fair_darts": (50, 0, 128, 196, 0.005, 0.001, 3e-4, False, 3e-3, 0.9, 1e-3, False),
         # src/search/args.py of DARTS-
-        "darts_minus": (50, 0, 64, 391, 0.025, 0.001, 3e-4, False, 3e-4, 0.5, 1e-3, False),
+        "darts_minus": DARTS,
         # DARTS-space/train_search.py of DrNAS; decay 0 with the paper's regularizer (architect.py)
         "drnas_progressive": (50, 10, 64, 391, 0.1, 0.0, 3e-4, False, 6e-4, 0.5, 0.0, False),
         # sota/cnn/train_search.py of SmoothDARTS, and of Beta-DARTS
-        "sdarts_rs": (50, 0, 64, 391, 0.025, 0.001, 3e-4, False, 3e-4, 0.5, 1e-3, False),
-        "sdarts_adv": (50, 0, 64, 391, 0.025, 0.001, 3e-4, False, 3e-4, 0.5, 1e-3, False),
-        "beta_darts": (50, 0, 64, 391, 0.025, 0.001, 3e-4, False, 3e-4, 0.5, 1e-3, False),
+        "sdarts_rs": DARTS,
+        "sdarts_adv": DARTS,
+        "beta_darts": DARTS,
         # src/train_scheduled_hard_statebn.py of DARTS-PRIME; 45,454 images in batches of 64
-        "darts_prime": (50, 0, 64, 711, 0.025, 0.001, 3e-4, False, 3e-4, 0.5, 1e-3, False),
-        "fimt": (50, 0, 64, 711, 0.025, 0.001, 3e-4, False, 3e-4, 0.5, 1e-3, False),
-        "cs10": (50, 0, 64, 711, 0.025, 0.001, 3e-4, False, 3e-4, 0.5, 1e-3, False),
-        "proximity": (50, 0, 64, 391, 0.025, 0.001, 3e-4, False, 3e-4, 0.5, 1e-3, False),
-        "admm": (50, 0, 64, 391, 0.025, 0.001, 3e-4, False, 3e-4, 0.5, 1e-3, False),
+        "darts_prime": PRIME,
+        "fimt": PRIME,
+        "cs10": PRIME,
+        "proximity": DARTS,
+        "admm": DARTS,
         "crb": (50, 0, 64, 391, 0.025, 0.001, 3e-4, False, 3e-4, 0.5, 0.0, False),
         # GDAS.py and GDAS-NASNet-CIFAR.config of AutoDL
         "gdas": (250, 0, 256, 98, 0.025, 0.001, 5e-4, True, 3e-4, 0.5, 1e-3, True),
@@ -58,22 +66,22 @@ TABLE = {
     },
     "nasbench201": {
         # DARTS.config, DARTS-V1.py, DARTS-V2.py, GDAS.py, RANDOM-NAS.py of AutoDL
-        "darts": (50, 0, 64, 391, 0.025, 0.001, 5e-4, True, 3e-4, 0.5, 1e-3, True),
-        "darts_second_order": (50, 0, 64, 391, 0.025, 0.001, 5e-4, True, 3e-4, 0.5, 1e-3, True),
+        "darts": AUTODL,
+        "darts_second_order": AUTODL,
         "gdas": (250, 0, 64, 391, 0.025, 0.001, 5e-4, True, 3e-4, 0.5, 1e-3, True),
         "random_sharing": (250, 0, 64, 391, 0.025, 0.001, 5e-4, True, 3e-4, 0.5, 1e-3, False),
         # 201-space/train_search.py and train_search_progressive.py of DrNAS
         "drnas": (100, 0, 64, 391, 0.025, 0.001, 3e-4, False, 3e-4, 0.5, 0.0, True),
         "drnas_progressive": (100, 10, 64, 391, 0.025, 0.001, 3e-4, False, 3e-4, 0.5, 0.0, True),
-        "snas": (100, 0, 64, 391, 0.025, 0.001, 3e-4, False, 3e-4, 0.5, 1e-3, True),
+        "snas": HUNDRED,
         # nasbench201/train_search.py of SmoothDARTS, and of Beta-DARTS
-        "sdarts_rs": (100, 0, 64, 391, 0.025, 0.001, 3e-4, False, 3e-4, 0.5, 1e-3, True),
-        "sdarts_adv": (100, 0, 64, 391, 0.025, 0.001, 3e-4, False, 3e-4, 0.5, 1e-3, True),
-        "beta_darts": (100, 0, 64, 391, 0.025, 0.001, 3e-4, False, 3e-4, 0.5, 1e-3, True),
+        "sdarts_rs": HUNDRED,
+        "sdarts_adv": HUNDRED,
+        "beta_darts": HUNDRED,
         # The texts of SA-DARTS and Single-DARTS (all 50,000 images in batches of 64)
-        "sa_darts": (50, 0, 64, 391, 0.025, 0.001, 3e-4, False, 3e-4, 0.5, 0.0, True),
-        "sac_darts": (50, 0, 64, 391, 0.025, 0.001, 3e-4, False, 3e-4, 0.5, 0.0, True),
-        "snas_sa": (50, 0, 64, 391, 0.025, 0.001, 3e-4, False, 3e-4, 0.5, 0.0, True),
+        "sa_darts": SA,
+        "sac_darts": SA,
+        "snas_sa": SA,
         "single_darts": (50, 0, 64, 782, 0.005, 0.0, 3e-4, False, 3e-4, 0.5, 0.0, False),
     },
 }  # fmt: skip

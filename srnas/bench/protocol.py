@@ -13,7 +13,8 @@ from srnas.choice import Genotype
 from srnas.errors import UserError
 from srnas.files import read_yaml
 from srnas.methods import find_recipe
-from srnas.options import TrainOptions, apply_overrides, check_options
+from srnas.options import TrainOptions, check_options
+from srnas.overrides import apply_overrides
 from srnas.parts import Strict, first_error
 
 PositiveInt = Annotated[int, Ge(1)]

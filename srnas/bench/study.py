@@ -25,7 +25,8 @@ from srnas.engine.search import search
 from srnas.errors import UserError
 from srnas.files import read_json_lines, read_yaml
 from srnas.methods import find_method, find_recipe, load_method, method_folders
-from srnas.options import SearchOptions, apply_overrides, check_options
+from srnas.options import SearchOptions, check_options
+from srnas.overrides import apply_overrides
 from srnas.parts import Strict, first_error
 from srnas.tables import Table
 

@@ -1,5 +1,7 @@
 """Arguments that several commands share."""
 
+import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -37,6 +39,13 @@ Device = Annotated[str | None, typer.Option(help="auto (default), cpu, cuda, cud
 JsonFile = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures to this file")
 ]
+
+Processes = Annotated[int, typer.Option(min=1, help="Worker processes, one thread each")]
+
+
+def end_with_workers() -> None:
+    """Make SIGTERM end this process as an exception does, so that it ends its workers."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def parse_size(size: str) -> tuple[int, int]:

@@ -1,14 +1,12 @@
 """`srnas bench`: tables of trained networks, against which searches are judged."""
 
-import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from srnas.cli.arguments import JsonFile, OptionsFile, Overrides
+from srnas.cli.arguments import JsonFile, OptionsFile, Overrides, Processes, end_with_workers
 from srnas.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,7 +27,7 @@ def build(
     out: Annotated[Path, typer.Option(help="Folder of the results, one JSON line a training")] = (
         Path("experiments/bench")
     ),
-    processes: Annotated[int, typer.Option(min=1, help="Worker processes, one thread each")] = 1,
+    processes: Processes = 1,
     shard: Annotated[
         str, typer.Option(metavar="I/N", help="Every N-th training, from the I-th (from 1)")
     ] = "1/1",
@@ -42,7 +40,7 @@ def build(
     from srnas.bench.build import build as run
     from srnas.bench.protocol import load_protocol
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends the workers
+    end_with_workers()
     protocol = load_protocol(opt, overrides or ())
     run(
         protocol,

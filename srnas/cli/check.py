@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from srnas.errors import UserError
+from srnas.errors import UserError, did_you_mean
 
 
 def command(file: Annotated[Path, typer.Argument(help="Options, genotype or model file")]) -> None:
@@ -41,7 +41,7 @@ def describe(file: Path) -> str:
 def _options_kind(file: Path) -> str:
     from srnas.files import read_yaml
     from srnas.methods import method_folders
-    from srnas.options import check_method, check_options, kinds
+    from srnas.options import check_options, kinds
 
     content = read_yaml(file)
     if "about" in content:
@@ -56,3 +56,40 @@ def _options_kind(file: Path) -> str:
     assert kind in kinds()
     check_options(kind, content, str(file), folders=method_folders(file))
     return kind
+
+
+def check_method(file: Path) -> None:
+    """Check the file of a method as part of a minimal search.
+
+    Raises:
+        UserError: The file is invalid, as in `check_options`.
+    """
+    from pydantic import ValidationError
+
+    from srnas.methods import apply_method, load_method, method_folders
+    from srnas.options import SearchOptions
+    from srnas.parts import first_error
+    from srnas.spaces import SPACES
+
+    search = {
+        "name": "check",
+        "method": str(file),
+        "space": next(iter(SPACES)),
+        "epochs": 1,
+        "steps_per_epoch": 1,
+        "weight_optimizer": {"lr": 1e-3},
+        "alpha_optimizer": {"lr": 1e-3},
+    }
+    known = SearchOptions.model_fields
+    for space in [None, *load_method(file, known).recipes]:
+        if space is not None and space not in SPACES:
+            hint = did_you_mean(space, SPACES)
+            raise UserError(f"{file}: on: no space is named {space!r}; {hint}")
+        content = {**search, "space": space, "recipe": "over"} if space else search
+        content = apply_method(content, method_folders(), known, space)
+        try:
+            SearchOptions.model_validate(content)
+        except ValidationError as error:
+            where = f"{file}: on.{space}" if space else str(file)
+            path, message = first_error(error)
+            raise UserError(f"{where}: {'.'.join(map(str, path))}: {message}") from error

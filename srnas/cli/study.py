@@ -1,13 +1,11 @@
 """`srnas study`: many searches, judged against a table."""
 
-import signal
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from srnas.cli.arguments import JsonFile, OptionsFile, Overrides
+from srnas.cli.arguments import JsonFile, OptionsFile, Overrides, Processes, end_with_workers
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -24,14 +22,14 @@ def run(
     opt: OptionsFile,
     overrides: Overrides = None,
     out: Out = Path("experiments/study"),
-    processes: Annotated[int, typer.Option(min=1, help="Worker processes, one thread each")] = 1,
+    processes: Processes = 1,
     arm: Annotated[list[str] | None, typer.Option(help="Only this arm; repeatable")] = None,
 ) -> None:
     """Run the searches that have no result; stop at any time, and start again."""
     from srnas.bench.study import load_study
     from srnas.bench.study import run as run_study
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends the workers
+    end_with_workers()
     run_study(load_study(opt, overrides or ()), out, processes, arm or ())
     print(out)
 

@@ -1,9 +1,6 @@
 """Tables of trained networks: the sample, its trainings, what is kept and continued."""
 
 import json
-import os
-import signal
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -21,7 +18,7 @@ from srnas.errors import UserError
 from srnas.files import read_json_lines
 from srnas.options import check_options
 from srnas.spaces import derived_network
-from tests.helpers import ROOT, srnas
+from tests.helpers import ROOT, kill_when, srnas
 
 PROTOCOL = {
     "name": "tiny",
@@ -102,16 +99,9 @@ def test_a_result_is_what_srnas_train_measures(protocol, tmp_path):
         rows = read_json_lines(run / "metrics.jsonl")
         assert rows[-1]["val_psnr"] == pytest.approx(result.scores["val"]["psnr"], abs=1e-5)
         assert rows[-2]["loss"] == pytest.approx(result.loss, abs=1e-6)
-        profile = json.loads(
-            (
-                srnas(
-                    "profile", "--model", run / "model.safetensors", "--json", tmp_path / "p.json"
-                ).returncode
-                == 0
-                and (tmp_path / "p.json").read_text()
-            )
-            or "{}"
-        )
+        counted = tmp_path / "profile.json"
+        srnas("profile", "--model", run / "model.safetensors", "--json", counted)
+        profile = json.loads(counted.read_text())
         assert profile["params"] == result.params
         assert profile["hr_1280x720"]["macs"] == result.macs
 
@@ -129,13 +119,8 @@ def test_a_build_goes_on_where_it_was_killed_and_in_shards(protocol, tmp_path):
         "--out",
         str(out),
     ]
-    first = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
     file = out / "shard-1-of-1-0.jsonl"
-    while not (file.exists() and file.read_text().count("\n") >= 2):
-        assert first.poll() is None, "it did not finish before it was killed"
-        time.sleep(0.05)
-    os.killpg(first.pid, signal.SIGKILL)
-    first.wait()
+    kill_when(command, lambda: file.exists() and file.read_text().count("\n") >= 2)
     with file.open("a") as stream:
         stream.write('{"protocol": "cut sho')  # as a crash would leave it
     for shard in ("2/2", "1/1"):

@@ -2,11 +2,7 @@
 
 import json
 import math
-import os
-import signal
-import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -28,7 +24,7 @@ from srnas.errors import UserError
 from srnas.files import write_json_lines
 from srnas.spaces import check_space
 from srnas.tables import Row, read_table, write_table
-from tests.helpers import ROOT, search_options, srnas
+from tests.helpers import kill_when, search_options, srnas
 
 SPACE = {"name": "imdn", "num_feat": 8, "num_block": 1, "candidates": ["conv_3x3", "conv_5x5"]}
 
@@ -121,12 +117,10 @@ def test_a_killed_study_continues_its_search_to_the_same_result(file, tmp_path):
     overrides = ["search.epochs=6", "search.checkpoint_every=2", "seeds=[0]", "arms={plain: {}}"]
     command = [sys.executable, "-m", "srnas", "study", "run", "-opt", str(file), *overrides]
     out = tmp_path / "killed"
-    process = subprocess.Popen([*command, "--out", str(out)], cwd=ROOT, start_new_session=True)
-    while not list(out.glob("runs-*/plain-0/checkpoints/last.pt")):
-        assert process.poll() is None
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    kill_when(
+        [*command, "--out", str(out)],
+        lambda: bool(list(out.glob("runs-*/plain-0/checkpoints/last.pt"))),
+    )
     assert read_searched([out]) == [], "it was killed before its end"
     study = load_study(file, overrides)
     run(study, out)
