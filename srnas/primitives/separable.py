@@ -2,6 +2,8 @@
 
 from torch import nn
 
+from srnas.primitives.depthwise import DepthwiseConv2d
+
 
 def relu_separable(
     in_channels: int, out_channels: int, kernel_size: int, stride: int, dilation: int
@@ -18,15 +20,5 @@ def relu_separable(
     Returns:
         The three layers, which map (B, C_in, H, W) to (B, C_out, H/stride, W/stride).
     """
-    padding = dilation * (kernel_size // 2)
-    depthwise = nn.Conv2d(
-        in_channels,
-        in_channels,
-        kernel_size,
-        stride,
-        padding,
-        dilation,
-        groups=in_channels,
-        bias=False,
-    )
+    depthwise = DepthwiseConv2d(in_channels, kernel_size, stride, dilation, bias=False)
     return [nn.ReLU(), depthwise, nn.Conv2d(in_channels, out_channels, 1, bias=False)]

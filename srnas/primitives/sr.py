@@ -17,6 +17,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from srnas.primitives.depthwise import DepthwiseConv2d
+
 
 @dataclass(frozen=True)
 class SRConv:
@@ -44,20 +46,21 @@ class SRConv:
         It pads with zeros and has no activation. `affine` is whether its BatchNorm has scale
         and shift.
         """
-        spatial: dict[str, Any] = {
+        shape: dict[str, Any] = {
             "kernel_size": self.kernel_size,
             "stride": stride,
-            "padding": self.dilation * (self.kernel_size // 2),
             "dilation": self.dilation,
         }
         layers: list[tuple[str, nn.Module]]
         if self.separable:
             layers = [
-                ("depthwise", nn.Conv2d(in_channels, in_channels, groups=in_channels, **spatial)),
+                ("depthwise", DepthwiseConv2d(in_channels, **shape)),
                 ("pointwise", nn.Conv2d(in_channels, out_channels, 1)),
             ]
         else:
-            layers = [("conv", nn.Conv2d(in_channels, out_channels, **spatial))]
+            padding = self.dilation * (self.kernel_size // 2)
+            conv = nn.Conv2d(in_channels, out_channels, padding=padding, **shape)
+            layers = [("conv", conv)]
         if self.norm:
             layers.append(("bn", nn.BatchNorm2d(out_channels, affine=affine)))
         return nn.Sequential(OrderedDict(layers)) if len(layers) > 1 else layers[0][1]

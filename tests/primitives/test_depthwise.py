@@ -1,0 +1,93 @@
+"""Depthwise convolutions: torch's own gradients, and finite differences, are the oracle."""
+
+import pytest
+import torch
+from torch import nn
+
+from srnas.primitives.depthwise import DepthwiseConv2d, _Depthwise, kernel_gradient
+
+SHAPES = [  # batch, channels, height, width, kernel, dilation
+    (2, 3, 7, 9, 5, 1),
+    (1, 4, 11, 5, 5, 2),
+    (3, 2, 6, 8, 3, 2),
+    (2, 1, 2, 3, 5, 2),  # smaller than the kernel
+    (1, 2, 1, 1, 5, 1),
+    (2, 3, 8, 8, 3, 1),
+    (2, 3, 8, 8, 1, 1),
+]
+
+
+@pytest.mark.parametrize(("batch", "channels", "height", "width", "size", "dilation"), SHAPES)
+def test_gradients_are_those_of_torch(batch, channels, height, width, size, dilation):
+    torch.manual_seed(0)
+    ours = DepthwiseConv2d(channels, size, dilation=dilation).double()
+    theirs = nn.Conv2d(
+        channels, channels, size, padding="same", dilation=dilation, groups=channels
+    ).double()
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(batch, channels, height, width, dtype=torch.double, requires_grad=True)
+    weights = torch.randn_like(x)
+    results = []
+    for module in (ours, theirs):
+        output = module(x)
+        gradients = torch.autograd.grad((weights * output).sum(), (x, *module.parameters()))
+        results.append((output.detach(), *gradients))
+    for mine, other in zip(*results, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(
+        kernel_gradient(x.detach(), weights, size, dilation), results[1][2], rtol=1e-10, atol=1e-10
+    )
+
+
+def test_gradients_of_first_and_second_order_by_finite_differences():
+    torch.manual_seed(0)
+    x, weight, bias = (
+        torch.randn(shape, dtype=torch.double, requires_grad=True)
+        for shape in ((2, 2, 4, 3), (2, 1, 3, 3), (2,))
+    )
+    assert torch.autograd.gradcheck(_Depthwise.apply, (x, weight, bias, 2))
+    assert torch.autograd.gradgradcheck(_Depthwise.apply, (x, weight, bias, 2))
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_single_precision_in_both_memory_formats(memory_format):
+    torch.manual_seed(0)
+    ours = DepthwiseConv2d(8, 5, dilation=2)
+    x = torch.randn(2, 8, 12, 10).to(memory_format=memory_format).requires_grad_()
+    weights = torch.randn(2, 8, 12, 10)
+    (ours(x) * weights).sum().backward()
+    grads = x.grad, ours.weight.grad, ours.bias.grad
+    exact = nn.Conv2d(8, 8, 5, padding="same", dilation=2, groups=8).double()
+    exact.load_state_dict(ours.state_dict())
+    y = x.detach().double().requires_grad_()
+    (exact(y) * weights).sum().backward()
+    for mine, other in zip(grads, (y.grad, exact.weight.grad, exact.bias.grad), strict=True):
+        torch.testing.assert_close(mine.double(), other, rtol=1e-5, atol=1e-4)
+
+
+def test_autocast_computes_in_its_precision_and_keeps_single_precision_gradients():
+    torch.manual_seed(0)
+    module = DepthwiseConv2d(4, 5)
+    x = torch.randn(2, 4, 9, 9, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = module(x)
+    assert output.dtype == torch.bfloat16
+    output.float().square().mean().backward()
+    mine = module.weight.grad.clone()
+    module.weight.grad = None
+    module(x).square().mean().backward()
+    assert mine.dtype == torch.float32
+    torch.testing.assert_close(mine, module.weight.grad, rtol=0.05, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("stride", "width"), [(2, 8), (1, 130)], ids=["strided", "wider than the bound"]
+)
+def test_other_convolutions_take_the_path_of_torch(stride, width):
+    module = DepthwiseConv2d(2, 5, stride)
+    output = module(torch.randn(1, 2, 6, width))
+    assert type(output.grad_fn).__name__ == "ConvolutionBackward0"
+    assert output.shape[-1] == width // stride
+    assert type(DepthwiseConv2d(2, 5)(torch.randn(1, 2, 6, 8)).grad_fn).__name__ == (
+        "_DepthwiseBackward"
+    )
