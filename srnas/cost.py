@@ -1,10 +1,10 @@
-"""Cost of a network: parameters and multiply-accumulates (MACs).
+"""Cost of a network: parameters, multiply-accumulates (MACs) and activations.
 
 MACs follow the convention of fvcore: one per multiplication of a convolution or linear layer, two
 per value of an affine BatchNorm in evaluation mode (one without scale and shift), one per value of
-global average pooling, and four per output of bilinear interpolation. Activations and sums are not
-counted. The network runs on the meta device, which computes shapes only, so time and memory do not
-depend on the size of the image. The tests compare the counts with those of fvcore.
+global average pooling, and four per output of bilinear interpolation. Activation functions and
+sums are not counted. The network runs on the meta device, which computes shapes only, so time and
+memory do not depend on the size of the image. The tests compare the counts with those of fvcore.
 """
 
 import copy
@@ -27,13 +27,32 @@ def count_parameters(network: nn.Module) -> int:
 
 def count_macs(network: nn.Module, width: int, height: int) -> int:
     """Count the MACs for one RGB image of width x height, with the network in evaluation mode."""
-    shapes = copy.deepcopy(network).to("meta").eval()
-    image = torch.empty(1, 3, height, width, device="meta")
-    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=_CUSTOM) as counter:
-        shapes(image)
-    total = counter.get_total_flops()
+    total = _run(network, width, height, _CUSTOM).get_total_flops()
     assert total % 2 == 0, total
     return total // 2
+
+
+def count_activations(network: nn.Module, width: int, height: int) -> int:
+    """Count the activations for one RGB image of width x height, in evaluation mode.
+
+    Activations are the elements of the outputs of all convolutions (Radosavovic et al., Designing
+    Network Design Spaces, CVPR 2020). The NTIRE challenges on efficient super-resolution count them
+    for an LR image of 256x256.
+    """
+    convolution = torch.ops.aten.convolution
+    counter = _run(network, width, height, {convolution: _outputs})
+    return counter.get_flop_counts().get("Global", {}).get(convolution, 0)
+
+
+def _run(
+    network: nn.Module, width: int, height: int, mapping: Mapping[Any, Any]
+) -> FlopCounterMode:
+    """Run the network on shapes, and return the counter of what the mapping counts."""
+    shapes = copy.deepcopy(network).to("meta").eval()
+    image = torch.empty(1, 3, height, width, device="meta")
+    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=dict(mapping)) as counter:
+        shapes(image)
+    return counter
 
 
 def profile(
@@ -81,6 +100,10 @@ def expected_macs_per_pixel(supernet: Supernet) -> Tensor:
             ]
             total = total + (p * torch.tensor(macs, dtype=p.dtype)).sum()
     return total.detach()
+
+
+def _outputs(*args: Any, out_shape: Any = None, **kwargs: Any) -> int:
+    return torch.Size(out_shape).numel()
 
 
 def _batch_norm(x: Any, weight: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:

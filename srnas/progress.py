@@ -1,11 +1,23 @@
 """Progress with the remaining time: a live line on a terminal, plain lines elsewhere."""
 
 import time
+from collections.abc import Iterable, Sequence
 from types import TracebackType
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+from rich.progress import track as rich_track
+
+Item = TypeVar("Item")
+
+
+def track(items: Sequence[Item], name: str) -> Iterable[Item]:
+    """Iterate with a bar on standard error, on a terminal only; it vanishes at the end."""
+    console = Console(stderr=True)
+    hidden = not console.is_terminal
+    return rich_track(items, name, console=console, transient=True, disable=hidden)
 
 
 class Progress:

@@ -8,11 +8,13 @@ import sys
 
 import pytest
 import torch
-from fvcore.nn import FlopCountAnalysis
+import torch.nn.functional as F
+from fvcore.nn import ActivationCountAnalysis, FlopCountAnalysis
+from torch import nn
 
 from srnas.choice import Genotype, Supernet
 from srnas.cli import build_app
-from srnas.cost import count_macs, expected_macs_per_pixel
+from srnas.cost import count_activations, count_macs, count_parameters, expected_macs_per_pixel
 from srnas.errors import UserError
 from srnas.primitives.sr import SR_PRIMITIVES
 from srnas.spaces import derived_network, published_genotype, space_builder
@@ -42,6 +44,17 @@ def network(choices, scale=2, **options):
     return derived_network({"name": "imdn", "scale": scale, **options}, genotype)
 
 
+def assert_fvcores(net, height, width):
+    """MACs and activations of a network without linear layers are fvcore's."""
+    for count, analysis in (
+        (count_macs, FlopCountAnalysis),
+        (count_activations, ActivationCountAnalysis),
+    ):
+        theirs = analysis(net, torch.rand(1, 3, height, width))
+        theirs.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+        assert count(net, width, height) == theirs.total()
+
+
 @pytest.mark.parametrize(("choices", "scale", "params", "lr_gmacs", "hr_gmacs"), PUBLISHED)
 def test_published_sizes_and_costs(choices, scale, params, lr_gmacs, hr_gmacs):
     result = profile(network(choices, scale), (320, 180))
@@ -52,12 +65,58 @@ def test_published_sizes_and_costs(choices, scale, params, lr_gmacs, hr_gmacs):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_macs_are_fvcores_for_random_genotypes(seed):
+def test_macs_and_activations_are_fvcores_for_random_genotypes(seed):
     choices = random.Random(seed).choices(list(SR_PRIMITIVES), k=4)
     net = network(choices, num_feat=16, num_block=2).eval()
-    theirs = FlopCountAnalysis(net, torch.rand(1, 3, 20, 24))
-    theirs.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-    assert count_macs(net, 24, 20) == theirs.total()
+    assert_fvcores(net, 20, 24)
+
+
+class RLFB(nn.Module):
+    """Block of RLFN: three convolutions, a 1x1 convolution, and spatial attention."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.ModuleList(
+            nn.Conv2d(*width, 3, padding=1) for width in ((46, 48), (48, 48), (48, 46))
+        )
+        self.last = nn.Conv2d(46, 46, 1)
+        self.enter, self.bypass, self.leave = (
+            nn.Conv2d(*width, 1) for width in ((46, 16), (16, 16), (16, 46))
+        )
+        self.shrink = nn.Conv2d(16, 16, 3, stride=2)
+        self.small = nn.Conv2d(16, 16, 3, padding=1)
+
+    def forward(self, x):
+        out = x
+        for conv in self.body:
+            out = F.leaky_relu(conv(out), 0.05)
+        out = self.last(out + x)
+        entered = self.enter(out)
+        small = self.small(F.max_pool2d(self.shrink(entered), 7, 3))
+        wide = F.interpolate(small, x.shape[2:], mode="bilinear")
+        return out * torch.sigmoid(self.leave(wide + self.bypass(entered)))
+
+
+class RLFN(nn.Module):
+    """The baseline of NTIRE 2024 (Kong et al., Residual local feature network, CVPRW 2022)."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Conv2d(3, 46, 3, padding=1)
+        self.blocks = nn.Sequential(*(RLFB() for _ in range(4)))
+        self.end = nn.Conv2d(46, 46, 3, padding=1)
+        self.upsample = nn.Sequential(nn.Conv2d(46, 48, 3, padding=1), nn.PixelShuffle(4))
+
+    def forward(self, x):
+        x = self.head(x)
+        return self.upsample(self.end(self.blocks(x)) + x)
+
+
+def test_the_baseline_of_ntire_2024_costs_what_the_challenge_reports():
+    # results.txt of github.com/Amazingren/NTIRE2024_ESR: 0.317 M, 19.67 G, 80.05 M
+    assert count_parameters(RLFN()) / 1e6 == pytest.approx(0.317, abs=5e-4)
+    assert count_macs(RLFN(), 256, 256) / 1e9 == pytest.approx(19.67, abs=5e-3)
+    assert count_activations(RLFN(), 256, 256) / 1e6 == pytest.approx(80.05, abs=5e-3)
 
 
 @pytest.mark.parametrize(
@@ -79,11 +138,9 @@ def test_published_sizes_and_costs_of_dlsr(choices, params, lr_gmacs, hr_gmacs):
             assert result[convention]["macs"] / 1e9 == pytest.approx(gmacs, rel=2e-5)
 
 
-def test_macs_of_dlsr_are_fvcores():
+def test_macs_and_activations_of_dlsr_are_fvcores():
     net = derived_network({"name": "dlsr", "num_feat": 16}, published_genotype("dlsr")).eval()
-    theirs = FlopCountAnalysis(net, torch.rand(1, 3, 20, 24))
-    theirs.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-    assert count_macs(net, 24, 20) == theirs.total()
+    assert_fvcores(net, 20, 24)
 
 
 @pytest.mark.parametrize(

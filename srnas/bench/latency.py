@@ -1,23 +1,18 @@
 """Latency of a sample's networks in ONNX Runtime; it does not depend on their weights."""
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import median
 from typing import Any
-
-import numpy as np
 
 from srnas.bench.protocol import Protocol
 from srnas.bench.sample import sample_genotypes
-from srnas.choice import Genotype
+from srnas.choice import Genotype, Space
 from srnas.errors import UserError
-from srnas.export.target import EXPORT_TARGETS, fold_batchnorm
 from srnas.files import read_json_lines
+from srnas.latency import open_network, time_alternately
 from srnas.progress import Progress
 from srnas.spaces import derived_network
-from srnas.tasks import task_of
 
 FILE = "latency.jsonl"
 
@@ -75,21 +70,10 @@ def _rows(folder: Path) -> Iterator[dict[str, Any]]:
     yield from read_json_lines(folder / "latency" / FILE)
 
 
-def _time(network: Any, protocol: Protocol) -> float:
+def _time(network: Space, protocol: Protocol) -> float:
     """Return the median milliseconds of a run."""
-    import onnxruntime
-
-    settings, ports = protocol.latency, task_of(network).ports
-    content = EXPORT_TARGETS.build("onnx").convert(fold_batchnorm(network), ports, "fp32")[".onnx"]
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = settings.threads
-    options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    rng = np.random.default_rng(0)
-    image = rng.random((1, 3, settings.height, settings.width), dtype=np.float32)
-    times = []
-    for _ in range(settings.repeats + 1):
-        began = time.perf_counter()
-        session.run(None, {ports.input: image})
-        times.append(1e3 * (time.perf_counter() - began))
-    return median(times[1:])
+    settings = protocol.latency
+    size = (settings.width, settings.height)
+    opened = open_network(network, "onnxruntime", size, settings.threads)
+    (timing,) = time_alternately([opened.call], settings.repeats, warmup=1)
+    return timing.median

@@ -27,6 +27,7 @@ def build_app() -> typer.Typer:
         demo,
         doctor,
         export,
+        latency,
         methods,
         nb201,
         profile,
@@ -69,6 +70,7 @@ def build_app() -> typer.Typer:
         name = module.__name__.rpartition(".")[2]
         app.command(name)(module.command)
     app.add_typer(data.app, name="data")
+    app.add_typer(latency.app, name="latency")
     app.add_typer(bench.app, name="bench")
     app.add_typer(study.app, name="study")
     app.add_typer(nb201.app, name="nb201")

@@ -48,7 +48,7 @@ def end_with_workers() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
-def parse_size(size: str) -> tuple[int, int]:
+def parse_size(size: str, option: str = "--input") -> tuple[int, int]:
     """Parse "WxH" into (width, height).
 
     Raises:
@@ -56,5 +56,5 @@ def parse_size(size: str) -> tuple[int, int]:
     """
     width, _, height = size.lower().partition("x")
     if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
-        raise UserError(f"--input {size}: write it as WIDTHxHEIGHT, such as 640x360")
+        raise UserError(f"{option} {size}: write it as WIDTHxHEIGHT, such as 640x360")
     return int(width), int(height)

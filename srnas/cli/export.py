@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from srnas.errors import UserError
+
 
 def command(
     model: Annotated[Path, typer.Option("--model", metavar="FILE", help="A model.safetensors")],
@@ -18,8 +20,19 @@ def command(
         str | None, typer.Option("--target", metavar="NAME", help="onnx, ncnn, torch, ...")
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="fp32 or fp16; default: the target's usual one")
+        str | None, typer.Option(help="fp32, fp16 or int8; default: the target's usual one")
     ] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="int8: photographs to calibrate on; default: packaged"),
+    ] = None,
+    val: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="int8: images on which the loss counts"),
+    ] = None,
+    max_drop: Annotated[
+        float, typer.Option(min=0.0, metavar="DB", help="int8: largest loss of PSNR")
+    ] = 0.1,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the files")] = False,
     card: Annotated[
         bool, typer.Option(help="Write a model card, NAME.md, beside the files")
@@ -31,7 +44,14 @@ def command(
     from srnas.report.card import write_card
 
     loaded = load_model(model)
-    written = export(loaded, out, target, precision, overwrite)
+    budget = None
+    if precision == "int8":
+        from srnas.export.int8 import photograph_budget
+
+        budget = photograph_budget(loaded.network, calibrate, val, max_drop)
+    elif calibrate or val:
+        raise UserError("--calibrate and --val go with --precision int8")
+    written = export(loaded, out, target, precision, overwrite, budget)
     for agreement in written.agreements:
         print(
             f"{agreement.size}: largest difference to PyTorch {agreement.largest:.2e} (of 1.0), "

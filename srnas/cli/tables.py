@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+COLUMNS = 3  # models in a scorecard of 80 characters
+
 
 def quality_table(result: dict[str, Any], names: Sequence[str]) -> None:
     """Print what `srnas test` measured, one row for bicubic and one for each model.
@@ -57,6 +59,39 @@ def explain_table(model: dict[str, Any], name: str) -> None:
         ]
         table.add_row(first["protocol"], *cells, first["description"])
     Console().print(table)
+
+
+def scorecard_tables(card: dict[str, Any], names: Sequence[str]) -> None:
+    """Print a scorecard, a column for each model; a table has at most three.
+
+    Args:
+        card: What `srnas.tasks.super_resolution.scorecard.scorecard` returned.
+        names: Names of the models, the main one first.
+    """
+    for start in range(0, len(names), COLUMNS):
+        models = card["models"][start : start + COLUMNS]
+        table = Table(
+            title=f"PSNR on RGB by {card['rgb']}, on Y by {card['y']}",
+            caption=f"MACs, activations and memory for LR of {card['lr']}\n"
+            f"runtime: median over {escape(card['timed_on'])} on {card['device']}",
+        )
+        table.add_column("figure")
+        for name in names[start : start + COLUMNS]:
+            table.add_column(escape(name), justify="right", overflow="fold")
+        for dataset in models[0]["psnr_rgb"]:
+            for channels in ("rgb", "y"):
+                psnrs = (f"{model[f'psnr_{channels}'][dataset]:.3f}" for model in models)
+                table.add_row(f"{escape(dataset)} {channels.upper()}, dB", *psnrs)
+        table.add_row("parameters", *(f"{model['params']:,}" for model in models))
+        table.add_row("MACs, G", *(f"{model['macs'] / 1e9:,.3f}" for model in models))
+        table.add_row("activations, M", *(f"{model['activations'] / 1e6:,.2f}" for model in models))
+        table.add_row("peak memory, MiB", *(_mebibytes(model["peak_memory"]) for model in models))
+        table.add_row("runtime, ms", *(f"{model['runtime_ms']:,.2f}" for model in models))
+        Console().print(table)
+
+
+def _mebibytes(count: int | None) -> str:
+    return "not measured" if count is None else f"{count / 2**20:,.1f}"
 
 
 def cost_table(result: dict[str, Any]) -> None:

@@ -46,10 +46,14 @@ def command(
         str | None, typer.Option(metavar="files|made", help="LR from files, or made by bicubic")
     ] = None,
     protocol: Annotated[
-        str | None, typer.Option(metavar="P", help="basicsr (default), imdn_script, edsr")
+        str | None,
+        typer.Option(metavar="P", help="basicsr (default), imdn_script, edsr, ntire_esr"),
     ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Also measure under all protocols and common mistakes")
+    ] = False,
+    scorecard: Annotated[
+        bool, typer.Option("--scorecard", help="Also cost, memory and runtime, as NTIRE does")
     ] = False,
     self_ensemble: Annotated[
         bool, typer.Option("--self-ensemble", help="Average over 8 flips and transpositions")
@@ -76,6 +80,7 @@ def command(
         "lr": lr,
         "protocol": protocol,
         "explain": explain or None,
+        "scorecard": scorecard or None,
         "self_ensemble": self_ensemble or None,
         "save_images": save_images,
         "crops": crops,
@@ -128,7 +133,7 @@ def run(options: "TestOptions", json_file: Path | None = None) -> dict[str, Any]
     Returns:
         What `srnas.tasks.super_resolution.benchmark.test` returned.
     """
-    from srnas.cli.tables import explain_table, quality_table
+    from srnas.cli.tables import explain_table, quality_table, scorecard_tables
     from srnas.files import write_json
     from srnas.tasks.super_resolution.benchmark import model_names, test
 
@@ -138,6 +143,8 @@ def run(options: "TestOptions", json_file: Path | None = None) -> dict[str, Any]
     if options.explain:
         for name, tested in zip(names, (result, *result.get("beside", ())), strict=True):
             explain_table(tested, name)
+    if options.scorecard:
+        scorecard_tables(result["scorecard"], names)
     for measured in result["results"]:
         difference = measured.get("lr_difference_to_bicubic", 0)
         if difference > LR_TOLERANCE:

@@ -67,14 +67,14 @@ class NCNN(ExportTarget):
             param, weights = (file.read_bytes() for file in files)
         return {".param": _named(param), ".bin": weights}
 
-    def open(self, content: Content, ports: Ports) -> Run:
+    def open(self, content: Content, ports: Ports, threads: int | None = None) -> Run:
         """Load the files into ncnn; see `ExportTarget.open`."""
         import ncnn
 
         net = ncnn.Net()
         net.opt.use_vulkan_compute = False
         net.opt.use_bf16_storage = False
-        net.opt.num_threads = 1
+        net.opt.num_threads = threads or 1
         with tempfile.TemporaryDirectory() as folder:
             for suffix in self.suffixes:
                 (Path(folder) / f"model{suffix}").write_bytes(content[suffix])

@@ -4,7 +4,7 @@ import inspect
 import logging
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,11 +21,12 @@ class ONNX(ExportTarget):
 
     A super-resolution network maps the input "lr", (N, 3, H, W), to the output "sr", (N, 3,
     scale*H, scale*W), both float32 RGB in [0, 1]; "sr" is not clipped. With "fp16" weights and
-    activations are half precision, input and output stay float32.
+    activations are half precision, with "int8" those of convolutions are integers; input and output
+    stay float32.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".onnx",)
-    limits: ClassVar[Mapping[str, float]] = {"fp32": 1e-4, "fp16": 2e-2}
+    limits: ClassVar[Mapping[str, float]] = {"fp32": 1e-4, "fp16": 2e-2, "int8": 0.5}
 
     def convert(self, network: nn.Module, ports: Ports, precision: str) -> Content:
         """Convert with torch's exporter; see `ExportTarget.convert`."""
@@ -53,18 +54,33 @@ class ONNX(ExportTarget):
             )
             return {".onnx": _finished(file, precision)}
 
-    def open(self, content: Content, ports: Ports) -> Run:
+    def open(self, content: Content, ports: Ports, threads: int | None = None) -> Run:
         """Return a function that runs the model in ONNX Runtime on the CPU."""
         import onnxruntime
 
-        providers = ["CPUExecutionProvider"]
-        session = onnxruntime.InferenceSession(content[".onnx"], providers=providers)
+        options = onnxruntime.SessionOptions()
+        if threads is not None:
+            options.intra_op_num_threads = threads
+            options.inter_op_num_threads = 1
+        session = onnxruntime.InferenceSession(
+            content[".onnx"], options, providers=["CPUExecutionProvider"]
+        )
 
         def run(image: Array) -> Array:
             (output,) = session.run([ports.output], {ports.input: image})
             return output
 
         return run
+
+    def quantized(
+        self, network: nn.Module, ports: Ports, images: Sequence[Array]
+    ) -> Iterator[tuple[str, Content]]:
+        """Quantize for ONNX Runtime's integer kernels; see `ExportTarget.quantized`."""
+        from srnas.export.int8 import quantize
+
+        whole = self.convert(network, ports, "fp32")[".onnx"]
+        for name, model in quantize(whole, ports, images, outputs=True):
+            yield name, {".onnx": model}
 
 
 def _finished(file: Path, precision: str) -> bytes:

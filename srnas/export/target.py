@@ -3,11 +3,11 @@
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from srnas.model_file import Model
 from srnas.registry import Registry
 from srnas.tasks import task_of
 from srnas.tasks.base import Ports
+
+if TYPE_CHECKING:
+    from srnas.export.int8 import Budget
 
 Array = NDArray[np.float32]
 Content = dict[str, bytes]
@@ -61,13 +64,29 @@ class ExportTarget(ABC):
         """
 
     @abstractmethod
-    def open(self, content: Content, ports: Ports) -> Run:
+    def open(self, content: Content, ports: Ports, threads: int | None = None) -> Run:
         """Open the content of the files in the runtime of the format.
 
         Args:
             content: What `convert` returned.
             ports: Names of input and output.
+            threads: Number of threads; by default the runtime's own choice.
         """
+
+    def quantized(
+        self, network: nn.Module, ports: Ports, images: Sequence[Array]
+    ) -> Iterator[tuple[str, Content]]:
+        """Yield int8 versions of a network with their names, from fast to careful.
+
+        Args:
+            network: As in `convert`.
+            ports: Names of input and output.
+            images: Calibration images, (1, 3, H, W) float32 in [0, 1].
+
+        Raises:
+            UserError: The format has none.
+        """
+        raise UserError("this target has no int8; onnx and openvino have")
 
     def notes(self, model: Model) -> list[str]:
         """Return lines on what the use of the files in the format's programs entails."""
@@ -119,6 +138,7 @@ def export(
     target: str | None = None,
     precision: str | None = None,
     overwrite: bool = False,
+    budget: "Budget | None" = None,
 ) -> Export:
     """Export a model, and compare the files in their own runtime with PyTorch before keeping them.
 
@@ -128,10 +148,13 @@ def export(
         target: Name of a target; by default the one that the suffix belongs to.
         precision: One of the target's precisions; by default its first.
         overwrite: Whether to replace existing files.
+        budget: For "int8": what it is calibrated on and may lose; by default 0.1 dB on packaged
+            photographs.
 
     Raises:
-        UserError: Target or precision is unknown, a file exists, a package is missing, or a
-            difference exceeds the limit of the precision, in which case nothing is written.
+        UserError: Target or precision is unknown, a file exists, a package is missing, a
+            difference exceeds the limit of the precision, or no int8 version keeps the budget. In
+            these cases nothing is written.
     """
     path = Path(path)
     name = target or _target_of(path)
@@ -147,7 +170,7 @@ def export(
         if file.exists() and not overwrite:
             raise UserError(f"{file}: exists; give --overwrite to replace it")
     ports = task_of(model.network).ports
-    content = chosen.convert(fold_batchnorm(model.network), ports, precision)
+    content, notes = _convert(chosen, model.network, ports, precision, budget)
     run = chosen.open(content, ports)
     agreements = [
         _compare(run, model.network, photograph(height, width)) for height, width in ports.sizes
@@ -160,7 +183,25 @@ def export(
         )
     for suffix, file in files.items():
         write_atomic(file, content[suffix])
-    return Export(list(files.values()), precision, agreements, chosen.notes(model))
+    return Export(list(files.values()), precision, agreements, [*notes, *chosen.notes(model)])
+
+
+def _convert(
+    target: ExportTarget, network: Space, ports: Ports, precision: str, budget: "Budget | None"
+) -> tuple[Content, list[str]]:
+    """Return the content of the files and lines about it."""
+    folded = fold_batchnorm(network)
+    if precision != "int8":
+        return target.convert(folded, ports, precision), []
+    from srnas.export.int8 import fit_budget, photograph_budget
+
+    budget = budget or photograph_budget(network, None, None, 0.1)
+    return fit_budget(
+        target.quantized(folded, ports, budget.images),
+        lambda content, threads: target.open(content, ports, threads),
+        target.convert(folded, ports, "fp32"),
+        budget,
+    )
 
 
 def photograph(height: int, width: int) -> Array:

@@ -33,8 +33,10 @@ class TorchProgram(ExportTarget):
         torch.export.save(program, buffer)
         return {".pt2": buffer.getvalue()}
 
-    def open(self, content: Content, ports: Ports) -> Run:
-        """Load the program; see `ExportTarget.open`."""
+    def open(self, content: Content, ports: Ports, threads: int | None = None) -> Run:
+        """Load the program; see `ExportTarget.open`. `threads` holds for all of torch."""
+        if threads is not None:
+            torch.set_num_threads(threads)
         program = torch.export.load(io.BytesIO(content[".pt2"])).module()
 
         def run(image: Array) -> Array:

@@ -1,5 +1,6 @@
-"""The FLOPs penalty: the expected cost of the mixture (SA-DARTS, Eq. 18)."""
+"""The FLOPs penalty: the expected cost of the mixture (SA-DARTS, Eq. 18); likewise of latency."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from srnas.choice import Position, Supernet
 from srnas.errors import UserError, did_you_mean
+from srnas.latency.table import read_latency_table
 from srnas.regularizers import REGULARIZERS, Regularizer
 
 
@@ -22,27 +24,41 @@ class ExpectedCost(Regularizer):
         cost: "nominal" counts the MACs of a convolution with as many output as input channels (as
             in the paper: 64 at IMDN's first position, 48 at the others). "true_io" counts them with
             the actual numbers of input and output channels. The resolution cancels in the scaling.
+            "latency" takes measured times from `table`.
         channels: With "nominal", the number of channels to count with at every position. DLSR's
             parameter penalty is the expected cost at 50, since its convolutions have no bias.
         norm: Divisor of the costs at a position: their "sum" (as in DLSR), their "max", or the cost
-            of the "baseline" candidate.
+            of the "baseline" candidate. With "latency" it is the "network": costs are shares of the
+            time of the table's base network, so that positions count as much as they take.
+        table: File of `srnas latency table`, with "latency".
         baseline: Name of that candidate, whose cost must not be 0.
         detach: Whether to make the term a constant without a gradient, as DLSR's released code does
             by mistake; for exact replication only.
+
+    Raises:
+        UserError: "latency" without a table or a table without "latency", a norm that does not go
+            with it, or an invalid table.
     """
 
     def __init__(
         self,
         *,
-        cost: Literal["nominal", "true_io"] = "nominal",
+        cost: Literal["nominal", "true_io", "latency"] = "nominal",
         channels: Annotated[int, Ge(1)] | None = None,
-        norm: Literal["sum", "max", "baseline"] = "sum",
+        norm: Literal["sum", "max", "baseline", "network"] | None = None,
+        table: Path | None = None,
         baseline: str = "conv_3x3",
         detach: bool = False,
     ) -> None:
         self.cost = cost
         self.channels = channels
-        self.norm = norm
+        timed = cost == "latency"
+        self.norm = norm or ("network" if timed else "sum")
+        if timed != (table is not None):
+            raise UserError("expected_cost: cost latency and table: FILE go together")
+        if timed != (self.norm == "network"):
+            raise UserError("expected_cost: norm network and cost latency go together")
+        self.table = read_latency_table(table) if table else None
         self.baseline = baseline
         self.detach = detach
 
@@ -59,8 +75,10 @@ class ExpectedCost(Regularizer):
         """Return the scaled costs (N,) of a position's candidates, float64.
 
         Raises:
-            UserError: The position has no candidate named `baseline`.
+            UserError: The position has no candidate named `baseline`, or is not that of the table.
         """
+        if self.table:
+            return torch.tensor(self.table.costs(position), dtype=torch.float64)
         shape = (position.in_channels, position.out_channels)
         if self.cost == "nominal":
             shape = (self.channels or position.in_channels,) * 2

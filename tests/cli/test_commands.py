@@ -119,6 +119,8 @@ MEASURE = ["test", "--model", "m", "--scale", "2", "--data", "A=b"]
         ),
         (["test", "--weights", "w", "--scale", "2", "--data", "A=b"], "weights need a space"),
         ([*MEASURE, "--protocol", "basicrs"], "did you mean 'basicsr'?\n"),
+        ([*MEASURE, "--protocol", "ntire"], "did you mean 'ntire_esr'?\n"),
+        ([*MEASURE, "--scorecard", "--self-ensemble"], "leave out self_ensemble"),
         (
             [*MEASURE, "--crops", "o", "--save-images", "./o"],
             "crops and save_images would overwrite each other",
@@ -263,6 +265,31 @@ def test_models_beside_the_main_one_are_measured_and_shown(tmp_path, model_file)
     pictures = sorted((tmp_path / "crops/P").iterdir())
     assert [file.name for file in pictures] == ["camera.png", "chelsea.png", "coffee.png"]
     assert all(min(read_rgb(file).shape[:2]) > 2 * 288 for file in pictures), "two rows of crops"
+
+
+def test_a_scorecard_has_a_column_for_each_model_three_to_a_table(
+    tmp_path, photo_folder, model_file
+):
+    names = ("zeta", "long_" * 12, "alpha", "[mid]")
+    main, *others = (tmp_path / f"{name}.safetensors" for name in names)
+    for file in (main, *others):
+        file.write_bytes(model_file.read_bytes())
+    beside = [argument for file in others for argument in ("--beside", file)]
+    done = srnas(
+        "test", "--model", main, *beside, "--scale", 2, "--data", f"P={photo_folder}",
+        "--scorecard", "--device", "cpu", "--json", tmp_path / "o.json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    first, second = (line for line in lines if "figure" in line)
+    assert first.index("zeta") < first.index("_") < first.index("alpha")
+    assert "[mid]" in second
+    for row in ("P RGB, dB", "P Y, dB", "parameters", "MACs, G", "activations, M", "runtime, ms"):
+        assert sum(row in line for line in lines) == 2 + (row == "parameters"), row
+    assert sum("not measured" in line for line in lines) == 2
+    card = json.loads((tmp_path / "o.json").read_text())["scorecard"]
+    assert [model["model"] for model in card["models"]] == list(map(str, (main, *others)))
 
 
 def test_bicubic_of_a_photo_is_beside_the_model_in_the_json(tmp_path, photo_folder, model_file):

@@ -1,5 +1,8 @@
 """PSNR and SSIM against BasicSR and scikit-image."""
 
+import math
+
+import cv2
 import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio
@@ -25,6 +28,34 @@ def test_the_default_protocol_is_basicsrs(photo, noisy, scale):
     options = {"crop_border": scale, "test_y_channel": True}
     assert ours[0] == pytest.approx(theirs.calculate_psnr(*bgr, **options), abs=1e-4)
     assert ours[1] == pytest.approx(theirs.calculate_ssim(*bgr, **options), abs=1e-6)
+
+
+def gaussian(x):
+    """11x11 with sigma 1.5, where the window fits."""
+    return cv2.GaussianBlur(x, (11, 11), 1.5)[5:-5, 5:-5]
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_ntire_esr_has_the_formulas_of_the_challenge(photo, noisy, scale):
+    a, b = (x[scale:-scale, scale:-scale].astype(np.float64) for x in (noisy, photo))
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    mean_a, mean_b = gaussian(a), gaussian(b)
+    variances = gaussian(a**2) - mean_a**2 + gaussian(b**2) - mean_b**2
+    covariance = gaussian(a * b) - mean_a * mean_b
+    luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
+    structure = (2 * covariance + c2) / (variances + c2)
+    ours = PROTOCOLS["ntire_esr"](noisy, photo, scale)
+    assert ours[0] == pytest.approx(20 * math.log10(255 / math.sqrt(np.mean((a - b) ** 2))))
+    assert ours[1] == pytest.approx(np.mean(luminance * structure), abs=1e-9)
+
+
+@needs_basicsr
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_ntire_esr_is_basicsrs_on_rgb(photo, noisy, scale):
+    theirs = basicsr("metrics.psnr_ssim")
+    ours = PROTOCOLS["ntire_esr"](noisy, photo, scale)
+    assert ours[0] == pytest.approx(theirs.calculate_psnr(photo, noisy, scale))
+    assert ours[1] == pytest.approx(theirs.calculate_ssim(photo, noisy, scale), abs=1e-6)
 
 
 def test_psnr_is_scikit_images(photo, noisy):

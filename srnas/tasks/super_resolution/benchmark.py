@@ -1,12 +1,10 @@
 """Benchmarks: models on test sets, compared with bicubic interpolation."""
 
+from collections.abc import Sequence
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from srnas.choice import Genotype
 from srnas.cost import count_parameters
@@ -15,9 +13,11 @@ from srnas.data.images import ImagePair, write_rgb
 from srnas.distributed import choose_device
 from srnas.errors import UserError
 from srnas.model_file import Model, load_model, load_published
+from srnas.progress import track
 from srnas.tasks.super_resolution.evaluate import Measurement, NetworkUpscale, Upscale, bicubic
 from srnas.tasks.super_resolution.options import TestOptions
-from srnas.tasks.super_resolution.protocols import EVERY_PROTOCOL, PROTOCOLS
+from srnas.tasks.super_resolution.protocols import EVERY_PROTOCOL, PROTOCOLS, Protocol
+from srnas.tasks.super_resolution.scorecard import card_protocols, scorecard
 from srnas.tasks.super_resolution.task import open_benchmark, scale_of
 
 
@@ -31,10 +31,11 @@ def test(options: TestOptions) -> dict[str, Any]:
 
     Returns:
         {"scale", "protocol", "self_ensemble", "params", "genotype", "results": [{"dataset",
-        "lr_source", "psnr", "ssim", "bicubic": {"psnr", "ssim"}, "images": [...]}]}. A result may
-        also have "explained" (see `Measurement.result`), and "lr_difference_to_bicubic" if there
-        are LR files: their mean absolute difference from MATLAB's bicubic in levels of 255. Other
-        models are added as "beside": [{"model", "params", "genotype", "results"}].
+        "lr_source", "psnr", "ssim", "bicubic": {"psnr", "ssim"}, "images": [...]}]}. With `explain`
+        or `scorecard`, a result also has "explained" (see `Measurement.result`); if there are LR
+        files, "lr_difference_to_bicubic": their mean absolute difference from MATLAB's bicubic in
+        levels of 255. Other models are added as "beside": [{"model", "params", "genotype",
+        "results"}], and the figures of `scorecard` as "scorecard".
 
     Raises:
         UserError: A model or image cannot be read, or does not fit the scale.
@@ -58,13 +59,18 @@ def test(options: TestOptions) -> dict[str, Any]:
     beside = [
         {"model": str(file), **one} for file, one in zip(options.beside, tested[1:], strict=True)
     ]
-    return {
+    result = {
         "scale": options.scale,
         "protocol": options.protocol,
         "self_ensemble": options.self_ensemble,
         **tested[0],
         **({"beside": beside} if beside else {}),
     }
+    if options.scorecard:
+        first = next(iter(sets.values()))
+        networks = [model.network for model in models]
+        result["scorecard"] = scorecard(options, networks, tested, first)
+    return result
 
 
 def _test_set(
@@ -72,7 +78,9 @@ def _test_set(
 ) -> list[dict[str, Any]]:
     """Return the results of each model on one set; each image is read once for all models."""
     scale, protocol = options.scale, PROTOCOLS[options.protocol]
-    others = EVERY_PROTOCOL if options.explain else ()
+    others: Sequence[Protocol] = EVERY_PROTOCOL if options.explain else ()
+    if options.scorecard and not options.explain:
+        others = card_protocols(options.protocol)
     device = choose_device(options.device)
     networks = (NetworkUpscale(m.network, device, options.self_ensemble) for m in models)
     upscales: list[Upscale] = [bicubic(scale), *networks]
@@ -81,7 +89,7 @@ def _test_set(
         *(Measurement(scale, protocol, others) for _ in models),
     ]
     methods = ["bicubic", *model_names(options)]
-    for pair in _shown(pairs, name):
+    for pair in track(pairs, name):
         lr, hr = pair.load(scale)
         images = [upscale(lr) for upscale in upscales]
         quality = [
@@ -137,7 +145,7 @@ def open_models(options: TestOptions) -> list[Model]:
         genotype = Genotype.load(options.genotype) if options.genotype else None
         main = load_published(options.weights, options.space, genotype)
     models = [main, *map(load_model, options.beside)]
-    for file, model in zip(_files(options), models, strict=True):
+    for file, model in zip(options.files, models, strict=True):
         scale = scale_of(model.network)
         if scale != options.scale:
             raise UserError(f"{file}: the model enlarges x{scale}, but scale is {options.scale}")
@@ -151,16 +159,5 @@ def model_names(options: TestOptions) -> list[str]:
     """
     return [
         file.absolute().parent.name if file.name == "model.safetensors" else file.stem
-        for file in _files(options)
+        for file in options.files
     ]
-
-
-def _files(options: TestOptions) -> list[Path]:
-    main = options.model or options.weights
-    assert main, options
-    return [main, *options.beside]
-
-
-def _shown(pairs: list[ImagePair], name: str) -> Any:
-    console = Console(stderr=True)
-    return track(pairs, name, console=console, transient=True, disable=not console.is_terminal)

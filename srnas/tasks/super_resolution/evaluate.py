@@ -42,8 +42,7 @@ class NetworkUpscale:
         Raises:
             UserError: The image is too small for the network, or the output is not finite.
         """
-        x = torch.from_numpy(np.array(lr)).permute(2, 0, 1)[None].to(self.device)
-        sr = self.tensor(x.float() / 255)[0]
+        sr = self.tensor(to_tensor(lr, self.device))[0]
         image: Image = (sr * 255).round().byte().permute(1, 2, 0).cpu().numpy()
         return image
 
@@ -74,6 +73,11 @@ class NetworkUpscale:
         if not torch.isfinite(sr).all():
             raise UserError("the network's output is not finite: its weights are broken")
         return sr.clamp(0, 1)
+
+
+def to_tensor(image: Image, device: torch.device) -> Tensor:
+    """Return an image, (H, W, 3) uint8, as (1, 3, H, W) float32 in [0, 1] on a device."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].to(device).float() / 255
 
 
 def _turn(x: Tensor, turn: int) -> Tensor:

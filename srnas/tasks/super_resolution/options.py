@@ -47,6 +47,7 @@ class TestOptions(Strict):
         lr: Whether to use LR "files" where there are any, or LR "made" by bicubic.
         protocol: Main protocol, a name in `srnas.tasks.super_resolution.protocols`.
         explain: Whether to measure under the other protocols and common mistakes as well.
+        scorecard: Whether to report cost, memory and runtime as well, see `scorecard.py`.
         self_ensemble: Whether to average over the eight flips and transpositions.
         device: Device, see `choose_device`.
         save_images: Folder for the main model's SR images.
@@ -65,10 +66,18 @@ class TestOptions(Strict):
     lr: Literal["files", "made"] = "files"
     protocol: str = "basicsr"
     explain: bool = False
+    scorecard: bool = False
     self_ensemble: bool = False
     device: str = "auto"
     save_images: Path | None = None
     crops: Path | None = None
+
+    @property
+    def files(self) -> list[Path]:
+        """The files of all models, the main one first."""
+        main = self.model or self.weights
+        assert main, self
+        return [main, *self.beside]
 
     @model_validator(mode="after")
     def _one_model(self) -> "TestOptions":
@@ -83,6 +92,10 @@ class TestOptions(Strict):
                 "model",
                 "no protocol is named {name}; {hint}",
                 {"name": repr(self.protocol), "hint": did_you_mean(self.protocol, PROTOCOLS)},
+            )
+        if self.scorecard and self.self_ensemble:
+            raise PydanticCustomError(
+                "model", "a scorecard is of single passes; leave out self_ensemble", {}
             )
         if self.crops and self.crops == self.save_images:
             raise PydanticCustomError(

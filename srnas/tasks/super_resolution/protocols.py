@@ -1,4 +1,10 @@
-"""Named evaluation protocols: how SR and HR images are prepared before they are compared."""
+"""Named evaluation protocols: how SR and HR images are prepared before they are compared.
+
+`ntire_esr` is the rule of the NTIRE challenges on efficient super-resolution: `calculate_psnr` and
+`calculate_ssim` in utils/utils_image.py of github.com/Amazingren/NTIRE2025_ESR (unchanged since
+2024), which test_demo.py calls with border=4 at x4. Both images are 8-bit RGB; the MSE is over all
+three channels, and SSIM is the mean over the channels. At x2 and x3 the border is the scale, too.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -74,11 +80,11 @@ PROTOCOLS = {
         Protocol("basicsr", "Y of MATLAB's rgb2ycbcr, not rounded: the published tables", luma),
         Protocol("imdn_script", "Y rounded to 8 bits: IMDN's own test script", _rounded_luma),
         Protocol("edsr", "luma of the RGB difference: EDSR's and DLSR's code", _edsr_luma),
+        Protocol("ntire_esr", "R, G and B instead of Y: NTIRE's efficient SR challenges", _rgb),
     ]
 }
 MISTAKES = [
     Protocol("no crop", "the border is compared too", luma, crop=False),
-    Protocol("RGB", "all three channels instead of Y", _rgb),
     Protocol("OpenCV Y", "cv2's full-range Y instead of MATLAB's 16-235", _opencv_luma),
 ]
 EVERY_PROTOCOL = [*PROTOCOLS.values(), *MISTAKES]

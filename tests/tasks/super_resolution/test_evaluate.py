@@ -89,7 +89,7 @@ EXPLAINED = {  # IMDN x4, Set5: PSNR under other protocols and common mistakes
     "basicsr": 32.210,
     "imdn_script": 32.187,
     "no crop": 32.106,
-    "RGB": 30.301,
+    "ntire_esr": 30.301,
     "OpenCV Y": 30.879,
 }
 

@@ -1,0 +1,106 @@
+"""Networks in the runtimes of their exports."""
+
+import multiprocessing
+import resource
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from srnas.errors import UserError, did_you_mean
+from srnas.export.target import EXPORT_TARGETS, Content, fold_batchnorm
+from srnas.tasks import task_of
+from srnas.tasks.base import Ports
+
+RUNTIMES = {"onnxruntime": "onnx", "ncnn": "ncnn", "openvino": "openvino", "torch": "torch"}
+"""Export target of each runtime, by the runtime's name."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A network that is ready to run.
+
+    Attributes:
+        call: Runs it once on a fixed image.
+        content: Files of the export.
+        target: Name of the export target.
+        ports: Its input and output.
+        size: Size (width, height) of the image.
+        threads: Number of threads.
+    """
+
+    call: Callable[[], object]
+    content: Content
+    target: str
+    ports: Ports
+    size: tuple[int, int]
+    threads: int
+
+
+def open_network(
+    network: nn.Module,
+    runtime: str,
+    size: tuple[int, int],
+    threads: int = 1,
+    precision: str | None = None,
+) -> Opened:
+    """Export a network and open it in a runtime, with an image of noise as its input.
+
+    Args:
+        network: The network; its weights do not matter for the time.
+        runtime: A key of `RUNTIMES`.
+        size: Size (width, height) of the input in pixels.
+        threads: Number of threads, at least 1.
+        precision: Precision of the export; by default fp32.
+
+    Raises:
+        UserError: The runtime is unknown or not installed, or it cannot express the network.
+    """
+    if runtime not in RUNTIMES:
+        raise UserError(f"--runtime {runtime}: {did_you_mean(runtime, RUNTIMES)}")
+    name = RUNTIMES[runtime]
+    target = EXPORT_TARGETS.build(name)
+    precision = precision or "fp32"
+    if precision not in target.limits:
+        raise UserError(f"--precision {precision}: {name} has {', '.join(target.limits)}")
+    ports = task_of(network).ports  # type: ignore[arg-type]
+    content = target.convert(fold_batchnorm(network), ports, precision)
+    return Opened(_caller(content, name, ports, size, threads), content, name, ports, size, threads)
+
+
+def peak_memory(opened: Opened) -> float:
+    """Return by how many MiB a fresh process grows at its peak when it opens and runs a network."""
+    context = multiprocessing.get_context("spawn")
+    given = (opened.content, opened.target, opened.ports, opened.size, opened.threads)
+    with context.Pool(1) as pool:
+        return pool.apply(_growth, given)
+
+
+def _growth(
+    content: Content, target: str, ports: Ports, size: tuple[int, int], threads: int
+) -> float:
+    before = _peak()
+    _caller(content, target, ports, size, threads)()
+    return _peak() - before
+
+
+def _peak() -> float:
+    """Return the largest resident set of this process so far, in MiB."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # getrusage would include what the parent had before it started this one
+        (line,) = (x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+        return int(line.split()[1]) / 2**10
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def _caller(
+    content: Content, target: str, ports: Ports, size: tuple[int, int], threads: int
+) -> Callable[[], object]:
+    width, height = size
+    image = np.random.default_rng(0).random((1, 3, height, width), dtype=np.float32)
+    run = EXPORT_TARGETS.build(target).open(content, ports, threads)
+    return lambda: run(image)

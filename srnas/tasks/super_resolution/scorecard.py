@@ -1,0 +1,158 @@
+"""The scorecard: what the NTIRE challenges on efficient super-resolution report of every model.
+
+See Ren et al., The Ninth NTIRE 2024 Efficient Super-Resolution Challenge Report, CVPRW 2024, and
+test_demo.py in github.com/Amazingren/NTIRE2025_ESR. Parameters, MACs (called FLOPs there) and
+activations are counted as there. The challenges take the mean runtime and the largest memory over
+their own images, at x4; the scorecard takes the median runtime over a set, after a warm-up, and the
+memory for one LR size.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from srnas.cost import count_activations, count_macs
+from srnas.data.images import ImagePair
+from srnas.distributed import choose_device, move
+from srnas.progress import track
+from srnas.tasks.super_resolution.evaluate import to_tensor
+from srnas.tasks.super_resolution.options import TestOptions
+from srnas.tasks.super_resolution.protocols import PROTOCOLS, Protocol
+
+WIDTH, HEIGHT = 256, 256  # of the LR image
+RUNS = 20  # the least number of timed passes, for sets of few images
+
+
+def card_protocols(main: str) -> tuple[Protocol, Protocol]:
+    """Return the protocols on RGB and on Y: `ntire_esr`, and the main one or else `basicsr`."""
+    rgb = PROTOCOLS["ntire_esr"]
+    return rgb, PROTOCOLS["basicsr" if main == rgb.name else main]
+
+
+def scorecard(
+    options: TestOptions,
+    networks: Sequence[nn.Module],
+    tested: Sequence[dict[str, Any]],
+    pairs: Sequence[ImagePair],
+) -> dict[str, Any]:
+    """Return the figures of every model, side by side.
+
+    Args:
+        options: Options of the test.
+        networks: The networks, the main one first, in evaluation mode. They are moved to the device
+            and to channels-last memory format.
+        tested: {"params", "results"} of each, see `benchmark.test`; the results are "explained" by
+            `card_protocols` at least.
+        pairs: The first set, whose LR images are timed.
+
+    Returns:
+        {"lr", "device", "rgb", "y", "timed_on", "models": [{"model", "psnr_rgb", "psnr_y",
+        "params", "macs", "activations", "peak_memory", "runtime_ms"}]}: the LR size of the costs
+        ("256x256"), the device, the two protocols, the set that is timed, and for each model its
+        file, PSNR in dB by set, counts, bytes of `peak_memory`, and median milliseconds per image.
+    """
+    rgb, y = card_protocols(options.protocol)
+    device = choose_device(options.device)
+    networks = [move(network, device) for network in networks]
+    runtimes = _runtimes(networks, pairs, options.scale, device)
+    models = [
+        {
+            "model": str(file),
+            "psnr_rgb": _psnr(one["results"], rgb),
+            "psnr_y": _psnr(one["results"], y),
+            "params": one["params"],
+            "macs": count_macs(network, WIDTH, HEIGHT),
+            "activations": count_activations(network, WIDTH, HEIGHT),
+            "peak_memory": peak_memory(network, device),
+            "runtime_ms": runtime,
+        }
+        for file, network, one, runtime in zip(
+            options.files, networks, tested, runtimes, strict=True
+        )
+    ]
+    return {
+        "lr": f"{WIDTH}x{HEIGHT}",
+        "device": _name(device),
+        "rgb": rgb.name,
+        "y": y.name,
+        "timed_on": tested[0]["results"][0]["dataset"],
+        "models": models,
+    }
+
+
+@torch.inference_mode()
+def peak_memory(network: nn.Module, device: torch.device) -> int | None:
+    """Measure the largest memory of the weights and one pass over a 256x256 LR image.
+
+    Args:
+        network: The network, on `device`.
+        device: Device that it runs on.
+
+    Returns:
+        Bytes that PyTorch allocated on CUDA; None on other devices, where it is not measured.
+    """
+    if device.type != "cuda":
+        return None
+    torch.cuda.empty_cache()  # a cached block may be larger than what it is taken for
+    before = torch.cuda.memory_allocated(device)  # the other models, too
+    torch.cuda.reset_peak_memory_stats(device)
+    alone = copy.deepcopy(network)  # so that its own weights count
+    alone(torch.rand(1, 3, HEIGHT, WIDTH, device=device))
+    return torch.cuda.max_memory_allocated(device) - before
+
+
+@torch.inference_mode()
+def _runtimes(
+    networks: Sequence[nn.Module], pairs: Sequence[ImagePair], scale: int, device: torch.device
+) -> list[float]:
+    """Return the median milliseconds of each network for an image.
+
+    All networks take an image in turn, so that a drift of the machine's speed meets all. The first
+    turn is a warm-up, as memory and kernels depend on the image's size.
+    """
+    times: list[list[float]] = [[] for _ in networks]
+    turns = math.ceil(RUNS / len(pairs))
+    for pair in track(pairs, "runtime"):
+        image = to_tensor(pair.load(scale)[0], device)
+        for turn in range(turns + 1):
+            for network, measured in zip(networks, times, strict=True):
+                milliseconds = _time(network, image)
+                if turn:
+                    measured.append(milliseconds)
+    return [median(measured) for measured in times]
+
+
+def _time(network: nn.Module, image: Tensor) -> float:
+    _wait(image.device)
+    began = time.perf_counter()
+    network(image)
+    _wait(image.device)
+    return 1e3 * (time.perf_counter() - began)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def _name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} (threads: {torch.get_num_threads()})"
+
+
+def _psnr(results: Sequence[dict[str, Any]], protocol: Protocol) -> dict[str, float]:
+    return {
+        one["dataset"]: row["psnr"]
+        for one in results
+        for row in one["explained"]
+        if row["protocol"] == protocol.name
+    }
