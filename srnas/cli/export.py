@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from srnas.cli.arguments import parse_size
 from srnas.errors import UserError
 
 
@@ -33,6 +34,10 @@ def command(
     max_drop: Annotated[
         float, typer.Option(min=0.0, metavar="DB", help="int8: largest loss of PSNR")
     ] = 0.1,
+    size: Annotated[
+        str | None,
+        typer.Option("--input", metavar="WxH", help="Fix the input's size (onnx, openvino)"),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the files")] = False,
     card: Annotated[
         bool, typer.Option(help="Write a model card, NAME.md, beside the files")
@@ -51,7 +56,8 @@ def command(
         budget = photograph_budget(loaded.network, calibrate, val, max_drop)
     elif calibrate or val:
         raise UserError("--calibrate and --val go with --precision int8")
-    written = export(loaded, out, target, precision, overwrite, budget)
+    pixels = parse_size(size) if size else None
+    written = export(loaded, out, target, precision, overwrite, budget, pixels)
     for agreement in written.agreements:
         print(
             f"{agreement.size}: largest difference to PyTorch {agreement.largest:.2e} (of 1.0), "

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -81,6 +82,21 @@ class ONNX(ExportTarget):
         whole = self.convert(network, ports, "fp32")[".onnx"]
         for name, model in quantize(whole, ports, images, outputs=True):
             yield name, {".onnx": model}
+
+    def fix(self, content: Content, ports: Ports, size: tuple[int, int]) -> Content:
+        """Write the size into the model; see `ExportTarget.fix`."""
+        import onnx
+        from onnxruntime.tools.onnx_model_utils import make_input_shape_fixed
+
+        model = onnx.load_from_string(content[".onnx"])
+        make_input_shape_fixed(model.graph, ports.input, [1, 3, *size])
+        del model.graph.value_info[:]  # shapes of any size
+        run = self.open({".onnx": model.SerializeToString()}, ports)
+        shape = run(np.zeros((1, 3, *size), np.float32)).shape
+        (output,) = model.graph.output
+        for dim, side in zip(output.type.tensor_type.shape.dim, shape, strict=True):
+            dim.dim_value = side
+        return {".onnx": model.SerializeToString()}
 
 
 def _finished(file: Path, precision: str) -> bytes:

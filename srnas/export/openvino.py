@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -57,6 +57,14 @@ class OpenVINO(ExportTarget):
         for name, model in quantize(_onnx(network, ports), ports, images, outputs=False):
             yield name, _from_onnx(model, half=False)
 
+    def fix(self, content: Content, ports: Ports, size: tuple[int, int]) -> Content:
+        """Write the size into the model; see `ExportTarget.fix`."""
+        import openvino
+
+        model = openvino.Core().read_model(content[".xml"], content[".bin"])
+        model.reshape({ports.input: [1, 3, *size]})
+        return _saved(model, half=False)
+
 
 def _onnx(network: nn.Module, ports: Ports) -> bytes:
     return EXPORT_TARGETS.build("onnx").convert(network, ports, "fp32")[".onnx"]
@@ -70,5 +78,13 @@ def _from_onnx(onnx_model: bytes, half: bool) -> Content:
         file.write_bytes(onnx_model)
         model = openvino.Core().read_model(file)
         model.set_friendly_name("srnas")  # instead of the file's
-        openvino.save_model(model, file.with_suffix(".xml"), compress_to_fp16=half)
+        return _saved(model, half)
+
+
+def _saved(model: Any, half: bool) -> Content:
+    import openvino
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.xml"
+        openvino.save_model(model, file, compress_to_fp16=half)
         return {suffix: file.with_suffix(suffix).read_bytes() for suffix in OpenVINO.suffixes}

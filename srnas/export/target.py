@@ -88,6 +88,14 @@ class ExportTarget(ABC):
         """
         raise UserError("this target has no int8; onnx and openvino have")
 
+    def fix(self, content: Content, ports: Ports, size: tuple[int, int]) -> Content:
+        """Return the content for batches of one and a single size (height, width).
+
+        Raises:
+            UserError: The format has no such variant.
+        """
+        raise UserError("this target takes any size only; onnx and openvino can fix it")
+
     def notes(self, model: Model) -> list[str]:
         """Return lines on what the use of the files in the format's programs entails."""
         return []
@@ -139,6 +147,7 @@ def export(
     precision: str | None = None,
     overwrite: bool = False,
     budget: "Budget | None" = None,
+    size: tuple[int, int] | None = None,
 ) -> Export:
     """Export a model, and compare the files in their own runtime with PyTorch before keeping them.
 
@@ -150,6 +159,8 @@ def export(
         overwrite: Whether to replace existing files.
         budget: For "int8": what it is calibrated on and may lose; by default 0.1 dB on packaged
             photographs.
+        size: The only size (width, height) of its input, which then has a batch of one; by default
+            it takes any.
 
     Raises:
         UserError: Target or precision is unknown, a file exists, a package is missing, a
@@ -171,9 +182,13 @@ def export(
             raise UserError(f"{file}: exists; give --overwrite to replace it")
     ports = task_of(model.network).ports
     content, notes = _convert(chosen, model.network, ports, precision, budget)
+    sizes = ports.sizes
+    if size:
+        sizes = ((size[1], size[0]),)
+        content = chosen.fix(content, ports, sizes[0])
     run = chosen.open(content, ports)
     agreements = [
-        _compare(run, model.network, photograph(height, width)) for height, width in ports.sizes
+        _compare(run, model.network, photograph(height, width)) for height, width in sizes
     ]
     worst = max(agreements, key=lambda a: math.inf if math.isnan(a.largest) else a.largest)
     if not worst.largest <= chosen.limits[precision]:

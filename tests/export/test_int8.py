@@ -159,6 +159,33 @@ def test_the_first_recipe_within_the_budget_is_kept(tmp_path):
     assert written.notes[2] == "int8, not kept: all convolutions: -1.000 dB"
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("target", PACKAGES)
+def test_a_fixed_size_is_the_only_one_and_computes_the_same(tmp_path, target, precision):
+    pytest.importorskip(PACKAGES[target])
+    made = imdn()
+    budget = Budget([photograph(32, 32)], lambda run: 30.0, 0.05, "nothing")
+    files = [
+        export(made, tmp_path / name, target, precision, budget=budget, size=size).files
+        for name, size in (("any", None), ("one", (24, 20)))
+    ]
+    any_size, one_size = (
+        EXPORT_TARGETS.build(target).open({f.suffix: f.read_bytes() for f in both}, PORTS_OF_SR)
+        for both in files
+    )
+    image = photograph(20, 24)
+    np.testing.assert_allclose(one_size(image), any_size(image), atol=1e-5)
+    assert any_size(photograph(24, 24)).shape == (1, 3, 48, 48)
+    with pytest.raises(Exception, match=r"(?i)invalid|shape|dimension"):
+        one_size(photograph(24, 24))
+    sizes = [sum(file.stat().st_size for file in both) for both in files]
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.2)
+    if target == "onnx":
+        graph = onnx.load(files[1][0]).graph
+        shape = [d.dim_value for d in graph.output[0].type.tensor_type.shape.dim]
+        assert shape == [1, 3, 40, 48]
+
+
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_openvino_runs_the_files_by_itself(tmp_path, precision):
     openvino = pytest.importorskip("openvino", reason="needs srnas[openvino]")
