@@ -40,7 +40,7 @@ def command(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the files")] = False,
     card: Annotated[
-        bool, typer.Option(help="Write a model card, NAME.md, beside the files")
+        bool, typer.Option(help="Write a model card, FILE.md, beside the files")
     ] = True,
 ) -> None:
     """Export a model; its files are run in their own runtime and compared with PyTorch first."""

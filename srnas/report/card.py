@@ -31,12 +31,12 @@ def write_card(model: Model, written: Export, overwrite: bool = False) -> Path:
         overwrite: Whether to replace an existing card.
 
     Returns:
-        The card, named as the first file with the suffix ".md".
+        The card, named as the first file with ".md" behind its suffix.
 
     Raises:
         UserError: The card exists.
     """
-    path = written.files[0].with_suffix(".md")
+    path = written.files[0].with_name(written.files[0].name + ".md")
     if path.exists() and not overwrite:
         raise UserError(f"{path}: exists; give --overwrite to replace it")
     write_atomic(path, card(model, written))

@@ -197,7 +197,7 @@ def test_a_card_states_what_the_model_is_and_how_it_was_made(tmp_path, photo_fol
     trained = load_model(train(check_options("train", options, "t")))
     written = export(trained, tmp_path / "m.pt2")
     text = write_card(trained, written).read_text()
-    assert (tmp_path / "m.md").is_file()
+    assert (tmp_path / "m.pt2.md").is_file()
     counted = SuperResolution.profile(trained.network, None)
     for expected in (
         "# m\n",
@@ -212,7 +212,7 @@ def test_a_card_states_what_the_model_is_and_how_it_was_made(tmp_path, photo_fol
         "| 51x37 | 0.0e+00 | inf |",
     ):
         assert expected in text, expected
-    with pytest.raises(UserError, match=r"m\.md: exists; give --overwrite"):
+    with pytest.raises(UserError, match=r"m\.pt2\.md: exists; give --overwrite"):
         write_card(trained, written)
     published = card(model(THREE_GENOTYPES[0]), written)
     assert "Not recorded." in published
