@@ -2,12 +2,14 @@
 
 The data set is described by Chrabaszcz, Loshchilov and Hutter (arXiv:1707.08819). Its files are
 pickles. They are read without executing code: the only names that a file may refer to are those
-needed to rebuild NumPy arrays.
+of pickled NumPy arrays, and for these it gets stand-ins.
 """
 
+import math
 import pickle
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -66,14 +68,20 @@ def _read_batch(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
 
 def load_arrays(path: Path) -> Any:
-    """Load a pickle of dicts, lists, plain values and NumPy arrays without executing code.
+    """Load a pickle of plain values, or of a dict of them and arrays, without executing code.
+
+    No object of NumPy is made before its parts are checked: `numpy.ndarray` and the state of a
+    `numpy.dtype` take addresses from whoever calls them.
 
     Raises:
         UserError: The file is missing or broken, or it refers to anything else.
     """
     try:
         with open(path, "rb") as file:
-            return _ArrayUnpickler(file, encoding="latin1").load()
+            content = _ArrayUnpickler(file, encoding="latin1").load()
+        if not isinstance(content, dict):
+            return content
+        return {key: v.array if isinstance(v, _Array) else v for key, v in content.items()}
     except OSError as error:
         raise UserError(
             f"{path}: cannot be read ({error.strerror}); put the published file there"
@@ -102,6 +110,46 @@ class _ArrayUnpickler(pickle.Unpickler):
         return _ALLOWED[module, name]
 
 
+class _DType:
+    """Stands for a pickled dtype; only plain numbers pass."""
+
+    def __init__(self, name: object, *_: object) -> None:
+        if not (isinstance(name, str) and re.fullmatch("[biuf][1248]", name)):
+            raise pickle.UnpicklingError(f"dtype {name!r:.40}")
+        self.dtype = np.dtype(name)
+
+    def __setstate__(self, state: object) -> None:
+        order = state[1] if isinstance(state, tuple) and len(state) > 1 else None
+        if order not in ("<", ">", "=", "|"):
+            raise pickle.UnpicklingError("byte order")
+        self.dtype = self.dtype.newbyteorder(order)
+
+
+class _Array:
+    """Stands for a pickled array until all of its parts are checked."""
+
+    def __setstate__(self, state: object) -> None:
+        if not (isinstance(state, tuple) and len(state) == 5):
+            raise pickle.UnpicklingError("state of an array")
+        _, shape, dtype, columns_first, data = state
+        data = data.encode("latin1") if isinstance(data, str) else data  # written by Python 2
+        sizes = shape if isinstance(shape, tuple) else (-1,)
+        if not (
+            isinstance(dtype, _DType)
+            and isinstance(data, bytes)
+            and all(type(size) is int and size >= 0 for size in sizes)
+            and math.prod(sizes) * dtype.dtype.itemsize == len(data)
+        ):
+            raise pickle.UnpicklingError("state of an array")
+        order: Literal["F", "C"] = "F" if columns_first else "C"
+        self.array = np.frombuffer(data, dtype.dtype).reshape(sizes, order=order)
+
+
+def _new_array(*_: object) -> _Array:
+    """Replace NumPy's `_reconstruct`, whose arguments the state repeats."""
+    return _Array()
+
+
 def _latin1(text: str, encoding: str) -> bytes:
     """Replace `_codecs.encode`, by which pickles below protocol 3 store bytes as text."""
     if encoding != "latin1":
@@ -109,11 +157,10 @@ def _latin1(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
-_RECONSTRUCT = np.zeros(0).__reduce__()[0]
 _ALLOWED = {
-    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,  # written by NumPy 2
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
+    ("numpy.core.multiarray", "_reconstruct"): _new_array,
+    ("numpy._core.multiarray", "_reconstruct"): _new_array,  # written by NumPy 2
+    ("numpy", "ndarray"): "ndarray",  # an argument of _reconstruct, which nothing can call
+    ("numpy", "dtype"): _DType,
     ("_codecs", "encode"): _latin1,
 }

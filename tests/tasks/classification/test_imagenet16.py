@@ -107,6 +107,19 @@ def test_no_other_name_is_looked_up(tmp_path, pickled):
         load_arrays(tmp_path / "file")
 
 
+U1 = b"cnumpy\ndtype\n(Vu1\nI0\nI1\ntR"
+
+
+def state_of_an_array(state):
+    return b"cnumpy.core.multiarray\n_reconstruct\n(tR" + state + b"b"
+
+
+def test_the_pieces_of_the_broken_pickles_below_make_a_whole_one(tmp_path):
+    whole = b"}(Vdata\n" + state_of_an_array(b"(I1\n(I5\nt" + U1 + b"I00\nVshort\nt") + b"u."
+    (tmp_path / "file").write_bytes(whole)
+    assert load_arrays(tmp_path / "file")["data"].tobytes() == b"short"
+
+
 @pytest.mark.parametrize(
     "pickled",
     [
@@ -116,6 +129,18 @@ def test_no_other_name_is_looked_up(tmp_path, pickled):
         b"c_codecs\nencode\n(Vtext\nVbase64\ntR.",  # another encoder than the arrays'
         b"cnumpy\nndarray\n((I1000000000000000\ntVu1\ntR.",  # more than the memory holds
         b"I1\nPsomething\n.",
+        # an array of objects at an address of the file's choice
+        b"cnumpy\nndarray\n((I1\ntVO\nc_codecs\nencode\n(VAAAAAAAA\nVlatin1\ntRtR.",
+        # a dtype whose state says that a structure begins where the file wants
+        b"cnumpy\ndtype\n(VV8\nI0\nI1\ntR(I3\nV|\nN(Va\nt(dVa\n(cnumpy\ndtype\n(VO8\nI0\nI1"
+        b"\ntRI123456789\ntsI8\nI1\nI27\ntb.",
+        b"cnumpy\ndtype\n(VO8\nI0\nI1\ntR.",
+        b"cnumpy\ndtype\n(Vu1\nI0\nI1\ntR(I3\nV?\nNNNtb.",
+        b"}(Vdata\n" + state_of_an_array(b"(I1\n(I9\nt" + U1 + b"I00\nVshort\nt") + b"u.",
+        b"}(Vdata\n" + state_of_an_array(b"(I1\n(I-5\nt" + U1 + b"I00\nVshort\nt") + b"u.",
+        b"}(Vdata\n" + state_of_an_array(b"(I1\n(I5\ntVu1\nI00\nVshort\nt") + b"u.",
+        b"}(Vdata\n" + state_of_an_array(b"I7\n") + b"u.",
+        b"}(Vdata\ncnumpy.core.multiarray\n_reconstruct\n(tRu.",  # an array without a state
     ],
 )
 def test_a_broken_pickle_is_told_in_one_line(tmp_path, pickled):
