@@ -1,29 +1,29 @@
 """The report of a run: a single HTML file without external references, made from the run folder."""
 
-import base64
-import html
-import io
-from collections.abc import Sequence
-from itertools import chain, zip_longest
-from math import ceil
+from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from srnas.analysis.trajectory import convergence
-from srnas.errors import UserError
-from srnas.files import read_json, read_json_lines, read_text, read_yaml, write_atomic
-from srnas.spaces import SPACES
-from srnas.tasks import task_of_space
+from srnas.files import read_json, read_text, write_atomic
+from srnas.report.charts import lines, ranked_lines
+from srnas.report.networks import draw
+from srnas.report.parts import (
+    cards,
+    charts,
+    escape,
+    heat_map,
+    page,
+    picture,
+    section,
+    table,
+)
+from srnas.report.run import RunRecord, read_run
 
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
-table { border-collapse: collapse } td, th { padding: .2rem .8rem; border-bottom: 1px solid #ccc }
-img { max-width: 100% } pre { background: #f5f5f5; padding: 1rem; overflow-x: auto }
-"""
+PICTURES = 2_000_000  # bytes of crops and other pictures in a page
 FIGURES = {  # values of each epoch: title -> {key in metrics.jsonl: name in the legend}
-    "Top-2 gap": {
+    "Gap between the two largest probabilities": {
         "top2_gap_min": "least",
         "top2_gap_mean": "mean",
         "top2_gap_min_without_none": "least, without none",
@@ -32,10 +32,18 @@ FIGURES = {  # values of each epoch: title -> {key in metrics.jsonl: name in the
     "Entropy of a choice, nats": {"entropy": ""},
     "Share of parameter-free operations": {"parameter_free_share": ""},
 }
+TABLE_CURVES = {
+    "table_percentile": "Genotypes in the table that are worse than the epoch's, %",
+    "table_regret": "PSNR that the table's best genotype is better than the epoch's, dB",
+}
 
 
-def write_report(run_dir: Path) -> Path:
+def write_report(run_dir: Path, refresh: int | None = None) -> Path:
     """Write report.html into a run folder.
+
+    Args:
+        run_dir: The run folder.
+        refresh: After how many seconds a browser loads the page again, if it does.
 
     Returns:
         Path of the report.
@@ -43,161 +51,168 @@ def write_report(run_dir: Path) -> Path:
     Raises:
         UserError: `run_dir` is not a run folder.
     """
-    run_dir = Path(run_dir)
-    if not (run_dir / "options.yml").is_file():
-        raise UserError(f"{run_dir}: not a run folder (no options.yml)")
-    metrics = read_json_lines(run_dir / "metrics.jsonl")
-    alphas = read_json_lines(run_dir / "alphas.jsonl")
-    sections = [_genotype(run_dir), _last_values(metrics)]
-    for key, title in {"loss": "Loss", **_task_curves(run_dir), **TABLE_CURVES}.items():
-        sections.append(_curve(metrics, key, title))
-    if alphas:
-        sections += [_trajectory(metrics, alphas), _alphas(alphas)]
-        sections.append(_curve(alphas, "expected_macs_per_pixel", "Expected MACs"))
-    sections.append(f"<h2>Options</h2><pre>{_escape(read_text(run_dir / 'options.yml'))}</pre>")
-    title = _escape(run_dir.name)
-    page = (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
-        f"<style>{STYLE}</style><h1>{title}</h1>{''.join(sections)}</html>\n"
-    )
-    write_atomic(run_dir / "report.html", page)
-    return run_dir / "report.html"
+    run = read_run(Path(run_dir))
+    body = [_head(run, refresh), _verdict(run), cards(run.figures()), _network(run)]
+    body += [_probabilities(run), _alphas(run), _convergence(run), _curves(run)]
+    body += [_quality(run), _analysis(run), _options(run)]
+    write_atomic(run.folder / "report.html", page(run.folder.name, body, refresh))
+    return run.folder / "report.html"
 
 
-TABLE_CURVES = {
-    "table_percentile": "Genotypes in the table that are worse than the epoch's, %",
-    "table_regret": "PSNR that the table's best genotype is better than the epoch's, dB",
-}
+def _head(run: RunRecord, refresh: int | None) -> str:
+    lines = [f"<h1>{escape(run.folder.name)}</h1>", f"<p>{escape(run.summary())}</p>"]
+    history = run.history()
+    if refresh:
+        history = [f"live, as of {datetime.now():%Y-%m-%d %H:%M:%S}", *history]
+    if history:
+        lines.append(f'<p class="quiet">{escape("; ".join(history))}</p>')
+    return "".join(lines)
 
 
-def _task_curves(run_dir: Path) -> dict[str, str]:
-    """Return the curves of the run's task, or none if its space is unknown."""
-    space = read_yaml(run_dir / "options.yml").get("space")
-    name = space.get("name") if isinstance(space, dict) else space
-    return dict(task_of_space(name).curves) if isinstance(name, str) and name in SPACES else {}
-
-
-def _genotype(run_dir: Path) -> str:
-    file = run_dir / "genotype.json"
-    if not file.exists():
-        return "<p>No genotype yet.</p>"
-    choices = read_json(file)["choices"]
-    return f"<h2>Genotype</h2>{_table(('position', 'choice'), list(choices.items()))}"
-
-
-def _last_values(metrics: list[dict[str, Any]]) -> str:
-    last: dict[str, Any] = {}
-    for row in metrics:
-        last.update(row)
-    if not last:
-        return "<p>No metrics yet.</p>"
-    rows = [(k, f"{v:.6g}" if isinstance(v, float) else v) for k, v in last.items()]
-    return f"<h2>Last values</h2>{_table(('metric', 'value'), rows)}"
-
-
-def _curve(rows: list[dict[str, Any]], key: str, title: str) -> str:
-    points = [(row["step"], row[key]) for row in rows if key in row]
-    if not points:
+def _verdict(run: RunRecord) -> str:
+    """Say in words whether a search has settled, and how sure it is."""
+    if len(run.alphas) < 2 or not run.learns:
         return ""
-    figure = Figure(figsize=(8, 3), layout="constrained")
-    axes = figure.subplots()
-    axes.plot(*zip(*points, strict=True))
-    axes.set_xlabel("step")
-    axes.grid(alpha=0.3)
-    return f"<h2>{title}</h2>{_image(figure, title)}"
+    settled, converged = convergence(run.alphas)
+    epochs = run.alphas[-1]["epoch"] + 1
+    text = f"The genotype is the same since epoch {settled + 1} of {epochs}."
+    text += "" if converged else " The search has not converged."
+    gaps = run.gaps()
+    if gaps:
+        weakest = min(gaps, key=lambda label: gaps[label])
+        text += (
+            f" At every position the most probable candidate is ahead of the next by at least "
+            f"{gaps[weakest]:.2f} ({weakest})."
+        )
+    kind = "verdict" if converged else "verdict open"
+    return f'<p class="{kind}">{escape(text)}</p>'
 
 
-def _trajectory(metrics: list[dict[str, Any]], alphas: list[dict[str, Any]]) -> str:
-    """State whether the genotype has converged, and plot the statistics of every epoch."""
-    settled, converged = convergence(alphas)
-    verdict = "" if converged else " The search has not converged."
-    stays = f"The genotype is the same since epoch {settled + 1} of {alphas[-1]['epoch'] + 1}."
-    text = f"<h2>Convergence</h2><p>{stays}{verdict}</p>"
-    rows = [row for row in metrics if "entropy" in row]
-    if not rows:
-        return text
-    epochs = [row["epoch"] + 1 for row in rows]
-    figure = Figure(figsize=(8.8, 2.4), layout="constrained")
-    for axes, (title, names) in zip(figure.subplots(1, len(FIGURES)), FIGURES.items(), strict=True):
-        for key, name in names.items():
-            if key in rows[0]:
-                axes.plot(epochs, [row[key] for row in rows], label=name)
-        axes.axvline(settled + 1, color="0.6", lw=1, ls=":")
-        axes.set_xlabel("epoch")
-        axes.set_title(title, fontsize=10)
-        axes.axhline(0, color="0.6", lw=1)
-        axes.grid(alpha=0.3)
-        if len(names) > 1:
-            axes.legend(fontsize=7)
-    return text + _image(figure, "Convergence")
+def _network(run: RunRecord) -> str:
+    choices = run.choices
+    if choices is None:
+        return "<p>No genotype yet.</p>"
+    drawings = draw(run.space, choices)
+    title = "The found network" if run.kind == "search" else "The network"
+    if not drawings:
+        rows = [(label, choice) for label, choice in choices.items()]
+        return section(title, table(("position", "choice"), rows))
+    figures = [
+        f"<figure><figcaption>{escape(one.title)}</figcaption>{one.svg()}</figure>"
+        for one in drawings
+    ]
+    return section(title, charts(*figures))
 
 
-def _alphas(rows: list[dict[str, Any]]) -> str:
-    """Plot a small panel per position; a candidate has the same line style in all of them."""
-    last = rows[-1]["alphas"]
-    names = {
-        label: rows[-1].get("candidates", {}).get(label)
-        or [f"input number {i}" for i in range(1, len(alpha) + 1)]
-        for label, alpha in last.items()
-    }
-    operations = [label for label in names if label in rows[-1].get("candidates", {})]
-    inputs = [label for label in names if label not in operations]
-    sections = []
-    for title, labels in (("Alphas", operations), ("Alphas of inputs", inputs)):
-        if labels:
-            figure = alpha_panels(rows, {label: names[label] for label in labels})
-            sections.append(f"<h2>{title} (logits)</h2>{_image(figure, title)}")
-    return "".join(sections)
+def _probabilities(run: RunRecord) -> str:
+    rows = run.probabilities()
+    if not rows or not run.learns:
+        return ""
+    operations = {k: row for k, row in rows.items() if k in run.alphas[-1].get("candidates", {})}
+    inputs = {k: row for k, row in rows.items() if k not in operations}
+    maps = [heat_map(one, run.chosen(one)) for one in (operations, inputs) if one]
+    note = "<p>At the last epoch; what the genotype takes is framed.</p>"
+    return section("Probabilities", note, *maps)
 
 
-def alpha_panels(rows: list[dict[str, Any]], names: dict[str, list[str]]) -> Figure:
-    """Plot the alphas of each label over the epochs, with a common legend.
+def _alphas(run: RunRecord) -> str:
+    if len(run.alphas) < 2 or not run.learns:
+        return ""
+    figures = []
+    for label, names in run.names().items():
+        series = {
+            name: [(row["epoch"] + 1, row["alphas"][label][index]) for row in run.alphas]
+            for index, name in enumerate(names)
+        }
+        figures.append(ranked_lines(label, series, "epoch"))
+    note = "<p>Logits of the candidates; the three largest at the end are named.</p>"
+    return section("Alphas", note, charts(*figures))
 
-    Args:
-        rows: Rows of alphas.jsonl.
-        names: Names of the candidates by label.
-    """
-    columns = min(4, ceil(len(names) ** 0.5))
-    lines = ceil(len(names) / columns)
-    legend: dict[str, Any] = {}
-    styles = {name: i for i, name in enumerate(dict.fromkeys(chain(*names.values())))}
-    figure = Figure(figsize=(8.8, 0.7 + (0.7 + 3 / columns) * lines), layout="constrained")
-    grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
-    for index, (axes, label) in enumerate(zip_longest(grid.flat, names)):
-        if label is None:
-            axes.set_axis_off()
-            continue
-        epochs = [row["epoch"] + 1 for row in rows]
-        for name, *curve in zip(names[label], *(row["alphas"][label] for row in rows), strict=True):
-            style = {
-                "color": f"C{styles[name] % 10}",
-                "ls": ("-", "--", ":")[styles[name] // 10 % 3],
-            }
-            (legend[name],) = axes.plot(epochs, curve, lw=1, **style)
-        axes.set_title(label, loc="left", fontsize=8)
-        axes.tick_params(labelsize=7, labelbottom=index >= len(names) - columns)
-        axes.grid(alpha=0.3)
-    figure.legend(
-        legend.values(), legend, loc="outside upper center", ncols=5, fontsize=7, frameon=False
+
+def _convergence(run: RunRecord) -> str:
+    rows = [row for row in run.metrics if "entropy" in row]
+    if len(rows) < 2 or not run.learns:
+        return ""
+    mark = convergence(run.alphas).epoch + 1 if run.alphas else None
+    figures = []
+    for title, names in FIGURES.items():
+        series = {
+            name: [(row["epoch"] + 1, row[key]) for row in rows if key in row]
+            for key, name in names.items()
+        }
+        if any(value for points in series.values() for _, value in points):
+            figures.append(lines(title, series, "epoch", mark=mark))
+    note = "<p>Dotted: from here on the genotype stays the same.</p>"
+    return section("Convergence", note, charts(*figures))
+
+
+def _curves(run: RunRecord) -> str:
+    losses = {"loss": run.series("loss"), "alpha_loss": run.series("alpha_loss")}
+    positive = all(value > 0 for points in losses.values() for _, value in points)
+    figures = [lines("Loss", _named(losses), "step", log=positive)]
+    for key, title in {**run.task_curves(), **TABLE_CURVES}.items():
+        figures.append(lines(title, {"": run.series(key)}, "step"))
+    key = "expected_macs_per_pixel"
+    macs = [(row["step"], row[key]) for row in run.alphas if run.learns and key in row]
+    figures.append(lines("Expected MACs per pixel of the searched operations", {"": macs}, "step"))
+    return section("Curves", charts(*figures))
+
+
+def _named(series: Mapping[str, list[tuple[float, float]]]) -> dict[str, list[tuple[float, float]]]:
+    names = {"loss": "weights' images", "alpha_loss": "alphas' images"}
+    return {names[key]: points for key, points in series.items()}
+
+
+def _quality(run: RunRecord) -> str:
+    """Show what `srnas test --json` measured, and the crops, if they lie in the folder."""
+    parts = []
+    for file in sorted(run.folder.glob("*.json")):
+        content = read_json(file)
+        if isinstance(content, dict) and {"protocol", "results", "scale"} <= set(content):
+            parts.append(_test(content))
+    used, figures = 0, []
+    for file in sorted((run.folder / "crops").rglob("*.png")):
+        used += file.stat().st_size
+        if used <= PICTURES:
+            figures.append(picture(file, file.stem))
+    return section("Quality", *parts, charts(*figures))
+
+
+def _test(content: dict[str, Any]) -> str:
+    sets = [one["dataset"] for one in content["results"]]
+    models = {"this network": content["results"]}
+    models |= {str(m.get("model", "another")): m["results"] for m in content.get("beside", ())}
+    rows = [["bicubic", *(_psnr_ssim(one["bicubic"]) for one in content["results"])]]
+    rows += [[name, *map(_psnr_ssim, results)] for name, results in models.items()]
+    text = f"<p>x{content['scale']}, protocol {escape(content['protocol'])}: PSNR in dB, SSIM.</p>"
+    return text + table(("network", *sets), rows, numbers=True)
+
+
+def _psnr_ssim(measured: Mapping[str, float]) -> str:
+    return f"{measured['psnr']:.3f} / {measured['ssim']:.4f}"
+
+
+def _analysis(run: RunRecord) -> str:
+    folder = run.folder / "analysis"
+    parts = []
+    if (folder / "analysis.json").is_file():
+        found = read_json(folder / "analysis.json")
+        figures = found.get("trajectory", {}).get("figures", {})
+        rows = [
+            (name, *(f"{values[k]:.4g}" for k in ("first", "last", "min", "max")))
+            for name, values in figures.items()
+        ]
+        if rows:
+            head = ("figure", "first", "last", "least", "largest")
+            parts.append(table(head, rows, numbers=True))
+    figures = [picture(file, file.stem.replace("_", " ")) for file in folder.glob("*.png")]
+    return section("Analysis", *parts, charts(*figures))
+
+
+def _options(run: RunRecord) -> str:
+    text = read_text(run.folder / "options.yml")
+    command = f"srnas {run.kind} -opt options.yml name={run.folder.name}-again"
+    return (
+        f"<details><summary>Options, and the command that repeats the run</summary>"
+        f"<pre>{escape(command)}</pre><pre>{escape(text)}</pre></details>"
     )
-    figure.supxlabel("epoch", fontsize=8)
-    return figure
-
-
-def _image(figure: Figure, title: str) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img alt="{_escape(title)}" src="data:image/png;base64,{data}">'
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    top = "".join(f"<th>{_escape(cell)}</th>" for cell in head)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{_escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
-    )
-    return f"<table><tr>{top}</tr>{body}</table>"
-
-
-def _escape(text: Any) -> str:
-    return html.escape(str(text))

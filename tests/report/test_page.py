@@ -1,15 +1,27 @@
 """A run's page: what its figures show, that it stands alone, and that it stays small."""
 
-import base64
+import csv
+import html
 import json
 import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from itertools import combinations, pairwise
+from xml.etree import ElementTree
 
 import cv2
 import numpy as np
 import pytest
 
 from srnas.errors import UserError
-from srnas.report.page import alpha_panels, write_report
+from srnas.report.charts import COLORS, lines, ranked_lines
+from srnas.report.compare import write_comparison
+from srnas.report.networks import draw
+from srnas.report.page import write_report
+from srnas.spaces import derived_network, published_genotype
 
 OPS = ["none", "max_pool_3x3", "avg_pool_3x3", "skip_connect", *(f"conv_{i}" for i in range(4))]
 EDGES = [f"{c}/{n}<-{i}" for c in ("normal", "reduce") for n in (2, 3, 4, 5) for i in range(n)]
@@ -49,63 +61,218 @@ def page(folder, alphas, metrics):
     return write_report(folder).read_text()
 
 
-def images(text):
-    found = re.findall(r'<img alt="([^"]*)" src="data:image/png;base64,([^"]*)">', text)
-    pixels = [np.frombuffer(base64.b64decode(data), np.uint8) for _, data in found]
-    return {alt: cv2.imdecode(one, 1) for (alt, _), one in zip(found, pixels, strict=True)}
-
-
-def test_a_page_of_36_positions_stands_alone_and_is_below_a_megabyte(tmp_path, darts):
+def test_a_page_of_36_positions_stands_alone_and_stays_small(tmp_path, darts):
     text = page(tmp_path, *darts)
-    assert len(text) < 1_000_000
-    shown = images(text)
-    assert list(shown) == ["Convergence", "Alphas", "Alphas of inputs"]
-    assert len(shown) == text.count("src=")
+    assert len(text) < 3_000_000
     assert "http" not in text
+    assert "<script" not in text
+    assert "src=" not in text
     assert "<b>x" not in text
-    for picture in shown.values():
-        assert picture.shape[1] == 968, "as wide as the page"
+    charts = re.findall(r"<svg [^>]*><title>([^<]*)</title>", text)
+    assert len(charts) == text.count("<svg")
+    told = [html.unescape(title) for title in charts]
+    assert [title for title in told if "/" in title] == [*EDGES, *NODES]
 
 
 @pytest.mark.parametrize(
-    ("settled", "told"),
+    ("settled", "told", "kind"),
     [
-        (30, "<p>The genotype is the same since epoch 31 of 50.</p>"),
-        (46, "since epoch 47 of 50. The search has not converged.</p>"),
+        (30, "The genotype is the same since epoch 31 of 50.", "verdict"),
+        (46, "since epoch 47 of 50. The search has not converged.", "verdict open"),
     ],
 )
-def test_the_page_says_whether_the_search_converged(tmp_path, settled, told):
-    assert told in page(tmp_path, *logs(50, settled, {"c1": 2}, {"c1": ["a", "b"]}))
+def test_the_page_says_whether_the_search_converged_and_how_sure_it_is(
+    tmp_path, settled, told, kind
+):
+    alphas, metrics = logs(
+        50, settled, {"c1": 2, "c2": 3}, {"c1": ["a", "b"], "c2": ["a", "b", "c"]}
+    )
+    alphas[-1]["probabilities"] = {"c1": [0.7, 0.3], "c2": [0.2, 0.35, 0.45]}
+    text = page(tmp_path, alphas, metrics)
+    (verdict,) = re.findall(r'<p class="(verdict[^"]*)">(.*?)</p>', text)
+    assert verdict[0] == kind
+    assert told in verdict[1]
+    assert "ahead of the next by at least 0.10 (c2)" in verdict[1]
+    cells = re.findall(r"<td class=\"best\"[^>]*>([\d.]+)</td>", text)
+    assert cells == ["0.70", "0.45"]
 
 
-def test_panels_show_every_alpha_and_one_legend_for_all(darts):
-    rows, _ = darts
-    figure = alpha_panels(rows, dict.fromkeys(EDGES, OPS))
-    panels = [axes for axes in figure.axes if axes.axison]
-    assert [axes.get_title("left") for axes in panels] == EDGES
-    for axes, label in zip(panels, EDGES, strict=True):
-        shown = np.array([line.get_ydata() for line in axes.lines])
-        np.testing.assert_array_equal(shown.T, [row["alphas"][label] for row in rows])
-        assert axes.lines[0].get_xdata()[[0, -1]].tolist() == [1, 50]
-        assert axes.get_legend() is None
-    (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == OPS
+def test_a_chart_has_the_points_of_its_series():
+    text = lines("Loss <1>", {"": [(0, 1.0), (1, 3.0), (4, 2.0)]}, "step")
+    assert "<title>Loss &lt;1&gt;</title>" in text
+    (path,) = re.findall(r'<path d="([^"]*)"[^>]*stroke: #3b7dd8[^>]*stroke-width: 1.6', text)
+    points = [tuple(map(float, pair)) for pair in re.findall(r"([\d.]+) ([\d.]+)", path)]
+    (x0, y0), (x1, y1), (x2, y2) = points
+    assert (x2 - x0) / (x1 - x0) == pytest.approx(4)
+    assert (y2 - y0) / (y1 - y0) == pytest.approx(0.5)
+    assert y1 < y0, "up is more"
+    assert lines("Nothing", {"": []}, "step") == ""
 
 
-def test_a_candidate_looks_the_same_in_every_panel_whatever_its_set():
-    sets = {"a": ["skip", "conv"], "b": ["conv", "pool"], "c": [f"op{i}" for i in range(25)]}
-    rows, _ = logs(3, 0, {label: len(names) for label, names in sets.items()}, sets)
-    figure = alpha_panels(rows, sets)
-    looks = {}
-    for axes, names in zip(figure.axes, sets.values(), strict=False):
-        for name, line in zip(names, axes.lines, strict=True):
-            looks.setdefault(name, set()).add((line.get_color(), line.get_linestyle()))
-    assert all(len(look) == 1 for look in looks.values())
-    assert len(set.union(*looks.values())) == len(looks) == 28
+def test_the_three_largest_at_the_end_are_named():
+    ends = {"a": 0.1, "b": 3.0, "c": -1.0, "d": 2.0, "e": 2.0001}
+    text = ranked_lines("c1", {name: [(1, 0.0), (2, end)] for name, end in ends.items()}, "epoch")
+    named = re.findall(r"<text [^>]*fill: (#\w+)[^>]*>([a-e])</text>", text)
+    assert named == [(COLORS[0], "b"), (COLORS[1], "e"), (COLORS[2], "d")]
+    heights = [float(y) for y in re.findall(r'<text [^>]*fill: #\w+"[^>]* y="([\d.]+)"', text)]
+    assert all(after - before > 8 for before, after in pairwise(heights)), "labels do not overlap"
 
 
-def test_a_run_without_alphas_and_one_without_figures_have_pages_too(tmp_path, darts):
-    assert "No metrics yet" in page(tmp_path, [], [])
-    assert list(images(page(tmp_path, darts[0][:1], []))) == ["Alphas", "Alphas of inputs"]
+@pytest.mark.parametrize("name", ["imdn", "dlsr", "darts", "nasbench201"])
+def test_drawings_have_apart_boxes_and_arrows_that_go_down(name):
+    for diagram in draw({"name": name}, published_genotype(name).choices):
+        root = ElementTree.fromstring(diagram.svg())
+        boxes = {}
+        for group in root.iter("g"):
+            rect, text = group.find("rect"), group.find("text")
+            x, y, w, h = (float(rect.get(k)) for k in ("x", "y", "width", "height"))
+            boxes.setdefault(text.text, []).append((x, y, x + w, y + h))
+            assert len(text.text) * 6.5 < w
+        every = [box for group in boxes.values() for box in group]
+        assert len(every) == len(diagram.nodes)
+        for one, other in combinations(every, 2):
+            assert not (
+                one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+            ), "two boxes overlap"
+        left, top, width, height = map(float, root.get("viewBox").split())
+        for x0, y0, x1, y1 in every:
+            assert left <= x0
+            assert x1 <= left + width
+            assert top <= y0
+            assert y1 <= top + height
+        arrows = [path.get("d") for path in root.iter("path")]
+        assert len(arrows) == len(diagram.edges)
+        for arrow in arrows:
+            ys = [float(y) for _, y in re.findall(r"[MC ](-?[\d.]+) (-?[\d.]+)", arrow)]
+            assert ys[0] < ys[-1] + 7
+
+
+def test_the_links_of_dlsr_are_those_of_the_genotype():
+    choices = {**published_genotype("dlsr").choices, "link6": [1, 5]}
+    network, cell = draw({"name": "dlsr"}, choices)
+    read = {b: sorted(a for a, t in network.edges if t == b) for b in ("3", "4", "5", "6")}
+    assert read == {"3": ["1", "2"], "4": ["2", "3"], "5": ["2", "4"], "6": ["1", "5"]}
+    assert [cell.nodes[label][0] for label in ("r1", "r2", "r3")] == [
+        "r1  conv_1x1", "r2  sep_conv_7x7", "r3  sep_conv_5x5"
+    ]  # fmt: skip
+
+
+def test_the_published_cell_of_nasbench201_is_drawn():
+    (cell,) = draw({"name": "nasbench201"}, published_genotype("nasbench201").choices)
+    kinds = [text for text, kind in cell.nodes.values() if kind == "found"]
+    assert kinds == 3 * ["nor_conv_3x3"] + ["skip_connect"] + 2 * ["nor_conv_3x3"]
+    assert ("node0", "3<-0") in cell.edges
+    assert cell.nodes["3<-0"][0] == "skip_connect"
+
+
+def test_a_run_without_alphas_and_one_that_draws_at_random_have_no_empty_axes(tmp_path, darts):
+    assert "No genotype yet" in page(tmp_path, [], [])
+    alphas, metrics = logs(2, 0, {"c1": 2}, {"c1": ["a", "b"]})
+    alphas[1]["alphas"] = alphas[0]["alphas"]  # nothing is learnt
+    text = page(tmp_path, alphas, metrics)
+    assert "<svg" not in text
+    assert "Probabilities" not in text
     with pytest.raises(UserError, match="not a run folder"):
         write_report(tmp_path / "none")
+
+
+def test_what_a_test_measured_and_crops_in_the_folder_are_shown(tmp_path):
+    one = {"dataset": "Set5", "psnr": 34.5, "ssim": 0.93, "bicubic": {"psnr": 33.68, "ssim": 0.92}}
+    other = [{"dataset": "Set5", "psnr": 37.996, "ssim": 0.9605}]
+    tested = {"scale": 2, "protocol": "basicsr", "results": [one], "beside": [
+        {"model": "big.safetensors", "results": other}
+    ]}  # fmt: skip
+    (tmp_path / "test.json").write_text(json.dumps(tested))
+    (tmp_path / "crops").mkdir()
+    cv2.imwrite(str(tmp_path / "crops/baby.png"), np.zeros((4, 5, 3), np.uint8))
+    text = page(tmp_path, [], [])
+    (measured,) = [t for t in re.findall(r"<table>.*?</table>", text) if "bicubic" in t]
+    cells = re.findall(r"<t[dh][^>]*>([^<]*)<", measured)
+    assert cells == [
+        "network", "Set5",
+        "bicubic", "33.680 / 0.9200",
+        "this network", "34.500 / 0.9300",
+        "big.safetensors", "37.996 / 0.9605",
+    ]  # fmt: skip
+    assert '<img alt="baby" src="data:image/png;base64,' in text
+
+
+def test_a_comparison_has_the_front_and_the_figures(tmp_path):
+    scores = {"small": (4, 30.0), "large": (8, 31.0), "worse": (8, 30.5)}
+    for name, (width, psnr) in scores.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        published_genotype("imdn").save(folder / "genotype.json")
+        page(folder, [], [{"step": 5, "val_psnr": psnr}, {"step": 9, "val_psnr": psnr + 1}])
+        space = f"space: {{name: imdn, scale: 2, num_feat: {width}, num_block: 1}}\n"
+        (folder / "options.yml").write_text(space)
+    out, table = write_comparison([tmp_path / name for name in scores], tmp_path / "c.html")
+    rows = list(csv.DictReader(table.open()))
+    assert [row["psnr"] for row in rows] == ["31.0", "32.0", "31.5"]
+    assert rows[0]["genotype"] == "c1=conv_3x3 c2=conv_3x3 c3=conv_3x3 c4=conv_3x3"
+    space = {"name": "imdn", "scale": 2, "num_feat": 8, "num_block": 1}
+    network = derived_network(space, published_genotype("imdn"))
+    assert int(rows[1]["params"]) == sum(p.numel() for p in network.parameters())
+    text = out.read_text()
+    assert "PSNR against parameters" in text
+    (step,) = set(re.findall(r'<path d="([^"]*)"[^>]*stroke: #8a8f98; stroke-linecap', text))
+    assert step.count("L") == 2, "the front has two points and one step"
+    with pytest.raises(UserError, match="two of the runs have this name"):
+        write_comparison([tmp_path / "small", tmp_path / "small"], tmp_path / "c.html")
+
+
+def test_a_followed_report_is_written_again_until_it_is_interrupted(tmp_path):
+    alphas, metrics = logs(4, 0, {"c1": 2}, {"c1": ["a", "b"]})
+    page(tmp_path, alphas[:2], metrics[:2])
+    command = [sys.executable, "-c", "from srnas.cli import report, main; report.EVERY = 1; main()"]
+    process = subprocess.Popen([*command, "report", str(tmp_path), "--follow"])
+    file = tmp_path / "report.html"
+    wait_until(lambda: "live, as of" in file.read_text())
+    assert '<meta http-equiv="refresh" content="1">' in file.read_text()
+    (tmp_path / "alphas.jsonl").write_text("".join(json.dumps(row) + "\n" for row in alphas))
+    wait_until(lambda: "of 4." in file.read_text())
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 0
+    assert "refresh" not in file.read_text()
+
+
+def wait_until(condition):
+    end = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+MEASURE = """<script>top.document.title = JSON.stringify([
+  document.documentElement.scrollWidth, innerWidth,
+  [...document.querySelectorAll("svg, img")].filter(
+    e => !(e.alt || e.querySelector("title"))).length,
+  [...document.querySelectorAll("svg, figure, p, h1, h2, .cards div")].filter(
+    e => e.getBoundingClientRect().right > innerWidth + 1).length,
+  getComputedStyle(document.body).backgroundColor])</script>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("dark", [True, False])
+def test_nothing_overflows_in_a_browser_without_a_network(tmp_path, darts, width, dark):
+    text = page(tmp_path, *darts)
+    inside = html.escape(text.replace("</html>", MEASURE + "</html>"))
+    frame = f'<iframe width="{width}" height="900" style="border:0" srcdoc="{inside}"></iframe>'
+    (tmp_path / "measured.html").write_text(f"<!doctype html><title>none</title>{frame}")
+    command = [
+        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={tmp_path / 'profile'}",
+        "--window-size=1400,1000", f"--blink-settings=preferredColorScheme={int(not dark)}",
+        "--dump-dom", (tmp_path / "measured.html").as_uri(),
+    ]  # fmt: skip
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=300).stdout
+    title = html.unescape(re.search(r"<title>(\[.*?\])</title>", dom)[1])
+    wide, seen, untold, outside, background = json.loads(title)
+    assert seen == width
+    assert wide <= width
+    assert untold == 0
+    assert outside == 0
+    assert (background == "rgb(255, 255, 255)") != dark

@@ -1,0 +1,131 @@
+"""A page, and a CSV file, that compare several runs."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from srnas.analysis.trajectory import convergence
+from srnas.choice import Genotype
+from srnas.errors import UserError
+from srnas.files import write_atomic
+from srnas.report.charts import lines, scatter
+from srnas.report.parts import charts, page, section, table
+from srnas.report.run import RunRecord, read_run
+
+Row = dict[str, str | float | None]
+COLUMNS = {
+    "run": "run",
+    "method": "method",
+    "psnr": "PSNR, dB",
+    "params": "parameters",
+    "gmacs": "GMACs",
+    "percentile": "percentile",
+    "settled": "settled at epoch",
+    "genotype": "genotype",
+}
+
+
+def write_comparison(run_dirs: Sequence[Path], out: Path) -> list[Path]:
+    """Compare runs in a page and a table.
+
+    Args:
+        run_dirs: Folders of searches and trainings.
+        out: The page, FILE.html; FILE.csv is written beside it.
+
+    Returns:
+        Both files.
+
+    Raises:
+        UserError: A folder is not a run folder, or two runs have the same name.
+    """
+    runs = [read_run(Path(folder)) for folder in run_dirs]
+    names = [run.folder.resolve().name for run in runs]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"{name}: two of the runs have this name; rename one of the folders")
+    rows = [_row(run, name) for run, name in zip(runs, names, strict=True)]
+    body = [
+        f"<h1>{len(runs)} runs</h1>",
+        table(list(COLUMNS.values()), [[_text(row[key]) for key in COLUMNS] for row in rows]),
+        section("Quality and cost", charts(*_fronts(rows))),
+        section("Trajectories", charts(*_trajectories(dict(zip(names, runs, strict=True))))),
+    ]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(COLUMNS), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    files = [out.with_suffix(".html"), out.with_suffix(".csv")]
+    write_atomic(files[0], page("Comparison of runs", body))
+    write_atomic(files[1], text.getvalue())
+    return files
+
+
+def _row(run: RunRecord, name: str) -> Row:
+    """Return what a table says of a run; None for what it has not."""
+    macs = [value["macs"] for value in run.costs.values() if isinstance(value, dict)]
+    method = run.options.get("from_method") if run.kind == "search" else "training"
+    settled = convergence(run.alphas) if run.learns else None
+    return {
+        "run": name,
+        "method": str(method or "own options"),
+        "psnr": run.last("val_psnr"),
+        "params": run.costs.get("params"),
+        "gmacs": round(macs[-1] / 1e9, 3) if macs else None,
+        "percentile": run.last("table_percentile"),
+        "settled": settled.epoch + 1 if settled and settled.converged else None,
+        "genotype": str(Genotype(run.space["name"], run.choices)) if run.choices else None,
+    }
+
+
+def _text(value: str | float | None) -> str:
+    if value is None:
+        return "-"
+    return (
+        f"{value:,.3f}"
+        if isinstance(value, float)
+        else f"{value:,}"
+        if isinstance(value, int)
+        else value
+    )
+
+
+def _fronts(rows: Sequence[Row]) -> list[str]:
+    """Draw PSNR against each cost, with the runs that no other one beats at their cost joined."""
+    figures = []
+    for key, title in (("params", "parameters"), ("gmacs", "GMACs")):
+        points = {
+            _marked(row): [(float(row[key] or 0), float(row["psnr"] or 0))]
+            for row in rows
+            if row[key] is not None and row["psnr"] is not None
+        }
+        if len(points) > 1:
+            every = [one for group in points.values() for one in group]
+            best = [p for p in every if not any(_beats(q, p) for q in every)]
+            figures.append(scatter(f"PSNR against {title}", points, title, "PSNR, dB", best))
+    return figures
+
+
+def _marked(row: Row) -> str:
+    random = " (random)" if row["method"] == "random" else ""
+    return f"{row['run']}{random}"
+
+
+def _beats(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    return one != other and one[0] <= other[0] and one[1] >= other[1]
+
+
+def _trajectories(runs: dict[str, RunRecord]) -> list[str]:
+    titles = {
+        "val_psnr": "PSNR on the validation images, dB",
+        "loss": "Loss",
+        "entropy": "Entropy of a choice, nats",
+        "table_percentile": "Percentile in the table",
+    }
+    figures = []
+    for key, title in titles.items():
+        series = {
+            name: run.series(key) for name, run in runs.items() if run.learns or key != "entropy"
+        }
+        figures.append(lines(title, series, "step", log=key == "loss"))
+    return figures

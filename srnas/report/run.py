@@ -1,0 +1,196 @@
+"""What a run folder tells: options, logs, genotype, costs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from srnas.choice import Genotype
+from srnas.errors import UserError
+from srnas.files import read_json_lines, read_yaml
+from srnas.spaces import SPACES, check_space, derived_network
+from srnas.tasks import task_of, task_of_space
+
+Points = list[tuple[float, float]]
+
+
+@dataclass
+class RunRecord:
+    """A run folder, read.
+
+    Attributes:
+        folder: The folder.
+        options: Its options, as written.
+        metrics: Rows of metrics.jsonl.
+        alphas: Rows of alphas.jsonl, [] for trainings.
+        sessions: Rows of sessions.jsonl: when and where the run was worked on.
+        choices: Choices of genotype.json, None if there is none.
+    """
+
+    folder: Path
+    options: dict[str, Any]
+    metrics: list[dict[str, Any]]
+    alphas: list[dict[str, Any]]
+    sessions: list[dict[str, Any]] = field(default_factory=list)
+    choices: dict[str, Any] | None = None
+
+    @property
+    def kind(self) -> str:
+        """Whether it is a "search" or a "train"ing."""
+        return "search" if "weight_optimizer" in self.options else "train"
+
+    @property
+    def space(self) -> dict[str, Any]:
+        """The space with its options, {"name": ""} if it has none."""
+        space = self.options.get("space")
+        return space if isinstance(space, dict) else {"name": space or ""}
+
+    @cached_property
+    def learns(self) -> bool:
+        """Whether alphas have moved, which they do not in a random search."""
+        return len(self.alphas) > 1 and self.alphas[0]["alphas"] != self.alphas[-1]["alphas"]
+
+    def series(self, key: str) -> Points:
+        """Return a metric as (step, value)."""
+        return [(row["step"], row[key]) for row in self.metrics if key in row]
+
+    def last(self, key: str) -> float | None:
+        """Return the last value of a metric."""
+        points = self.series(key)
+        return points[-1][1] if points else None
+
+    def names(self) -> dict[str, list[str]]:
+        """Return the names of the candidates by label; inputs of links are numbered from 1."""
+        row = self.alphas[-1]
+        candidates = row.get("candidates", {})
+        return {
+            label: candidates.get(label)
+            or [f"input {number}" for number in range(1, len(alpha) + 1)]
+            for label, alpha in row["alphas"].items()
+        }
+
+    def probabilities(self) -> dict[str, dict[str, float]]:
+        """Return the last probability of each candidate by label, {} if none are logged."""
+        if not self.alphas or "probabilities" not in self.alphas[-1]:
+            return {}
+        rows, names = self.alphas[-1]["probabilities"], self.names()
+        return {label: dict(zip(names[label], row, strict=True)) for label, row in rows.items()}
+
+    def chosen(self, rows: Mapping[str, Mapping[str, float]]) -> dict[str, list[str]]:
+        """Return which candidates, or inputs of links, the genotype takes in each row.
+
+        Genotypes of cells do not name edges; there it is the most probable candidate.
+        """
+        found = {}
+        for label, row in rows.items():
+            choice = (self.choices or {}).get(label)
+            if isinstance(choice, list):
+                found[label] = [f"input {number}" for number in choice]
+            else:
+                found[label] = [str(choice or max(row, key=lambda name: row[name]))]
+        return found
+
+    def gaps(self) -> dict[str, float]:
+        """Return by how much the largest probability exceeds the next, by position."""
+        candidates = self.alphas[-1].get("candidates", {})
+        rows = {k: sorted(v.values()) for k, v in self.probabilities().items() if k in candidates}
+        return {label: row[-1] - row[-2] for label, row in rows.items() if len(row) > 1}
+
+    def task_curves(self) -> dict[str, str]:
+        """Return the titles of the task's metrics by key, {} if the space is unknown."""
+        name = self.space["name"]
+        return dict(task_of_space(name).curves) if name in SPACES else {}
+
+    def summary(self) -> str:
+        """Return in a line what the run is: method, space, data, length."""
+        what = "Search" if self.kind == "search" else "Training"
+        method = self.options.get("from_method")
+        space = ", ".join(
+            str(value) if key == "name" else f"{key} {value}"
+            for key, value in self.space.items()
+            if value is not None
+        )
+        parts = [what + (f" by {method}" if method else ""), f"space {space}"]
+        if self.kind == "search":
+            parts.append(f"{self.options.get('epochs')} epochs")
+        else:
+            parts.append(f"{self.options.get('steps')} steps")
+        images = self._images()
+        return " · ".join([*parts, *([images] if images else [])])
+
+    def _images(self) -> str:
+        data = self.options.get("data") or {}
+        train = data.get("train")
+        if isinstance(train, dict):
+            if train.get("packaged"):
+                return "packaged photographs"
+            folder = train.get("hr") or train.get("basicsr")
+            return f"images {Path(str(folder)).name}" if folder else ""
+        dataset = data.get("dataset")
+        return str(dataset.get("name")) if isinstance(dataset, dict) else ""
+
+    def history(self) -> list[str]:
+        """Return when, for how long and on what machine the run was worked on, as far as known."""
+        if not self.sessions:
+            return []
+        seconds = sum(
+            (datetime.fromisoformat(s["ended"]) - datetime.fromisoformat(s["began"])).seconds
+            for s in self.sessions
+            if s.get("ended")
+        )
+        last = self.sessions[-1]
+        parts = [f"begun {self.sessions[0]['began'][:16].replace('T', ' ')}"]
+        if seconds:
+            parts.append(f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02} of work")
+        return [*parts, str(last["machine"]), f"srnas {last['versions']['srnas']}"]
+
+    @cached_property
+    def costs(self) -> dict[str, Any]:
+        """What the task counts of the derived network, {} if it cannot be built."""
+        if self.choices is None:
+            return {}
+        try:
+            space = check_space(self.space)
+            network = derived_network(space, Genotype(space.name, self.choices))
+        except UserError:
+            return {}
+        return task_of(network).profile(network, None)
+
+    def figures(self) -> dict[str, str]:
+        """Return what the cards show: the metrics of validation, and the costs."""
+        shown = {}
+        for key, title in self.task_curves().items():
+            value = self.last(key)
+            if value is not None:
+                whose = ", supernet" if self.kind == "search" else ""
+                shown[title + whose] = f"{value:.3f}"
+        percentile = self.last("table_percentile")
+        if percentile is not None:
+            shown["of the table's genotypes are worse"] = f"{percentile:.1f} %"
+        if self.costs:
+            shown["parameters"] = f"{self.costs['params']:,}"
+            for name, value in self.costs.items():
+                if isinstance(value, dict):
+                    shown[f"GMACs, {name.replace('_', ' ')}"] = f"{value['macs'] / 1e9:,.2f}"
+        return shown
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Read a run folder.
+
+    Raises:
+        UserError: It is not one, or a log is broken.
+    """
+    if not (folder / "options.yml").is_file():
+        raise UserError(f"{folder}: not a run folder (no options.yml)")
+    file = folder / "genotype.json"
+    return RunRecord(
+        folder,
+        read_yaml(folder / "options.yml"),
+        read_json_lines(folder / "metrics.jsonl"),
+        read_json_lines(folder / "alphas.jsonl"),
+        read_json_lines(folder / "sessions.jsonl"),
+        Genotype.load(file).choices if file.exists() else None,
+    )
