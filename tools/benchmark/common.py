@@ -1,0 +1,126 @@
+"""What the benchmarks share: alternating clocks, the floor of convolutions, memory, tables."""
+
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+WARMUP = 2
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for the device."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def alternate(
+    calls: Mapping[str, Callable[[], object]], device: torch.device, repeats: int
+) -> dict[str, float]:
+    """Return the median milliseconds of several calls that take turns."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(WARMUP + repeats):
+        for name, call in calls.items():
+            synchronize(device)
+            began = time.perf_counter()
+            call()
+            synchronize(device)
+            times[name].append(1e3 * (time.perf_counter() - began))
+    return {name: statistics.median(row[WARMUP:]) for name, row in times.items()}
+
+
+def conv_speed(device: torch.device, batch: int, channels: int, side: int) -> float:
+    """Return the GFLOP/s of a dense 3x3 convolution, forward and backward: what is attainable."""
+    x = torch.randn(batch, channels, side, side, device=device, requires_grad=True)
+    x = x.to(memory_format=torch.channels_last)
+    weight = torch.randn(channels, channels, 3, 3, device=device, requires_grad=True)
+    weight = weight.to(memory_format=torch.channels_last)
+    output = F.conv2d(x, weight, padding=1)
+    gradient = torch.randn_like(output)
+
+    def both() -> None:
+        torch.autograd.grad(F.conv2d(x, weight, padding=1), (x, weight), gradient)
+
+    (milliseconds,) = alternate({"conv": both}, device, 15).values()
+    return flop(both) / milliseconds / 1e6
+
+
+def flop(call: Callable[[], object]) -> int:
+    """Count the floating point operations of convolutions and products of matrices in a call."""
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return counter.get_total_flops()
+
+
+def peak_memory(script: str, arguments: Sequence[str], device: torch.device) -> float:
+    """Return the MiB at the peak of a fresh process that runs a script with `--only`.
+
+    On a CPU it is the resident set, on CUDA what PyTorch allocated.
+    """
+    command = [sys.executable, script, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(json.loads(done.stdout.splitlines()[-1])["memory"])
+
+
+def own_peak(device: torch.device) -> float:
+    """Return the MiB at the peak of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    status = Path("/proc/self/status")
+    if status.is_file():
+        (line,) = (x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+        return int(line.split()[1]) / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def differences(one: Sequence[torch.Tensor | None], other: Sequence[torch.Tensor | None]) -> float:
+    """Return the largest difference of two lists of gradients, relative to the largest gradient.
+
+    Gradients that are zero but for rounding, as of biases before BatchNorm, have no scale of their
+    own.
+    """
+    pairs = [
+        tuple(torch.zeros(()) if t is None else t.detach().float().cpu() for t in pair)
+        for pair in zip(one, other, strict=True)
+    ]
+    scale = max(float(b.abs().max()) for _, b in pairs)
+    return max(float((a - b).abs().max()) for a, b in pairs) / scale
+
+
+def show(rows: Sequence[Mapping[str, Any]], file: Path | None = None) -> None:
+    """Print rows as a table, and write them as JSON if a file is given."""
+    names = list(rows[0])
+    cells = [[_text(row[name]) for name in names] for row in rows]
+    widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
+    for line in (names, *cells):
+        print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
+    if file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(list(rows), indent=2) + "\n")
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def machine(device: torch.device) -> str:
+    """Return what the figures were measured on."""
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
+    name = "CPU"
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        found = [x for x in info.read_text().splitlines() if x.startswith("model name")]
+        name = found[0].partition(":")[2].strip() if found else name
+    return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}"
