@@ -1,7 +1,9 @@
 """The Python API: what the commands do, on Python objects.
 
 Its functions are attributes of `srnas`. A user's mistake raises `srnas.UserError`, whose message
-is the line that the command line would print.
+is the line that the command line would print. So does a file that is missing, broken or cannot be
+written (then it is an OSError as well). What else the operating system refuses, such as to read a
+file without permission, stays an OSError that names the file.
 """
 
 from collections.abc import Mapping
@@ -151,8 +153,7 @@ def search(options: Options = None, *, resume: bool = False, **changes: Any) -> 
     from srnas.engine.search import search as run_search
     from srnas.report.page import write_report
 
-    file = run_search(_options("search", SearchOptions, options, changes), resume)
-    write_report(file.parent)
+    file = run_search(_options("search", SearchOptions, options, changes), resume, write_report)
     return SearchResult(Genotype.load(file), file.parent)
 
 
@@ -183,11 +184,10 @@ def train(
     if isinstance(genotype, str | Path):
         changes["genotype"] = genotype
     checked = _options("train", TrainOptions, options, changes)
-    if genotype is None or isinstance(genotype, str | Path):
-        file = run_train(checked, resume)
-    else:
-        file = run_train(checked, resume, _genotype(genotype, checked.space.name))
-    write_report(file.parent)
+    given = None
+    if genotype is not None and not isinstance(genotype, str | Path):
+        given = _genotype(genotype, checked.space.name)
+    file = run_train(checked, resume, given, write_report)
     return TrainResult(load_model(file), file.parent)
 
 

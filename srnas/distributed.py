@@ -1,4 +1,9 @@
-"""Single-process and distributed runs (torchrun): devices, and averaging of gradients.
+"""Single-process and distributed runs (torchrun): devices, and what processes compute together.
+
+Each process works on its share of every batch. What a step needs of the whole batch is computed
+together: gradients, losses, random draws for each sample, and BatchNorm's statistics (see
+`srnas.sync_batchnorm`). A run then gives the same result, up to rounding, on any number of
+processes. All processes must make these calls together, in the same order.
 
 Gradients are averaged with one all-reduce over a flat buffer instead of
 `DistributedDataParallel`. A search computes gradients of the weights and of the alphas in turn,
@@ -8,16 +13,16 @@ would gain nothing.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from srnas.errors import UserError
+from srnas.errors import UserError, one_line, short
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -77,10 +82,12 @@ def choose_device(device: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        first = str(error).splitlines()[0]
-        raise UserError(f"device: {device!r} is not available here ({first}); try auto") from error
+        torch.zeros(1, device=chosen).item()  # which fails on `meta`, too: it has no values
+    except (RuntimeError, AssertionError, ValueError) as error:
+        first = one_line((str(error).splitlines() or [""])[0], 200)
+        raise UserError(
+            f"device: {short(device)} is not available here ({first}); try auto"
+        ) from error
     return chosen
 
 
@@ -104,26 +111,86 @@ def primary_first(process: Process) -> Iterator[None]:
             dist.barrier()
 
 
+def world() -> int:
+    """Return the number of processes of the run."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+@torch.no_grad()
 def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
     """Replace each gradient by its mean over all processes, in place.
 
     Parameters without a gradient are skipped. A single process leaves the gradients unchanged.
     """
-    if not dist.is_initialized() or dist.get_world_size() == 1:
-        return
     gradients = [p.grad for p in parameters if p.grad is not None]
-    flat = torch.cat([g.flatten() for g in gradients])
-    dist.all_reduce(flat)
-    flat /= dist.get_world_size()
-    offset = 0
-    for gradient in gradients:
-        gradient.copy_(flat[offset : offset + gradient.numel()].view_as(gradient))
-        offset += gradient.numel()
+    if world() > 1:
+        for gradient, mean in zip(gradients, averaged(gradients), strict=True):
+            gradient.copy_(mean)
+
+
+def averaged(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return the mean of each tensor over all processes; see `add_processes` for derivatives."""
+    if world() == 1 or not tensors:
+        return list(tensors)
+    flat = add_processes(torch.cat([t.flatten() for t in tensors])) / world()
+    parts = flat.split([t.numel() for t in tensors])
+    return [part.view_as(t) for part, t in zip(parts, tensors, strict=True)]
+
+
+def average(values: Sequence[float]) -> list[float]:
+    """Return the means of numbers over all processes."""
+    if world() == 1 or not values:
+        return list(values)
+    device = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
+    total = torch.tensor(values, dtype=torch.float64, device=device)
+    dist.all_reduce(total)
+    means: list[float] = (total / world()).tolist()
+    return means
+
+
+def add_processes(tensor: Tensor) -> Tensor:
+    """Return the sum of a tensor over all processes, differentiable any number of times.
+
+    A backward pass gives the gradient of the sum of the losses of all processes.
+    """
+    if world() == 1:
+        return tensor
+    total: Tensor = _Sum.apply(tensor)
+    return total
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        total = tensor.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return add_processes(gradient)
+
+
+def draw_samples(like: Tensor, draw: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return random numbers for this process's share of a batch.
+
+    Every process draws for the whole batch and takes its share (as `srnas.data.draws.share` does),
+    so that the numbers, and the states of the random generators, do not depend on the number of
+    processes.
+
+    Args:
+        like: A tensor (B, ...) for B samples; only its shape, type and memory format matter.
+        draw: Returns random numbers for the samples of a tensor like that.
+    """
+    count = world()
+    if count == 1:
+        return draw(like)
+    return draw(torch.cat([like.detach()] * count))[dist.get_rank() :: count]
 
 
 def anywhere(flag: bool, device: torch.device) -> bool:
-    """Return whether `flag` is true in any process; all processes must make the call together."""
-    if not dist.is_initialized() or dist.get_world_size() == 1:
+    """Return whether `flag` is true in any process."""
+    if world() == 1:
         return flag
     said: Tensor = torch.tensor(int(flag), device=device)
     dist.all_reduce(said, op=dist.ReduceOp.MAX)

@@ -1,6 +1,8 @@
 """The exceptions that the command line turns into one line and an exit code."""
 
 import difflib
+import reprlib
+import signal
 from collections.abc import Iterable
 
 
@@ -11,8 +13,65 @@ class UserError(ValueError):
     """
 
 
+class WriteError(UserError, OSError):
+    """Report in one line that a file cannot be written."""
+
+
 class Interrupted(Exception):  # noqa: N818  (not an error)
-    """Report that a run stopped because the user asked for it; its state is saved."""
+    """Report that a run stopped because the user asked for it; its state is saved.
+
+    Args:
+        message: What to tell the user.
+        number: The signal that asked for it.
+    """
+
+    def __init__(self, message: str, number: int = signal.SIGINT) -> None:
+        super().__init__(message)
+        self.number = number
+
+
+def describe(error: OSError) -> str:
+    """Return what the operating system refused as "PATH: reason"; without a path, the reason.
+
+    >>> describe(OSError(2, "No such file or directory", "x.yml"))
+    'x.yml: no such file or directory'
+    """
+    if error.errno is None or not error.strerror:
+        return one_line(str(error)) or type(error).__name__
+    reason = error.strerror[0].lower() + error.strerror[1:]
+    return reason if error.filename is None else f"{error.filename}: {reason}"
+
+
+def one_line(text: str, longest: int = 2000) -> str:
+    """Return a text as one line, cut in its middle if it is longer than a number of characters."""
+    text = " ".join(text.split())
+    if len(text) <= longest:
+        return text
+    half = (longest - 5) // 2
+    return f"{text[:half]} ... {text[-half:]}"
+
+
+class _Short(reprlib.Repr):
+    """Bounds in all directions, since a value may come from anywhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother = 4, 80, 80
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Do not convert numbers that Python refuses to."""
+        if x.bit_length() > 1000:
+            return f"a number of {x.bit_length()} bits"
+        return super().repr_int(x, level)
+
+
+def short(value: object) -> str:
+    """Return `repr` of any value for an error message, in a part of a line.
+
+    >>> short("imdn"), short([1] * 100)
+    ("'imdn'", '[1, 1, 1, 1, 1, 1, ...]')
+    """
+    return one_line(_Short().repr(value), 400)
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:

@@ -122,8 +122,9 @@ def apply_method(
     rest = _without(recipe, method.options)
     base = _merge(content, rest) if content.get("recipe") == "over" else _merge(rest, content)
     merged = _merge(base, definition)
-    own, added = base.get("regularizers") or [], definition.get("regularizers", [])
-    merged["regularizers"] = [*own, *added]
+    own, added = base.get("regularizers") or [], definition.get("regularizers") or []
+    wrong = [terms for terms in (own, added) if not isinstance(terms, list)]
+    merged["regularizers"] = wrong[0] if wrong else [*own, *added]  # the check of options tells it
     return merged
 
 

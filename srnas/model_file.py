@@ -1,9 +1,15 @@
-"""Model files (safetensors that describe their network), and published weight files."""
+"""Model files (safetensors that describe their network), and published weight files.
+
+The description, space and genotype, is there twice: with the provenance in the metadata, and alone
+in a tensor for programs that read nothing but tensors (`srnas.spandrel_plugin`). The shapes do not
+replace it: those of a dilated convolution and of a plain one are equal.
+"""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -11,8 +17,10 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 
 from srnas.choice import Genotype, Space
-from srnas.errors import UserError
-from srnas.files import load_tensors, write_atomic
+from srnas.choice.genotype import check_provenance
+from srnas.documents import parse_json
+from srnas.errors import UserError, one_line, short
+from srnas.files import check_file, load_tensors, write_atomic
 from srnas.parts import Part
 from srnas.spaces import (
     SpaceLike,
@@ -23,8 +31,10 @@ from srnas.spaces import (
     space_class,
 )
 
-FORMAT = "srnas-model"
-VERSION = 1
+FORMAT = "srnas-model"  # the entry of the metadata
+NETWORK = "srnas_network"  # the tensor, (N,) uint8: JSON in UTF-8
+VERSION = 2
+READ_VERSIONS = (1, 2)  # 1 has no tensor
 
 
 @dataclass(frozen=True)
@@ -45,19 +55,25 @@ class Model:
     provenance: dict[str, Any]
 
 
+Description: TypeAlias = tuple[Part[Space], Genotype, dict[str, Any]]
+"""Space, genotype and provenance."""
+
+
 def save_model(path: Path, model: Model) -> None:
     """Write a model file, atomically: weights, space, genotype and provenance."""
-    description = {
+    network = {
         "format": FORMAT,
         "version": VERSION,
         "space": model.space.to_dict(),
-        "genotype": model.genotype.to_dict(),
-        "provenance": model.provenance,
+        "genotype": replace(model.genotype, provenance={}).to_dict(),
     }
+    made = {"genotype": model.genotype.to_dict(), "provenance": model.provenance}
     # A single entry: safetensors writes several in random order, and equal models should be equal
     # files.
-    metadata = {FORMAT: json.dumps(description)}
+    metadata = {FORMAT: json.dumps(network | made)}
     tensors = {key: t.detach().cpu().contiguous() for key, t in model.network.state_dict().items()}
+    text = json.dumps(network, sort_keys=True)
+    tensors[NETWORK] = torch.tensor(list(text.encode()), dtype=torch.uint8)
     write_atomic(path, serialize(tensors, metadata))
 
 
@@ -67,15 +83,23 @@ def load_model(path: Path) -> Model:
     Raises:
         UserError: The file is missing, broken, or not a model file.
     """
-    tensors, metadata = _read_safetensors(path)
-    if FORMAT not in metadata:
-        raise UserError(
-            f"{path}: not an srnas model file; for a foreign weight file use --weights with --space"
-        )
-    space, genotype, provenance = _read_description(metadata[FORMAT], path)
-    network = derived_network(space, genotype)
-    _load(network, tensors, path)
-    return Model(network.eval(), space, genotype, provenance)
+    return _rebuild(*_read_safetensors(path), str(path))
+
+
+def load_state(state: Mapping[str, Tensor], where: str = "state dict") -> Model:
+    """Rebuild the network of a model file from its tensors alone, in evaluation mode, on the CPU.
+
+    Args:
+        state: All tensors of the file, its description `NETWORK` among them.
+        where: Name of the source in error messages.
+
+    Returns:
+        The model, without provenance.
+
+    Raises:
+        UserError: The description is missing or broken, or of another network.
+    """
+    return _rebuild(dict(state), {}, where)
 
 
 def load_published(path: Path, space: SpaceLike, genotype: Genotype | None = None) -> Model:
@@ -98,7 +122,7 @@ def load_published(path: Path, space: SpaceLike, genotype: Genotype | None = Non
     tensors, settled, made_with = _read_weights(path, space.name)
     space = check_space({**space.to_dict(), **settled}, f"{path}: space")
     network = derived_network(space, genotype)
-    _load(network, network.adapt_weights(tensors, made_with), path)
+    _load(network, network.adapt_weights(tensors, made_with), str(path))
     return Model(network.eval(), space, genotype, {"weights": Path(path).name})
 
 
@@ -126,7 +150,7 @@ def warm_start(network: Space, path: Path, space: str) -> list[str]:
         and key in state
         and state[key].shape != ours[key].shape
     ]
-    _load(network, {**state, **{key: ours[key] for key in fresh}}, path)
+    _load(network, {**state, **{key: ours[key] for key in fresh}}, str(path))
     return fresh
 
 
@@ -143,26 +167,68 @@ def _read_weights(
         tensors, metadata = _read_safetensors(path)
     else:
         tensors, metadata = _read_state(path), {}
-    settled, tensors = read_published(space, tensors)
-    if FORMAT not in metadata:
-        return tensors, settled, settled
-    return tensors, settled, _read_description(metadata[FORMAT], path)[0].to_dict()
-
-
-def _read_description(text: str, path: Path) -> tuple[Part[Space], Genotype, dict[str, Any]]:
-    """Read space, genotype and provenance of a model file."""
+    described = _take_description(tensors, metadata, str(path))
     try:
-        description = json.loads(text)
-        version = description["version"]
-        space, genotype, provenance = (
-            description[key] for key in ("space", "genotype", "provenance")
+        settled, tensors = read_published(space, tensors)
+    except (ValueError, TypeError, LookupError) as error:
+        raise UserError(f"{path}: weights of another network ({short(error)})") from error
+    return tensors, settled, described[0].to_dict() if described else settled
+
+
+def _rebuild(tensors: dict[str, Tensor], metadata: Mapping[str, str], where: str) -> Model:
+    described = _take_description(tensors, metadata, where)
+    if described is None:
+        raise UserError(
+            f"{where}: not an srnas model file; for a foreign weight file use --weights with "
+            "--space"
         )
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise UserError(f"{path}: its description of the network is broken ({error})") from error
-    if version != VERSION:
-        raise UserError(f"{path}: model version {version}; this srnas reads {VERSION}")
-    checked = check_space(space, f"{path}: space")
-    return checked, Genotype.from_dict(genotype, str(path)), provenance
+    space, genotype, provenance = described
+    network = derived_network(space, genotype)
+    _load(network, tensors, where)
+    return Model(network.eval(), space, genotype, provenance)
+
+
+def _take_description(
+    tensors: dict[str, Tensor], metadata: Mapping[str, str], where: str
+) -> Description | None:
+    """Take the description out of the tensors, and return it; None if there is none.
+
+    Raises:
+        UserError: It is broken, or the metadata describe another network.
+    """
+    tensor = tensors.pop(NETWORK, None)
+    carried = None if tensor is None else _read_tensor(tensor, f"{where}: {NETWORK}")
+    if FORMAT not in metadata:
+        return carried
+    described = _read_description(metadata[FORMAT], where)
+    if carried and carried[:2] != described[:2]:
+        raise UserError(f"{where}: its metadata and its {NETWORK} describe different networks")
+    return described
+
+
+def _read_tensor(tensor: Tensor, where: str) -> Description:
+    if not torch.is_tensor(tensor) or tensor.dtype != torch.uint8 or tensor.ndim != 1:
+        raise UserError(f"{where}: not a tensor of bytes, (N,) uint8")
+    try:
+        text = tensor.cpu().numpy().tobytes().decode()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{where}: not UTF-8 ({error})") from error
+    return _read_description(text, where)
+
+
+def _read_description(text: str, where: str) -> Description:
+    description = parse_json(text, f"{where}: broken description of the network")
+    try:
+        version = description["version"]
+        space, genotype = description["space"], description["genotype"]
+        provenance = description.get("provenance", {})  # the tensor has none
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{where}: broken description of the network ({error})") from error
+    if version not in READ_VERSIONS:
+        known = " and ".join(map(str, READ_VERSIONS))
+        raise UserError(f"{where}: model version {short(version)}; this srnas reads {known}")
+    checked = check_space(space, f"{where}: space")
+    return checked, Genotype.from_dict(genotype, where), check_provenance(provenance, where)
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
@@ -172,34 +238,40 @@ def _read_state(path: Path) -> dict[str, Tensor]:
             content = content[key]
     if not isinstance(content, dict) or not content:
         raise UserError(f"{path}: holds no state dict")
-    foreign = next((k for k, v in content.items() if not torch.is_tensor(v)), None)
-    if foreign is not None:
-        raise UserError(f"{path}: {foreign!r} is not a tensor; expected a plain state dict")
+    for key, value in content.items():
+        if not isinstance(key, str):
+            raise UserError(f"{path}: key {short(key)} is not a name; expected a plain state dict")
+        if not torch.is_tensor(value):
+            raise UserError(f"{path}: {short(key)} is not a tensor; expected a plain state dict")
     return dict(content)
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such file")
+    check_file(path)
     try:
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: not a whole safetensors file ({error})") from error
+        raise UserError(
+            f"{path}: not a whole safetensors file ({one_line(str(error), 200)})"
+        ) from error
 
 
-def _load(network: Space, state: dict[str, Tensor], path: Path) -> None:
+def _load(network: Space, state: dict[str, Tensor], where: str) -> None:
     expected = network.state_dict()
     missing = [key for key in expected if key not in state]
     foreign = [key for key in state if key not in expected]
     if missing or foreign:
         why = [f"lacks {missing[0]}"] if missing else []
         why += [f"has {foreign[0]}"] if foreign else []
-        raise UserError(f"{path}: weights of another network ({', '.join(why)})")
+        raise UserError(f"{where}: weights of another network ({', '.join(why)})")
     for key, tensor in state.items():
         if tensor.shape != expected[key].shape:
             raise UserError(
-                f"{path}: {key} is {tuple(tensor.shape)}, this network needs "
+                f"{where}: {key} is {tuple(tensor.shape)}, this network needs "
                 f"{tuple(expected[key].shape)}; check space, scale and genotype"
             )
-    network.load_state_dict(state)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:  # sparse or quantized tensors
+        raise UserError(f"{where}: not plain tensors ({one_line(str(error), 200)})") from error

@@ -18,12 +18,22 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import Self
 
 from srnas.choice import RELAXATIONS, Relaxation, Space
-from srnas.errors import UserError, did_you_mean
+from srnas.errors import UserError, did_you_mean, short
 from srnas.files import read_yaml
 from srnas.methods import apply_method, find_recipe, method_folders
 from srnas.optimizers import OPTIMIZERS, ScheduledOptimizer
 from srnas.overrides import apply_overrides
-from srnas.parts import Part, PartOf, Strict, first_error, written
+from srnas.parts import (
+    Count,
+    Part,
+    PartOf,
+    PositiveInt,
+    Seed,
+    Strict,
+    Threads,
+    first_error,
+    written,
+)
 from srnas.perturbations import PERTURBATIONS, Perturbation
 from srnas.regularizers import REGULARIZERS, Regularizer
 from srnas.schedules import ScheduleOption, Update
@@ -31,8 +41,6 @@ from srnas.spaces import SPACES
 from srnas.tasks import TASKS, Task, task_class, task_of_space
 from srnas.updates import UPDATES, UpdateRule
 
-PositiveInt = Annotated[int, Ge(1)]
-Count = Annotated[int, Ge(0)]
 Optimizer = Annotated[Part[ScheduledOptimizer], PartOf(OPTIMIZERS, default="adam")]
 SpaceOption = Annotated[Part[Space], PartOf(SPACES)]
 # What srnas 0.1.0 wrote into the options of every task, and its default.
@@ -49,6 +57,8 @@ class RunOptions(Strict):
         device: Device, see `choose_device`.
         precision: Precision of forward passes; "bfloat16" uses autocast.
         threads: Number of CPU threads of PyTorch operations; PyTorch's default if not given.
+        sync_batchnorm: Whether BatchNorm takes the statistics of the batches of all processes, so
+            that the result does not depend on their number.
         log_every: Number of steps between rows of metrics.jsonl.
         checkpoint_every: Number of steps between checkpoints.
         tensorboard: Whether to write TensorBoard logs as well.
@@ -59,10 +69,11 @@ class RunOptions(Strict):
 
     name: Annotated[str, MinLen(1)]
     experiments: Path = Path("experiments")
-    seed: int = 0
+    seed: Seed = 0
     device: str = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
-    threads: PositiveInt | None = None
+    threads: Threads | None = None
+    sync_batchnorm: bool = True
     log_every: PositiveInt = 100
     checkpoint_every: PositiveInt = 1000
     tensorboard: bool = False
@@ -76,7 +87,7 @@ class RunOptions(Strict):
             raise PydanticCustomError(
                 "name",
                 "name: {name} must be letters, digits, '.', '_', '-'",
-                {"name": repr(self.name)},
+                {"name": short(self.name)},
             )
         return self
 

@@ -1,11 +1,11 @@
 """Overrides: "key.path=value" arguments that change a mapping of options."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-
-from srnas.errors import UserError
+from srnas.documents import MAX_DEPTH, parse_yaml
+from srnas.errors import UserError, short
 
 
 def apply_overrides(content: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -30,27 +30,26 @@ def _deep_copy(value: Any) -> Any:
 def _apply(content: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals or not path:
-        raise UserError(f"override {override!r}: write it as key.path=value")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"override {override!r}: the value is not YAML") from error
+        raise UserError(f"override {short(override)}: write it as key.path=value")
+    value = parse_yaml(text, f"override {short(override)}")
     *parents, last = path.split(".")
+    if len(parents) >= MAX_DEPTH:
+        raise UserError(f"override {short(override)}: more than {MAX_DEPTH} levels")
     node: Any = content
     for key in parents:
-        if isinstance(node, list):
-            node = node[_index(node, key, override)]
-            continue
-        if not isinstance(node.get(key), dict | list):
-            node[key] = {"name": node[key]} if isinstance(node.get(key), str) else {}
-        node = node[key]
-    if isinstance(node, list):
-        node[_index(node, last, override)] = value
-    else:
-        node[last] = value
+        place: Any = _place(node, key, override)
+        inner = node[place] if isinstance(node, list) else node.get(place)
+        if not isinstance(inner, dict | list):
+            inner = node[place] = {"name": inner} if isinstance(inner, str) else {}
+        node = inner
+    node[_place(node, last, override)] = value
 
 
-def _index(node: list[Any], key: str, override: str) -> int:
-    if not key.isdigit() or int(key) >= len(node):
-        raise UserError(f"override {override!r}: {key!r} is not one of 0-{len(node) - 1}")
+def _place(node: Any, key: str, override: str) -> str | int:
+    """Return a key as that of a mapping, or as a position of a list."""
+    if not isinstance(node, list):
+        return key
+    if not re.fullmatch("[0-9]{1,9}", key) or int(key) >= len(node):
+        places = f"is not one of 0-{len(node) - 1}" if node else "is in an empty list"
+        raise UserError(f"override {short(override)}: {key!r} {places}")
     return int(key)

@@ -8,16 +8,30 @@ object that can be built later.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
+from annotated_types import Interval
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 from pydantic_core import PydanticCustomError, core_schema
 
-from srnas.errors import UserError, did_you_mean
+from srnas.errors import UserError, did_you_mean, short
 from srnas.registry import Registry
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+
+# Bounds that no run needs to exceed; beyond them libraries overflow, or work without end.
+PositiveInt = Annotated[int, Interval(ge=1, le=2**31 - 1)]
+Count = Annotated[int, Interval(ge=0, le=2**31 - 1)]
+Seed = Annotated[int, Interval(ge=0, lt=2**62)]
+Channels = Annotated[int, Interval(ge=1, le=1024)]
+Depth = Annotated[int, Interval(ge=1, le=256)]
+Classes = Annotated[int, Interval(ge=2, le=100_000)]
+Side = Annotated[int, Interval(ge=1, le=65_536)]
+"""Height or width of images in pixels."""
+BatchSize = Annotated[int, Interval(ge=1, le=65_536)]
+Threads = Annotated[int, Interval(ge=1, le=1024)]
+Workers = Annotated[int, Interval(ge=0, le=1024)]
 
 
 class Strict(BaseModel):
@@ -39,7 +53,9 @@ class Strict(BaseModel):
                 if key not in cls.model_fields:
                     hint = did_you_mean(key, cls.model_fields)
                     raise PydanticCustomError(
-                        "unknown_key", "unknown key {key}; {hint}", {"key": repr(key), "hint": hint}
+                        "unknown_key",
+                        "unknown key {key}; {hint}",
+                        {"key": short(key), "hint": hint},
                     )
         return data
 
@@ -121,7 +137,7 @@ class PartOf:
             raise PydanticCustomError(
                 "part_name",
                 "no {kind} is named {name}; {hint}",
-                {"kind": kind, "name": repr(name), "hint": did_you_mean(name, self.registry)},
+                {"kind": kind, "name": short(name), "hint": did_you_mean(name, self.registry)},
             )
         given = {key: option for key, option in value.items() if key != "name"}
         return Part(name, nested(options_model(self.registry, name), given), self.registry)
@@ -213,5 +229,5 @@ def first_error(error: ValidationError) -> tuple[tuple[str | int, ...], str]:
     elif first["type"] == "missing":
         message = "is missing"
     elif first["type"] not in ("unknown_key", "part", "part_name", "source", "name", "model"):
-        message = f"{message}, got {first['input']!r}"
+        message = f"{message}, got {short(first['input'])}"
     return path, message

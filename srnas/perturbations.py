@@ -16,6 +16,8 @@ from torch import Tensor
 
 from srnas.choice import Supernet
 from srnas.choice.supernet import project
+from srnas.distributed import average, averaged
+from srnas.parts import PositiveInt
 from srnas.registry import Registry
 
 NonNegative = Annotated[float, Ge(0)]
@@ -88,7 +90,7 @@ class AdversarialPerturbation(Perturbation):
         *,
         start: NonNegative = 0.03,
         end: NonNegative = 0.3,
-        steps: Annotated[int, Ge(1)] = 7,
+        steps: PositiveInt = 7,
     ) -> None:
         self.start, self.end, self.steps = start, end, steps
 
@@ -120,7 +122,7 @@ class AdversarialPerturbation(Perturbation):
             return {k: project(w, alive.get_buffer(k)) for k, w in weights.items()}
 
         with torch.no_grad():
-            before = loss_at(start).item()
+            (before,) = average([loss_at(start).item()])
         moved = projected({k: start[k] + d for k, d in _uniform(supernet, epsilon).items()})
         for _ in range(self.steps):
             for w in moved.values():
@@ -131,11 +133,11 @@ class AdversarialPerturbation(Perturbation):
             length = 2 * epsilon / self.steps
             steps = {
                 k: (w.detach() + length * g.sign() - start[k]).clamp(-epsilon, epsilon)
-                for (k, w), g in zip(moved.items(), gradients, strict=True)
+                for (k, w), g in zip(moved.items(), averaged(gradients), strict=True)
             }
             moved = projected({k: start[k] + step for k, step in steps.items()})
         with torch.no_grad():
-            after = loss_at(moved).item()
+            (after,) = average([loss_at(moved).item()])
         if after < before:
             moved = start
         return {k: w - start[k] for k, w in moved.items()}

@@ -10,15 +10,17 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from srnas.choice import Genotype, ScoreTable
-from srnas.errors import UserError
-from srnas.files import write_atomic
+from srnas.documents import load_json
+from srnas.errors import UserError, one_line, short
+from srnas.files import read_start, read_text, write_atomic
 from srnas.spaces import space_class
 
 FORMAT = "srnas-table"
@@ -163,13 +165,16 @@ def open_table(space: str, file: Path) -> ScoreTable:
 
 
 def is_table(file: Path) -> bool:
-    """Return whether a file begins as a table of srnas does."""
+    """Return whether a file begins as a table of srnas does.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
     try:
-        with _opened(file) as stream:
-            first = stream.readline()
-    except (OSError, EOFError, UnicodeDecodeError):
+        start = read_start(file, 1000)
+    except (UserError, IsADirectoryError):
         return False
-    return first.startswith("# {") and FORMAT in first
+    return start.startswith(b"# {") and FORMAT.encode() in start
 
 
 def read_table(file: Path) -> Table:
@@ -177,17 +182,22 @@ def read_table(file: Path) -> Table:
 
     Raises:
         UserError: The file is missing or no table of srnas.
+        OSError: The file cannot be read.
     """
-    if not file.is_file():
+    if not file.exists():
         raise UserError(f"{file}: no such file; srnas bench fit writes tables")
+    first, _, lines = read_text(file).partition("\n")
     try:
-        with _opened(file) as stream:
-            about = json.loads(stream.readline().removeprefix("#"))
-            if about["format"] != FORMAT or about["version"] != VERSION:
-                raise ValueError(f"format {about['format']} {about['version']}")
-            rows = [_row(values, about["sets"]) for values in csv.DictReader(stream)]
-    except (OSError, EOFError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise UserError(f"{file}: not a table of srnas bench fit ({error})") from error
+        about = load_json(first.removeprefix("#"))
+        if about["format"] != FORMAT or about["version"] != VERSION:
+            raise ValueError(f"format {short(about['format'])} {short(about['version'])}")
+        if not isinstance(about["space"], dict) or not isinstance(about["space"]["name"], str):
+            raise ValueError("its space has no name")
+        rows = [_row(values, about["sets"]) for values in csv.DictReader(io.StringIO(lines))]
+    except (ValueError, KeyError, TypeError, OverflowError, csv.Error) as error:
+        raise UserError(
+            f"{file}: not a table of srnas bench fit ({one_line(str(error), 200)})"
+        ) from error
     if not rows:
         raise UserError(f"{file}: holds no genotypes")
     return Table(about, rows, file)
@@ -221,18 +231,25 @@ def write_table(file: Path, about: dict[str, Any], rows: Sequence[Row]) -> None:
 def _row(values: dict[str, str], sets: Sequence[str]) -> Row:
     return Row(
         values["genotype"],
-        float(values["psnr"]),
+        _finite(values["psnr"]),
         _number(values["measured"]),
         int(values["seeds"]),
-        {name: float(values[name]) for name in sets},
+        {name: _finite(values[name]) for name in sets},
         int(values["params"]),
         int(values["macs"]),
         _number(values["latency"]),
     )
 
 
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} in a row")
+    return value
+
+
 def _number(text: str) -> float | None:
-    return float(text) if text else None
+    return _finite(text) if text else None
 
 
 def _cost(row: Row, name: str, path: Path) -> float:
@@ -240,9 +257,3 @@ def _cost(row: Row, name: str, path: Path) -> float:
     if value is None:
         raise UserError(f"{path}: has no {name}; measure it by srnas bench latency")
     return value
-
-
-def _opened(file: Path) -> io.TextIOBase:
-    opener: Callable[..., Any] = gzip.open if file.suffix == ".gz" else open
-    stream: io.TextIOBase = opener(file, "rt", encoding="utf-8")
-    return stream

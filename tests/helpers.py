@@ -13,13 +13,15 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 import yaml
 from torch import nn
 
 from srnas.choice import Genotype, MixedOp, Supernet
-from srnas.files import load_tensors
+from srnas.errors import UserError
+from srnas.files import load_tensors, save_tensors
 from srnas.spaces import derived_network
-from tests.preloaded import run_command
+from tests.preloaded import run_command, run_until
 
 ROOT = Path(__file__).parents[1]
 needs_basicsr = pytest.mark.skipif(
@@ -183,6 +185,53 @@ def srnas(
         return subprocess.CompletedProcess(command, process.exitcode, *written)
 
 
+def killed(moment: int, place: Path, work: Callable[..., object], *arguments: object) -> bool:
+    """Do `work(*arguments)` in a process, and kill it before its `moment`-th change below a place.
+
+    Returns:
+        Whether it was killed; False if it ended before that.
+    """
+    process = _FORKSERVER.Process(target=run_until, args=(moment, str(place), work, *arguments))
+    process.start()
+    process.join(120)
+    assert process.exitcode in (0, -signal.SIGKILL), process.exitcode
+    return process.exitcode != 0
+
+
+def together(*works: tuple[Callable[..., object], ...]) -> None:
+    """Do each `work(*arguments)` in a process of its own, all at once."""
+    processes = [_FORKSERVER.Process(target=work, args=given) for work, *given in works]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+        assert process.exitcode == 0
+
+
+def in_two(work: Callable[..., dict], *given: object) -> list[dict]:
+    """Return what `work(rank, *given)` returns in each of two processes that work together."""
+    with tempfile.TemporaryDirectory() as folder:
+        group, outs = Path(folder) / "group", [Path(folder) / f"{rank}.pt" for rank in range(2)]
+        processes = [
+            _FORKSERVER.Process(target=_in_group, args=(rank, group, out, work, *given))
+            for rank, out in enumerate(outs)
+        ]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(120)
+        assert [process.exitcode for process in processes] == [0, 0]
+        return [load_tensors(out) for out in outs]
+
+
+def _in_group(rank: int, group: Path, out: Path, work: Callable[..., dict], *given: object) -> None:
+    torch.set_num_threads(1)
+    os.environ["WORLD_SIZE"] = "2"  # what torchrun tells
+    dist.init_process_group("gloo", init_method=f"file://{group}", rank=rank, world_size=2)
+    save_tensors(out, work(rank, *given))
+    dist.destroy_process_group()
+
+
 class Malicious:
     """A pickle that makes a folder when it is loaded the careless way."""
 
@@ -191,6 +240,19 @@ class Malicious:
 
     def __reduce__(self):
         return os.mkdir, (self.target,)
+
+
+def told(call: Callable[..., object], *arguments: object) -> str | None:
+    """Return the one line of the UserError that a function raises; None if it raises none."""
+    try:
+        call(*arguments)
+    except UserError as error:
+        line = str(error)
+    else:
+        return None
+    assert len(line.splitlines()) == 1, line
+    assert len(line) < 600, line
+    return line
 
 
 LOGS = ("metrics.jsonl", "alphas.jsonl", "genotype.json", "model.safetensors")

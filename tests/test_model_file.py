@@ -110,7 +110,10 @@ def test_metadata_and_tensor_must_agree(tmp_path, change):
         (in_bytes(b"[]"), "broken description"),
         (in_bytes(b"7"), "broken description"),
         (in_bytes(b'{"version": 2}'), "broken description .*space"),
-        (in_bytes(b'{"version": 9, "space": {}, "genotype": {}}'), "model version 9; .* reads 1 and 2"),
+        (
+            in_bytes(b'{"version": 9, "space": {}, "genotype": {}}'),
+            "model version 9; .* 1 and 2",
+        ),
         (in_bytes(b'{"version": 2, "space": 1, "genotype": {}}'), "space: a space is written as"),
         (in_bytes(b'{"version": 2, "space": "imdn", "genotype": []}'), "not a genotype"),
     ],

@@ -14,6 +14,7 @@ from tests.helpers import ROOT
 
 # Where a module's name is not that of its distribution.
 DISTRIBUTIONS = {
+    "PIL": "pillow",
     "cv2": "opencv-python",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
@@ -88,6 +89,7 @@ def test_declared_dependencies_are_those_that_are_imported():
         *declared("options.extras_require", "export"),
         *declared("options.extras_require", "bench"),
         *declared("options.extras_require", "ncnn"),
+        *declared("options.extras_require", "openvino"),
         *declared("options.extras_require", "spandrel"),
     ]
     names = [canonicalize_name(requirement.name) for requirement in given]

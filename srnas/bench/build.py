@@ -18,6 +18,7 @@ from srnas.distributed import Process, choose_device, move
 from srnas.engine.search import versions
 from srnas.engine.train import Trainer
 from srnas.errors import UserError
+from srnas.lock import hold
 from srnas.options import TrainOptions
 from srnas.spaces import derived_network
 from srnas.tasks.base import Batches, Task
@@ -50,16 +51,17 @@ def build(
         device: Device of all workers, see `choose_device`.
 
     Raises:
-        UserError: The images cannot be read, or the folder has results of another protocol.
+        UserError: The images cannot be read, the folder has results of another protocol, or another
+            process builds this shard in it.
     """
-    todo = remaining(protocol, out, shard, limit)
-    shown = f"{len(todo)} trainings to do in shard {shard[0]}/{shard[1]}"
-    print(f"# {protocol.name}: {shown}", flush=True)
-    if not todo:
-        return
-    out.mkdir(parents=True, exist_ok=True)
-    files = [out / f"shard-{shard[0]}-of-{shard[1]}-{worker}.jsonl" for worker in range(processes)]
-    run_jobs(todo, files, Workbench, (protocol, device), _line, protocol.name)
+    name = f"shard-{shard[0]}-of-{shard[1]}"
+    with hold(out / f".{name}.lock", out / name, "give another --out"):
+        todo = remaining(protocol, out, shard, limit)
+        shown = f"{len(todo)} trainings to do in shard {shard[0]}/{shard[1]}"
+        print(f"# {protocol.name}: {shown}", flush=True)
+        files = [out / f"{name}-{worker}.jsonl" for worker in range(processes)]
+        if todo:
+            run_jobs(todo, files, Workbench, (protocol, device), _line, protocol.name)
 
 
 def remaining(

@@ -1,7 +1,7 @@
 """Latency of a sample's networks in ONNX Runtime; it does not depend on their weights."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,9 @@ from srnas.bench.protocol import Protocol
 from srnas.bench.sample import sample_genotypes
 from srnas.choice import Genotype, Space
 from srnas.errors import UserError
-from srnas.files import read_json_lines
+from srnas.files import append_line, finish_lines, read_json_lines
 from srnas.latency import open_network, time_alternately
+from srnas.lock import hold
 from srnas.progress import Progress
 from srnas.spaces import derived_network
 
@@ -29,26 +30,30 @@ def measure(protocol: Protocol, folder: Path, limit: int | None = None) -> Path:
         The file.
 
     Raises:
-        UserError: onnx or onnxruntime is not installed.
+        UserError: onnx or onnxruntime is not installed, or another process measures in the folder.
     """
     training = protocol.training(0)
     sample = protocol.sample
     genotypes = sample_genotypes(training.space, sample.count, sample.seed)[:limit]
     file = folder / "latency" / FILE
-    known = read_latency(folder, protocol)
-    todo = [genotype for genotype in genotypes if str(genotype) not in known]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    settings = protocol.latency.model_dump()
+    with hold(file.with_name(".lock"), file, "give another --out"):
+        finish_lines(file)
+        known = read_latency(folder, protocol)
+        todo = [genotype for genotype in genotypes if str(genotype) not in known]
+        _measure(todo, protocol, file)
+    return file
+
+
+def _measure(todo: Sequence[Genotype], protocol: Protocol, file: Path) -> None:
+    training, settings = protocol.training(0), protocol.latency.model_dump()
     with Progress(len(todo)) as progress:
         for done, genotype in enumerate(todo, 1):
             network = derived_network(training.space, genotype).eval()
             milliseconds = _time(network, protocol)
             row = {"choices": genotype.choices, "ms": round(milliseconds, 4), "settings": settings}
-            with file.open("a") as stream:
-                stream.write(json.dumps(row) + "\n")
+            append_line(file, json.dumps(row))
             progress.advance(done)
             progress.say(f"{genotype}  {milliseconds:.2f} ms")
-    return file
 
 
 def read_latency(folder: Path, protocol: Protocol) -> dict[str, float]:

@@ -2,11 +2,15 @@
 
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from srnas.errors import UserError
+from srnas.errors import Interrupted, UserError, describe
+from srnas.files import append_line, finish_lines
 from srnas.progress import Progress
 
 WAIT = 2.0  # seconds between two looks at what the workers have written
@@ -38,15 +42,16 @@ def run_jobs(
         UserError: A worker failed.
     """
     for file in files:
-        _drop_broken_line(file)
+        finish_lines(file)
     before = sum(map(_count, files))
     context = multiprocessing.get_context("spawn")
     workers = [
         context.Process(target=_work, args=(jobs[w :: len(files)], file, setup, given, work))
         for w, file in enumerate(files)
     ]
-    for worker in workers:
-        worker.start()
+    with _ignoring(signal.SIGINT):  # Ctrl-C reaches the workers, too, but this process ends them
+        for worker in workers:
+            worker.start()
     try:
         with Progress(len(jobs)) as progress:
             said = -1
@@ -69,13 +74,20 @@ def _count(file: Path) -> int:
     return file.read_bytes().count(b"\n") if file.exists() else 0
 
 
-def _drop_broken_line(file: Path) -> None:
-    """Cut off what follows the last line break, which a crash may have left."""
-    if file.exists():
-        content = file.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if whole != content:
-            file.write_bytes(whole)
+@contextmanager
+def _ignoring(number: signal.Signals) -> Iterator[None]:
+    """Ignore a signal in the processes that the block starts, and as long as it runs in this one.
+
+    Nothing changes outside the main thread, where Python cannot handle signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 def _work(
@@ -94,11 +106,11 @@ def _work(
         for job in jobs:
             if os.getppid() != parent:  # the parent was killed
                 return
-            line = work(state, job)
-            with file.open("a") as stream:
-                stream.write(line + "\n")
-    except UserError as error:
-        print(f"error: {error}", flush=True)
+            append_line(file, work(state, job))
+    except (UserError, OSError) as error:
+        told = error if isinstance(error, UserError) else describe(error)
+        print(f"error: {told}", flush=True)
         raise SystemExit(2) from error
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+    except Interrupted as stopped:
+        print(stopped, flush=True)
+        raise SystemExit(128 + stopped.number) from None

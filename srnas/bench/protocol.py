@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from annotated_types import Ge, MinLen
+from annotated_types import MinLen
 from pydantic import Field, ValidationError
 
 from srnas.choice import Genotype
@@ -15,9 +15,8 @@ from srnas.files import read_yaml
 from srnas.methods import find_recipe
 from srnas.options import TrainOptions, check_options
 from srnas.overrides import apply_overrides
-from srnas.parts import Strict, first_error
+from srnas.parts import Count, PositiveInt, Seed, Side, Strict, Threads, first_error
 
-PositiveInt = Annotated[int, Ge(1)]
 PLACES = ("hr", "cache", "root", "file", "experiments", "device", "threads")
 
 
@@ -33,8 +32,8 @@ class SampleOptions(Strict):
     """
 
     count: PositiveInt
-    seed: int = 0
-    repeated: Annotated[int, Ge(0)] = 0
+    seed: Seed = 0
+    repeated: Count = 0
     seeds: PositiveInt = 1
 
 
@@ -47,9 +46,9 @@ class LatencyOptions(Strict):
         repeats: Number of runs after one to warm up; the median counts.
     """
 
-    width: PositiveInt = 320
-    height: PositiveInt = 180
-    threads: PositiveInt = 1
+    width: Side = 320
+    height: Side = 180
+    threads: Threads = 1
     repeats: PositiveInt = 15
 
 

@@ -11,23 +11,25 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
-from annotated_types import Ge, MinLen
+from annotated_types import MinLen
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 from scipy import stats
 
+from srnas.analysis.logs import read_alphas
 from srnas.analysis.trajectory import convergence
 from srnas.bench.pool import run_jobs
 from srnas.bench.protocol import without_places
 from srnas.choice import Genotype
-from srnas.engine.run import CHECKPOINT
+from srnas.engine.run import CHECKPOINT, LOCK
 from srnas.engine.search import search
 from srnas.errors import UserError
 from srnas.files import read_json_lines, read_yaml
+from srnas.lock import hold
 from srnas.methods import find_method, find_recipe, load_method, method_folders
 from srnas.options import SearchOptions, check_options
 from srnas.overrides import apply_overrides
-from srnas.parts import Strict, first_error
+from srnas.parts import Seed, Strict, first_error
 from srnas.tables import Table
 
 LEVEL = 0.95  # of intervals
@@ -61,7 +63,7 @@ class Study(Strict):
     name: Annotated[str, MinLen(1)]
     search: dict[str, Any]
     arms: Annotated[dict[str, Arm], MinLen(1)]
-    seeds: Annotated[list[Annotated[int, Ge(0)]], MinLen(1)]
+    seeds: Annotated[list[Seed], MinLen(1)]
 
     def options(self, arm: str, seed: int) -> SearchOptions:
         """Return the options of one search.
@@ -153,11 +155,17 @@ def run(study: Study, out: Path, processes: int = 1, arms: Sequence[str] = ()) -
         arms: Arms to run; all by default.
 
     Raises:
-        UserError: There is no such arm, or a search cannot run.
+        UserError: There is no such arm, a search cannot run, or another process runs a study in
+            the folder.
     """
     unknown = [arm for arm in arms if arm not in study.arms]
     if unknown:
         raise UserError(f"--arm {unknown[0]}: the study has {', '.join(study.arms)}")
+    with hold(out / LOCK, out, "give another --out"):
+        _run(study, out, processes, arms)
+
+
+def _run(study: Study, out: Path, processes: int, arms: Sequence[str]) -> None:
     done = {(r.arm, r.seed, r.identity) for r in read_searched([out])}
     identities = {arm: study.identity(arm) for arm in arms or study.arms}
     todo = [
@@ -168,7 +176,6 @@ def run(study: Study, out: Path, processes: int = 1, arms: Sequence[str] = ()) -
     ]
     print(f"# {study.name}: {len(todo)} searches to do", flush=True)
     if todo:
-        out.mkdir(parents=True, exist_ok=True)
         files = [out / f"results-{worker}.jsonl" for worker in range(processes)]
         run_jobs(todo, files, _Searcher, (study, out), _line, study.name)
 
@@ -185,7 +192,7 @@ class _Searcher:
         began = time.process_time()
         search(options, resume)
         seconds = time.process_time() - began
-        rows = read_json_lines(options.folder / "alphas.jsonl")
+        rows = read_alphas(options.folder / "alphas.jsonl")
         return Searched(
             arm=job.arm,
             seed=job.seed,

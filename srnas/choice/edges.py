@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from srnas.choice.mixed_op import SharedWeights, add_all
+from srnas.distributed import draw_samples
 
 
 class WeightedEdges(nn.Module):
@@ -79,4 +80,5 @@ def drop_path(x: Tensor, prob: float) -> Tensor:
         prob: Probability, below 1.
     """
     kept = 1 - prob
-    return x * x.new_empty(len(x), 1, 1, 1).bernoulli_(kept).div_(kept)
+    factors = draw_samples(x.new_empty(len(x), 1, 1, 1), lambda t: t.bernoulli_(kept))
+    return x * factors.div_(kept)

@@ -4,7 +4,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from srnas.errors import UserError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from srnas.errors import UserError, one_line
 from srnas.files import read_json, write_json
 
 FORMAT = "srnas-genotype"
@@ -64,7 +67,8 @@ class Genotype:
         space, choices = content.get("space"), content.get("choices")
         if not isinstance(space, str) or not isinstance(choices, dict):
             raise UserError(f'{where}: a genotype needs "space": NAME and "choices": {{...}}')
-        return cls(space, choices, content.get("provenance") or {})
+        provenance = check_provenance(content.get("provenance") or {}, where)
+        return cls(space, choices, provenance)
 
     def save(self, path: Path) -> None:
         """Write a genotype file, atomically."""
@@ -81,6 +85,37 @@ class Genotype:
 
     def __str__(self) -> str:
         return " ".join(f"{label}={_short(choice)}" for label, choice in self.choices.items())
+
+
+def check_provenance(provenance: Any, where: str) -> dict[str, Any]:
+    """Return a provenance from a file, if it has the form in which srnas writes one.
+
+    Args:
+        provenance: Options, versions, validation ("val") and step of a run, as far as given.
+        where: Name of the source in error messages.
+
+    Raises:
+        UserError: It or one of these parts has another type.
+    """
+    try:
+        _PROVENANCE.validate_python(provenance)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, ("provenance", *first["loc"])))
+        raise UserError(f"{where}: {one_line(place, 100)}: {first['msg']}") from error
+    known: dict[str, Any] = provenance
+    return known
+
+
+class _Provenance(TypedDict, total=False):
+    __pydantic_config__ = ConfigDict(extra="allow", strict=True)  # type: ignore[misc]
+    options: dict[str, Any]
+    versions: dict[str, str]
+    val: dict[str, float]
+    step: int
+
+
+_PROVENANCE = TypeAdapter(_Provenance)
 
 
 def _short(choice: Any) -> str:

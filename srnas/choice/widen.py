@@ -7,6 +7,7 @@ from srnas.choice.mixed_op import MixedOp, PartialMixedOp
 from srnas.choice.supernet import Supernet
 
 Axes = tuple[Tensor, ...]  # an index into the narrower tensor for each leading axis
+BATCHNORM = (nn.BatchNorm2d, nn.SyncBatchNorm)
 
 
 class Widening:
@@ -113,7 +114,7 @@ def _layer_axes(old: nn.Module, new: nn.Module, prefix: str) -> dict[str, Axes]:
             outputs.append(out)
             widths.append(before.out_channels)
             depthwise = after.groups > 1
-        elif isinstance(before, nn.BatchNorm2d) and isinstance(after, nn.BatchNorm2d):
+        elif isinstance(before, BATCHNORM) and isinstance(after, BATCHNORM):
             index = _seen(outputs, widths, before.num_features, after.num_features)
             for key in ("weight", "bias", "running_mean", "running_var"):
                 axes[f"{path}{key}"] = (index,)

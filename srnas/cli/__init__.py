@@ -1,28 +1,37 @@
 """The command line, with one module per command.
 
-A user error is printed in one line, and the exit code is 2. Modules that need torch are imported
-inside the functions that use them, so that `srnas --help` answers at once.
+What a user can mend, and what the operating system refuses, is printed in one line, and the exit
+code is 2. An interruption ends a command with 130 (SIGINT, Ctrl-C) or 143 (SIGTERM); a search or a
+training saves its state first, unless a second SIGINT comes. Modules that are slow to import are
+imported inside the functions that use them, so that `srnas --help` answers at once.
 """
 
 import runpy
+import signal
 import sys
+import traceback
 from pathlib import Path
-from typing import Annotated
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
-import typer
+from srnas.errors import Interrupted, UserError, describe, one_line
 
-from srnas.errors import Interrupted, UserError
+if TYPE_CHECKING:
+    import typer
 
-EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130
+EXIT_ERROR = 2
+STOPPED = {128 + signal.SIGINT: "interrupted", 128 + signal.SIGTERM: "terminated"}
 
 
-def build_app() -> typer.Typer:
+def build_app() -> "typer.Typer":
     """Build the app with all commands."""
+    import typer
+
     from srnas.cli import (
         analyze,
         bench,
         check,
+        compare,
         data,
         demo,
         doctor,
@@ -64,8 +73,8 @@ def build_app() -> typer.Typer:
             load_plugin(file)
 
     for module in (
-        demo, search, train, test, profile, export, upscale, report, analyze, methods, spaces,
-        check, schema, doctor,
+        demo, search, train, test, profile, export, upscale, report, compare, analyze, methods,
+        spaces, check, schema, doctor,
     ):  # fmt: skip
         name = module.__name__.rpartition(".")[2]
         app.command(name)(module.command)
@@ -81,31 +90,72 @@ def load_plugin(file: Path) -> None:
     """Run a Python file whose decorators register parts.
 
     Raises:
-        UserError: There is no such file.
+        UserError: There is no such file, or it raises an exception.
     """
     if not file.is_file():
         raise UserError(f"--plugin {file}: no such file")
-    runpy.run_path(str(file))
+    try:
+        runpy.run_path(str(file))
+    except Exception as error:  # it is the user's code, which may raise anything
+        raise UserError(f"--plugin {file}: {_told(error, str(file))}") from error
+
+
+def _told(error: Exception, file: str) -> str:
+    """Return the last line of a file that led to an error, and what it says."""
+    if isinstance(error, SyntaxError) and error.filename == file:
+        return f"line {error.lineno}: {type(error).__name__}: {error.msg}"
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
+    where = f"line {lines[-1]}: " if lines else ""
+    kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+    return f"{where}{kind}{error}"
 
 
 def main() -> None:
     """Run the command line: the entry point of `srnas` and `python -m srnas`.
 
-    The exit code is 2 after a user error and 130 after an interruption.
+    Exits with 2 after an error that is told in one line, and with 130 or 143 after SIGINT or
+    SIGTERM. An exception that is none of these is a defect and keeps its traceback.
     """
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _leave)
     try:
         build_app()()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
+        _fail(str(error))
+    except OSError as error:
+        _fail(describe(error))
+    except (MemoryError, RuntimeError) as error:
+        if not _lacks_memory(error):
+            raise
+        _fail(f"not enough memory, use smaller batches, images or networks ({error})")
     except Interrupted as stopped:
         print(stopped, file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
+        sys.exit(128 + stopped.number)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
+        print(STOPPED[128 + signal.SIGINT], file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+    except SystemExit as leaving:  # typer makes one of a KeyboardInterrupt
+        if leaving.code in STOPPED:
+            print(STOPPED[leaving.code], file=sys.stderr)
+        raise
     finally:
         if "srnas.distributed" in sys.modules:  # otherwise there is no process group
             from srnas.distributed import finish
 
             finish()
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"error: {one_line(message)}", file=sys.stderr)
+    sys.exit(EXIT_ERROR)
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Return whether a MemoryError, or the error of torch for a CPU or a GPU, says so."""
+    told = str(error)
+    return isinstance(error, MemoryError) or "allocate memory" in told or "out of memory" in told
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    """End the process as an exception does, so that it removes unfinished files and workers."""
+    sys.exit(128 + number)

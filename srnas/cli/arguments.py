@@ -1,13 +1,12 @@
 """Arguments that several commands share."""
 
-import signal
-import sys
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from srnas.errors import UserError
+from srnas.errors import UserError, one_line
 
 OptionsFile = Annotated[
     Path,
@@ -40,21 +39,20 @@ JsonFile = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures to this file")
 ]
 
-Processes = Annotated[int, typer.Option(min=1, help="Worker processes, one thread each")]
-
-
-def end_with_workers() -> None:
-    """Make SIGTERM end this process as an exception does, so that it ends its workers."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+Processes = Annotated[int, typer.Option(min=1, max=1024, help="Worker processes, one thread each")]
+LARGEST_SIDE = 65_536  # pixels
 
 
 def parse_size(size: str, option: str = "--input") -> tuple[int, int]:
     """Parse "WxH" into (width, height).
 
     Raises:
-        UserError: The text has another form, or a side is 0.
+        UserError: The text has another form, or a side is 0 or too large.
     """
-    width, _, height = size.lower().partition("x")
-    if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
-        raise UserError(f"{option} {size}: write it as WIDTHxHEIGHT, such as 640x360")
-    return int(width), int(height)
+    match = re.fullmatch(r"0*([1-9][0-9]*)x0*([1-9][0-9]*)", size.lower())
+    shown = one_line(size, 100)
+    if not match:
+        raise UserError(f"{option} {shown}: write it as WIDTHxHEIGHT, such as 640x360")
+    if any(len(side) > 5 or int(side) > LARGEST_SIDE for side in match.groups()):
+        raise UserError(f"{option} {shown}: sides are up to {LARGEST_SIDE:,} pixels")
+    return int(match[1]), int(match[2])

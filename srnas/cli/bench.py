@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from srnas.cli.arguments import JsonFile, OptionsFile, Overrides, Processes, end_with_workers
+from srnas.cli.arguments import JsonFile, OptionsFile, Overrides, Processes
 from srnas.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ def build(
     from srnas.bench.build import build as run
     from srnas.bench.protocol import load_protocol
 
-    end_with_workers()
     protocol = load_protocol(opt, overrides or ())
     run(
         protocol,

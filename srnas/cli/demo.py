@@ -32,13 +32,11 @@ def command(
     place = {"experiments": str(out)}
     print("1/4 search")
     options = load_options("search", RECIPES / "search/imdn_sac_demo.yml", changes=place)
-    genotype = search(options, resume=True)
-    write_report(genotype.parent)
+    genotype = search(options, resume=True, report=write_report)
     print("2/4 train")
     chosen = {**place, "genotype": genotype}
     options = load_options("train", RECIPES / "train/imdn_demo.yml", changes=chosen)
-    model = train(options, resume=True)
-    write_report(model.parent)
+    model = train(options, resume=True, report=write_report)
     print("3/4 test: photographs that neither search nor training has seen")
     sets = {"model": model, "scale": 2, "data": {"photographs": "packaged"}}
     test.run(check_options("test", sets, "demo"), out / "test.json")

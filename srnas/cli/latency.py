@@ -29,9 +29,11 @@ app = typer.Typer(no_args_is_help=True, cls=_ModelsByDefault)
 
 Runtime = Annotated[str, typer.Option(help="onnxruntime, ncnn, openvino or torch")]
 Precision = Annotated[str, typer.Option(help="Precision of the export: fp32, fp16, ...")]
-Threads = Annotated[int, typer.Option(min=1, help="Number of threads")]
+Threads = Annotated[int, typer.Option(min=1, max=1024, help="Number of threads")]
 Size = Annotated[str, typer.Option(metavar="WxH", help="Size of the input in pixels")]
-Repeats = Annotated[int, typer.Option(min=2, help="Runs of each network after the warm-up")]
+Repeats = Annotated[
+    int, typer.Option(min=2, max=1_000_000, help="Runs of each network after the warm-up")
+]
 
 
 @app.callback()
@@ -98,7 +100,12 @@ def table(
     size: Size = "320x180",
     repeats: Repeats = 15,
     check: Annotated[
-        int, typer.Option(help="Random networks to compare with their predictions; 0 for none")
+        int,
+        typer.Option(
+            min=0,
+            max=10_000,
+            help="Random networks to compare with their predictions; 0 for none",
+        ),
     ] = 20,
 ) -> None:
     """Time every candidate at every position, for searches with expected_cost on latency."""

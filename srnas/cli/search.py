@@ -18,6 +18,4 @@ def command(
         print(dump_options(options), end="")
         print(describe(options))
         return
-    result = search(options, resume)
-    write_report(result.parent)
-    print(result)
+    print(search(options, resume, write_report))

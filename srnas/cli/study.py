@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from srnas.cli.arguments import JsonFile, OptionsFile, Overrides, Processes, end_with_workers
+from srnas.cli.arguments import JsonFile, OptionsFile, Overrides, Processes
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -29,7 +29,6 @@ def run(
     from srnas.bench.study import load_study
     from srnas.bench.study import run as run_study
 
-    end_with_workers()
     run_study(load_study(opt, overrides or ()), out, processes, arm or ())
     print(out)
 

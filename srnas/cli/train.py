@@ -23,6 +23,4 @@ def command(
         print(dump_options(options), end="")
         print(describe(options))
         return
-    result = train(options, resume)
-    write_report(result.parent)
-    print(result)
+    print(train(options, resume, report=write_report))

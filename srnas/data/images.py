@@ -13,8 +13,10 @@ from typing import cast
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageOps
 
 from srnas.data.bicubic import resize_uint8
+from srnas.data.headers import PILLOW_ERRORS, beyond_pillow, open_image, read_file
 from srnas.errors import UserError
 
 SUFFIXES = frozenset(
@@ -23,49 +25,94 @@ SUFFIXES = frozenset(
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """Read an image file in any format that OpenCV reads.
+    """Read an image file as RGB.
 
     Returns:
-        RGB of shape (H, W, 3). Gray becomes three equal channels, 16 bits become 8, and
-        transparency is dropped.
+        RGB of shape (H, W, 3), turned as EXIF asks for. Gray, palettes and 1 bit become RGB, 16
+        bits become the upper 8, and CMYK is converted by the plain formula. Transparency is
+        dropped; the colours stay as they stand in the file.
 
     Raises:
-        UserError: The file is missing, not an image, or truncated.
+        UserError: The file is missing, not an image, truncated, or refused for its size or kind
+            (see `srnas.data.headers.read_file`).
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such image file")
-    data = path.read_bytes()
+    return read_with_alpha(path)[0]
+
+
+def read_with_alpha(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """Read an image file as `read_rgb` does, with its transparency.
+
+    Returns:
+        RGB of shape (H, W, 3), and alpha of shape (H, W), from 0 (transparent) to 255; None if all
+        pixels are opaque.
+
+    Raises:
+        UserError: As in `read_rgb`.
+    """
+    data, header = read_file(path)
     if _is_truncated(data):
         raise UserError(f"{path}: truncated image ({len(data)} bytes); fetch the file again")
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    except cv2.error:
+        if header.by_pillow:
+            return _decode_by_pillow(data)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except Image.DecompressionBombError as error:
+        raise beyond_pillow(path, error) from error
+    except (cv2.error, *PILLOW_ERRORS):
         image = None
     if image is None:
-        raise UserError(f"{path}: not a readable image; replace or remove the file")
-    return cast(NDArray[np.uint8], cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+        raise UserError(f"{path}: not a readable image; replace it, remove it or convert it to PNG")
+    return cast(NDArray[np.uint8], cv2.cvtColor(image, cv2.COLOR_BGR2RGB)), None
 
 
-def write_rgb(path: Path, image: NDArray[np.uint8]) -> None:
-    """Write an RGB image of shape (H, W, 3) as PNG, atomically."""
+def _decode_by_pillow(data: bytes) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    opened = open_image(data)
+    assert opened is not None, "its header was read before"
+    clear = opened.info.get("transparency")
+    image = ImageOps.exif_transpose(opened)
+    if image.mode.startswith("I"):  # gray of 16 bits
+        values = np.asarray(image)
+        gray = (values >> 8).astype(np.uint8)
+        alpha = np.full_like(gray, 255)
+        alpha[values == clear] = 0
+        rgb = np.stack([gray] * 3, -1)
+    else:
+        rgba = np.asarray(image.convert("RGBA"))
+        rgb, alpha = np.ascontiguousarray(rgba[..., :3]), rgba[..., 3]
+    return rgb, None if alpha.min() == 255 else alpha
+
+
+def write_rgb(path: Path, image: NDArray[np.uint8], alpha: NDArray[np.uint8] | None = None) -> None:
+    """Write an RGB image of shape (H, W, 3), and alpha of shape (H, W), as PNG, atomically."""
     from srnas.files import write_atomic
 
-    ok, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    if alpha is not None:
+        pixels = np.dstack([pixels, alpha])
+    ok, encoded = cv2.imencode(".png", pixels)
     assert ok, path
     write_atomic(path, encoded.tobytes())
 
 
+def is_image(name: str) -> bool:
+    """Return whether a file name is that of an image, and not of a hidden file."""
+    # macOS stores what belongs to x.png in ._x.png.
+    return Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
+
+
 def list_images(folder: Path) -> list[Path]:
-    """List the image files of a folder, sorted by name.
+    """List the image files of a folder, sorted by name, without hidden ones.
 
     Raises:
-        UserError: The folder is missing or contains no images.
+        UserError: The folder is missing, cannot be read, or contains no images.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder of images")
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+    try:
+        files = sorted(p for p in folder.iterdir() if is_image(p.name) and p.is_file())
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read ({error.strerror})") from error
     if not files:
         raise UserError(f"{folder}: holds no images ({', '.join(sorted(SUFFIXES))})")
     return files
@@ -168,13 +215,14 @@ def pair_folders(hr_folder: Path, lr_folder: Path | None, scale: int) -> list[Im
         scale: The scale factor.
 
     Raises:
-        UserError: A folder is missing or empty, or an HR image has no LR file.
+        UserError: A folder is missing or empty, an HR image has no LR file, or two images of a
+            folder differ only in their suffix, so that LR and HR cannot be told together.
     """
     hr_files = list_images(hr_folder)
     if lr_folder is None:
         return [ImagePair(path.stem, path) for path in hr_files]
-    by_stem = {path.stem: path for path in list_images(lr_folder)}
-    pairs = []
+    by_stem, pairs = _by_stem(list_images(lr_folder)), []
+    _by_stem(hr_files)  # two of one name would have the same LR image
     for path in hr_files:
         lr = by_stem.get(f"{path.stem}x{scale}") or by_stem.get(path.stem)
         if lr is None:
@@ -184,6 +232,29 @@ def pair_folders(hr_folder: Path, lr_folder: Path | None, scale: int) -> list[Im
             )
         pairs.append(ImagePair(path.stem, path, lr))
     return pairs
+
+
+def check_file_names(pairs: Sequence[ImagePair], suffix: str = ".png") -> None:
+    """Check that a file can be named after each pair, by its name and a suffix.
+
+    Raises:
+        UserError: Two pairs have the same name, or `srnas.files.file_name` refuses one.
+    """
+    from srnas.files import file_name
+
+    _by_stem([pair.hr for pair in pairs])
+    for pair in pairs:
+        file_name(f"{pair.name}{suffix}", str(pair.hr.parent))
+
+
+def _by_stem(files: Sequence[Path]) -> dict[str, Path]:
+    """Return the files by their names without suffix."""
+    named: dict[str, Path] = {}
+    for file in files:
+        other = named.setdefault(file.stem, file)
+        if other != file:
+            raise UserError(f"{other} and {file}: two images of the same name; rename one")
+    return named
 
 
 def benchmark_pairs(folder: Path, scale: int, use_lr_files: bool = True) -> list[ImagePair]:

@@ -1,16 +1,12 @@
 """The `data:` part of options about photographs: which images serve what, and in what form."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from annotated_types import Ge
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
-from srnas.parts import Strict
-
-PositiveInt = Annotated[int, Ge(1)]
-Count = Annotated[int, Ge(0)]
+from srnas.parts import BatchSize, Side, Strict, Workers
 
 
 class ImagesOptions(Strict):
@@ -52,11 +48,11 @@ class PatchOptions(Strict):
         workers: The number of processes that read BasicSR's data sets.
     """
 
-    batch_size: PositiveInt
-    hr_patch: PositiveInt
+    batch_size: BatchSize
+    hr_patch: Side
     keep: Literal["device", "memory", "mmap"] = "device"
     cache: Path | None = None
-    workers: Count = 0
+    workers: Workers = 0
 
     @model_validator(mode="after")
     def _mapped_from_somewhere(self) -> "PatchOptions":
@@ -71,8 +67,8 @@ class SearchImages(PatchOptions):
     train: ImagesOptions = ImagesOptions(packaged="train")
     alpha: ImagesOptions = ImagesOptions(packaged="alpha")
     val: ImagesOptions | None = None
-    batch_size: PositiveInt = 64
-    hr_patch: PositiveInt = 64
+    batch_size: BatchSize = 64
+    hr_patch: Side = 64
 
 
 class TrainImages(PatchOptions):
@@ -80,5 +76,5 @@ class TrainImages(PatchOptions):
 
     train: ImagesOptions = ImagesOptions(packaged="train+alpha")
     val: ImagesOptions = ImagesOptions(packaged="val")
-    batch_size: PositiveInt = 16
-    hr_patch: PositiveInt = 192
+    batch_size: BatchSize = 16
+    hr_patch: Side = 192

@@ -24,6 +24,7 @@ from srnas.analysis import (
     substitute,
     weight_gradient_correlation,
 )
+from srnas.analysis.logs import read_alphas, read_metrics
 from srnas.choice import Genotype
 from srnas.distributed import Process, choose_device
 from srnas.engine.checkpoint import load_checkpoint
@@ -33,7 +34,6 @@ from srnas.engine.stepper import SearchStepper
 from srnas.errors import UserError, did_you_mean
 from srnas.files import (
     read_json,
-    read_json_lines,
     read_yaml,
     write_atomic,
     write_json,
@@ -88,11 +88,11 @@ def analyze(
     """
     if landscape_of not in (None, *LANDSCAPES):
         raise UserError(f"--landscape {landscape_of}: {did_you_mean(landscape_of, LANDSCAPES)}")
-    if points < 2 or span <= 0 or batches < 1:
-        raise UserError("--points is 2 at least, --batches 1, and --span above 0")
+    if not (2 <= points <= 1000 and 0 < span < float("inf") and 1 <= batches <= 10_000):
+        raise UserError("--points is 2 to 1,000, --batches 1 to 10,000, and --span above 0")
     run_dir = Path(run_dir)
     options, rows = _open(run_dir)
-    metrics = read_json_lines(run_dir / "metrics.jsonl")
+    metrics = read_metrics(run_dir / "metrics.jsonl")
     result: dict[str, Any] = {"trajectory": trajectory(options, rows, metrics)}
     if substitution:
         space = options.space.name
@@ -328,7 +328,7 @@ def _open(run_dir: Path) -> tuple[SearchOptions, list[dict[str, Any]]]:
     content = read_yaml(file) if file.is_file() else {}
     if "alpha_optimizer" not in content:
         raise UserError(f"{run_dir}: not a search's folder (no options.yml of a search)")
-    rows = read_json_lines(run_dir / "alphas.jsonl")
+    rows = read_alphas(run_dir / "alphas.jsonl")
     if not rows:
         raise UserError(f"{run_dir}: no epoch is finished yet")
     options: SearchOptions = check_options("search", content, str(file))

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from pydantic import TypeAdapter
 
-from srnas.errors import UserError
+from srnas.distributed import average, world
+from srnas.errors import UserError, one_line, short
 from srnas.files import load_tensors, save_tensors
 
 
@@ -33,16 +35,23 @@ class Record:
         return asdict(self)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the values; those missing from `state` stay as they are."""
+        """Restore the values; those missing from `state` stay as they are.
+
+        Raises:
+            ValueError: A value has another type.
+        """
+        known = {name: state.get(name, value) for name, value in asdict(self).items()}
+        checked = TypeAdapter(type(self)).validate_python(known)
         for field in fields(self):
-            if field.name in state:
-                setattr(self, field.name, state[field.name])
+            setattr(self, field.name, getattr(checked, field.name))
 
 
 class Meter:
-    """Running means of losses.
+    """Running means of losses over steps and processes.
 
-    The sums stay on the device until the means are read, so that a step does not wait for the GPU.
+    The sums stay on the device, and in their process, until they are read, so that a step does not
+    wait for the GPU or for other processes. All processes must read them together, by `means` or
+    `state_dict`.
     """
 
     def __init__(self) -> None:
@@ -57,17 +66,30 @@ class Meter:
 
     def means(self) -> dict[str, float]:
         """Return the means by name since the last call, and start new ones."""
-        means = {name: self.sums[name].item() / self.counts[name] for name in self.sums}
+        sums = average([value.item() for value in self.sums.values()])
+        means = {k: total / self.counts[k] for k, total in zip(self.sums, sums, strict=True)}
         self.sums, self.counts = {}, {}
         return means
 
     def state_dict(self) -> dict[str, Any]:
-        """Return sums and counts."""
+        """Return sums and counts, the same for all processes."""
+        if world() > 1:
+            # This meter goes on from them, too, so that a resumed run rounds as if never stopped.
+            sums = average([value.item() for value in self.sums.values()])
+            self.sums = {k: torch.tensor(total) for k, total in zip(self.sums, sums, strict=True)}
         return {"sums": dict(self.sums), "counts": dict(self.counts)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` returned."""
-        self.sums, self.counts = dict(state["sums"]), dict(state["counts"])
+        """Continue from what `state_dict` returned.
+
+        Raises:
+            ValueError: A sum is not a scalar tensor, or a count no whole number.
+        """
+        sums, counts = dict(state["sums"]), dict(state["counts"])
+        scalars = all(torch.is_tensor(value) and value.numel() == 1 for value in sums.values())
+        if not scalars or not all(type(counts[name]) is int for name in sums):
+            raise ValueError("the means of the losses are none")
+        self.sums, self.counts = sums, counts
 
 
 def save_checkpoint(file: Path, step: int, states: Mapping[str, dict[str, Any]]) -> None:
@@ -93,6 +115,9 @@ def load_checkpoint(file: Path) -> dict[str, Any]:
     content = load_tensors(file)
     if not isinstance(content, dict) or not {"step", "parts", "rng"} <= content.keys():
         raise UserError(f"{file}: not a checkpoint of srnas")
+    step, parts = content["step"], content["parts"]
+    if type(step) is not int or step < 0 or not isinstance(parts, dict):
+        raise UserError(f"{file}: a broken checkpoint (step {short(step)}); go back to a copy")
     return content
 
 
@@ -110,10 +135,16 @@ def restore(saved: dict[str, Any], states: States, file: Path) -> None:
     try:
         for name, target in states.items():
             target.load_state_dict(saved["parts"][name])
-    except (KeyError, RuntimeError, ValueError, TypeError) as error:
-        why = " ".join(line.strip() for line in str(error).splitlines()[:2])
-        raise UserError(f"{file}: does not fit this run's network ({why[:200]})") from error
-    _restore_rng(saved["rng"])
+    except UserError:
+        raise
+    except Exception as error:  # a broken state may raise anything in whoever takes it
+        why = one_line(" ".join(str(error).splitlines()[:2]), 200)
+        raise UserError(f"{file}: does not fit this run's network ({why})") from error
+    try:
+        _restore_rng(saved["rng"])
+    except (TypeError, RuntimeError, LookupError) as error:
+        why = one_line(str(error), 200)
+        raise UserError(f"{file}: broken states of the random generators ({why})") from error
 
 
 def first_not_finite(states: Any, path: str = "") -> str | None:
@@ -140,5 +171,10 @@ def _rng_state() -> dict[str, Any]:
 
 def _restore_rng(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["cpu"])
-    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+    if not torch.cuda.is_available() or not state["cuda"]:
+        return
+    if world() == 1 and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])
+    else:
+        # The primary process, which wrote them, computed on the first device; all draw as it did.
+        torch.cuda.set_rng_state(state["cuda"][0])

@@ -4,13 +4,13 @@ import json
 import math
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from srnas.analysis.logs import read_alphas, read_metrics
 from srnas.distributed import Process, anywhere
 from srnas.engine.checkpoint import (
     States,
@@ -20,7 +20,8 @@ from srnas.engine.checkpoint import (
     save_checkpoint,
 )
 from srnas.errors import Interrupted, UserError
-from srnas.files import read_json_lines, read_yaml, write_atomic, write_json_lines
+from srnas.files import append_line, read_yaml, write_atomic, write_json_lines
+from srnas.lock import hold, in_use
 from srnas.options import RunOptions, check_options, dump_options
 from srnas.progress import Progress
 
@@ -29,12 +30,44 @@ FREE_ON_RESUME = frozenset(
     {"experiments", "name", "device", "threads", "checkpoint_every", "tensorboard"}
 )
 FREE_IN_DATA = frozenset({"keep", "cache", "workers"})
-LOGS = ("metrics.jsonl", "alphas.jsonl")
+LOGS = {"metrics.jsonl": read_metrics, "alphas.jsonl": read_alphas}
 CHECKPOINT = Path("checkpoints") / "last.pt"
+LOCK = ".lock"
+ANOTHER = "give another name=..."
+
+
+@contextmanager
+def open_run(
+    kind: str,
+    options: RunOptions,
+    process: Process,
+    resume: bool,
+    report: Callable[[Path], object] | None = None,
+) -> Iterator["Run"]:
+    """Hold the folder of a run against other processes, and open the run in it.
+
+    Args:
+        kind: "search" or "train".
+        options: Options of the run.
+        process: This process.
+        resume: Whether to continue an existing run.
+        report: Called with the folder at the end of the block, while the folder is still held; not
+            after an exception.
+
+    Raises:
+        UserError: Another process works on this run, or as in `Run`.
+    """
+    with ExitStack() as stack:
+        _take(options.folder, process, stack)
+        run = Run(kind, options, process, resume)
+        stack.callback(run.close)
+        yield run
+        if report and process.primary:
+            report(run.folder)
 
 
 class Run:
-    """The folder `experiments/NAME/` of one search or training.
+    """The folder `experiments/NAME/` of one search or training; see `open_run`.
 
     When a run is resumed, log rows after the checkpoint are dropped, because the resumed run writes
     the same rows again.
@@ -76,8 +109,8 @@ class Run:
         elif process.primary:
             write_atomic(options_file, text)
         if process.primary:
-            for log in LOGS:
-                self._cut_log(self.folder / log)
+            for name, read in LOGS.items():
+                self._cut_log(self.folder / name, read)
         self._writer = self._tensorboard() if options.tensorboard and process.primary else None
 
     @property
@@ -123,8 +156,7 @@ class Run:
                 raise self._diverged(key, row["step"])
         if not self.process.primary:
             return
-        with open(self.folder / file, "a", encoding="utf-8") as log:
-            log.write(json.dumps(row) + "\n")
+        append_line(self.folder / file, json.dumps(row))
         if self._writer:
             for key, value in row.items():
                 if isinstance(value, int | float) and key != "step":
@@ -136,10 +168,21 @@ class Run:
 
         Args:
             total: Number of steps of the whole run.
+
+        Raises:
+            UserError: More steps are done than that.
         """
+        if self.start > total:
+            raise UserError(
+                f"{self.checkpoint}: at step {self.start}, but this run has {total}; start under "
+                "another name=..."
+            )
         show = self.process.primary
         with Progress(total, self.start, show=show) as progress, _signals() as asked:
             yield Loop(self, total, progress, asked)
+
+    def close(self) -> None:
+        """Finish the TensorBoard log."""
         if self._writer:
             self._writer.close()
 
@@ -149,10 +192,9 @@ class Run:
             f"clip_grad_norm. The last good state, if any, is {self.checkpoint}"
         )
 
-    def _cut_log(self, log: Path) -> None:
-        rows = read_json_lines(log)
-        if rows:
-            write_json_lines(log, [row for row in rows if row["step"] <= self.start])
+    def _cut_log(self, log: Path, read: Callable[[Path], list[dict[str, Any]]]) -> None:
+        if log.exists():  # also without a whole row: rows are appended, not to the rest of one
+            write_json_lines(log, [row for row in read(log) if row["step"] <= self.start])
 
     def _tensorboard(self) -> Any:
         from torch.utils.tensorboard import SummaryWriter
@@ -168,7 +210,7 @@ class Loop:
         run: The run.
         total: Number of steps of the whole run.
         progress: Where messages and the number of steps are shown.
-        asked_to_stop: Returns whether the user has asked to stop.
+        asked_to_stop: Returns the signal by which the user has asked to stop, or None.
     """
 
     def __init__(
@@ -176,7 +218,7 @@ class Loop:
         run: Run,
         total: int,
         progress: Progress,
-        asked_to_stop: Callable[[], bool],
+        asked_to_stop: Callable[[], int | None],
     ) -> None:
         self.run, self.total = run, total
         self.progress, self.asked_to_stop = progress, asked_to_stop
@@ -215,15 +257,30 @@ class Loop:
         options = self.run.options
         self.progress.advance(done)
         together = self.run.process.world == 1 or done % options.log_every == 0
-        interrupted = together and anywhere(self.asked_to_stop(), self.run.process.device)
+        signalled = self.asked_to_stop()
+        interrupted = together and anywhere(signalled is not None, self.run.process.device)
         last = done == self.total or self._stopped
         if checkpoint or interrupted or last or done % options.checkpoint_every == 0:
             self.run.save(done, states)
         if interrupted and not last:
             raise Interrupted(
                 f"stopped at step {done} of {self.total}; everything is saved in "
-                f"{self.run.folder}, continue with --resume"
+                f"{self.run.folder}, continue with --resume",
+                signalled or signal.SIGINT,
             )
+
+
+def _take(folder: Path, process: Process, stack: ExitStack) -> None:
+    """Hold a run folder until the stack is closed; all processes of the run learn if that fails."""
+    lock = folder / LOCK
+    problem: UserError | None = None
+    if process.primary:
+        try:
+            stack.enter_context(hold(lock, folder, ANOTHER))
+        except UserError as error:
+            problem = error
+    if anywhere(problem is not None, process.device):
+        raise problem or UserError(in_use(lock, folder, ANOTHER))
 
 
 def _same_options(kind: str, began: dict[str, Any], options: RunOptions, file: Path) -> None:
@@ -243,23 +300,29 @@ def _what_counts(options: RunOptions) -> dict[str, Any]:
 
 
 @contextmanager
-def _signals() -> Iterator[Callable[[], bool]]:
+def _signals() -> Iterator[Callable[[], int | None]]:
     """Turn the first SIGINT or SIGTERM into a request to stop; a later SIGINT aborts at once.
 
     Outside the main thread, where Python cannot handle signals, nothing changes.
+
+    Yields:
+        A function that returns the signal, None before there is one.
     """
-    asked: list[float] = []
+    asked: list[int] = []
+    before: dict[int, Any] = {}
 
     def ask(number: int, frame: FrameType | None) -> None:
         if asked and number == signal.SIGINT:
+            if callable(before[number]):
+                before[number](number, frame)
             raise KeyboardInterrupt
-        asked.append(time.monotonic())
+        asked.append(number)
 
-    before: dict[signal.Signals, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: bool(asked)
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                before[number] = signal.signal(number, ask)
+        yield lambda: asked[0] if asked else None
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for each, handler in before.items():
+            signal.signal(each, handler)

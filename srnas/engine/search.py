@@ -1,9 +1,10 @@
 """The search: weights and alphas are trained together, then the genotype is derived.
 
-`search` reads from top to bottom as the algorithm; `SearchStepper` implements the steps.
+`_search` reads from top to bottom as the algorithm; `SearchStepper` implements the steps.
 """
 
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -12,15 +13,15 @@ from typing import Any
 import torch
 
 import srnas
+from srnas.analysis.logs import read_alphas
 from srnas.analysis.trajectory import convergence, parameter_free_candidates, summarize
 from srnas.choice import ScoreTable, Supernet
 from srnas.cost import expected_macs_per_pixel
 from srnas.distributed import Process
 from srnas.distributed import start as start_processes
 from srnas.engine.checkpoint import Record
-from srnas.engine.run import Loop, Run
+from srnas.engine.run import Loop, Run, open_run
 from srnas.engine.stepper import SearchStepper
-from srnas.files import read_json_lines
 from srnas.options import SearchOptions
 from srnas.spaces import space_class
 from srnas.tables import open_table
@@ -43,7 +44,11 @@ class SearchRecord(Record):
     collapsed: bool = False
 
 
-def search(options: SearchOptions, resume: bool = False) -> Path:
+def search(
+    options: SearchOptions,
+    resume: bool = False,
+    report: Callable[[Path], object] | None = None,
+) -> Path:
     """Run a search.
 
     Besides the genotype, the run folder holds alphas.jsonl (logits, probabilities, candidates,
@@ -52,6 +57,7 @@ def search(options: SearchOptions, resume: bool = False) -> Path:
     Args:
         options: Options of the search.
         resume: Whether to continue an existing run, to the same result.
+        report: Called with the run folder at the end, before another process can have it.
 
     Returns:
         Path of genotype.json.
@@ -64,13 +70,20 @@ def search(options: SearchOptions, resume: bool = False) -> Path:
     torch.manual_seed(options.seed)
     stepper = SearchStepper(options, process)
     score = _open_table(options)
-    run = Run("search", options, process, resume)
-    record = SearchRecord()
-    stepper.shrink_as_before(run.start)
-    run.restore({**stepper.states, "notes": record})
-    if _settled(record, options):
-        return run.folder / "genotype.json"
+    with open_run("search", options, process, resume, report) as run:
+        record = SearchRecord()
+        stepper.shrink_as_before(run.start)
+        run.restore({**stepper.states, "notes": record})
+        if not _settled(record, options):
+            _search(run, stepper, record, score)
+    return run.folder / "genotype.json"
 
+
+def _search(
+    run: Run, stepper: SearchStepper, record: SearchRecord, score: ScoreTable | None
+) -> None:
+    """Take the remaining steps."""
+    options = stepper.options
     with run.loop(options.steps) as loop:
         _warn_of_rest(loop, options)
         for step in loop:
@@ -94,7 +107,6 @@ def search(options: SearchOptions, resume: bool = False) -> Path:
                     loop.stop()
             loop.done(done, {**stepper.states, "notes": record}, checkpoint=epoch_ends)
         _warn_of_no_convergence(loop, run)
-    return run.folder / "genotype.json"
 
 
 def dry_run(options: SearchOptions) -> str:
@@ -213,7 +225,7 @@ def _warn_of_collapse(
 
 
 def _warn_of_no_convergence(loop: Loop, run: Run) -> None:
-    rows = read_json_lines(run.folder / "alphas.jsonl") if run.process.primary else []
+    rows = read_alphas(run.folder / "alphas.jsonl") if run.process.primary else []
     settled = convergence(rows) if len(rows) > 1 else None  # one epoch is no search
     if settled and not settled.converged:
         same = rows[-1]["epoch"] - settled.epoch

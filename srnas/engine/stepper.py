@@ -17,6 +17,7 @@ from srnas.options import SearchOptions, ShrinkOptions
 from srnas.regularizers import Regularizer
 from srnas.schedules import Schedule
 from srnas.spaces import space_builder
+from srnas.sync_batchnorm import synchronize
 
 
 @dataclass
@@ -305,4 +306,7 @@ class SearchStepper:
         self.alpha_optimizer = options.alpha_optimizer.build(self.supernet.arch_parameters())
 
     def _placed(self, supernet: Supernet) -> Supernet:
-        return move(supernet, self.process.device)
+        supernet = move(supernet, self.process.device)
+        if self.options.sync_batchnorm:
+            synchronize(supernet, self.process, twice=self.rule.differentiates_twice)
+        return supernet

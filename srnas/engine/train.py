@@ -1,5 +1,6 @@
 """Training of a derived network from scratch, with selection of the best weights by validation."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ from srnas.cost import count_parameters
 from srnas.distributed import Process, average_gradients, move
 from srnas.distributed import start as start_processes
 from srnas.engine.checkpoint import Meter, Record, Stateful
-from srnas.engine.run import Run
+from srnas.engine.run import Run, open_run
 from srnas.engine.search import versions
 from srnas.errors import UserError
 from srnas.model_file import Model, load_model, save_model, warm_start
 from srnas.options import TrainOptions
 from srnas.spaces import derived_network, published_genotype
+from srnas.sync_batchnorm import synchronize
 from srnas.tasks import Task
 from srnas.tasks.base import Batches
 
@@ -102,7 +104,12 @@ class Trainer:
         _copy_buffers(self.network, self.ema)
 
 
-def train(options: TrainOptions, resume: bool = False, genotype: Genotype | None = None) -> Path:
+def train(
+    options: TrainOptions,
+    resume: bool = False,
+    genotype: Genotype | None = None,
+    report: Callable[[Path], object] | None = None,
+) -> Path:
     """Train a network.
 
     The weights with the best validation score are kept, or the last ones if there are no validation
@@ -113,6 +120,7 @@ def train(options: TrainOptions, resume: bool = False, genotype: Genotype | None
         resume: Whether to continue an existing run, to the same result.
         genotype: Genotype to train; by default that of the options or else the space's published
             network.
+        report: Called with the run folder at the end, before another process can have it.
 
     Returns:
         Path of model.safetensors.
@@ -125,11 +133,18 @@ def train(options: TrainOptions, resume: bool = False, genotype: Genotype | None
     torch.manual_seed(options.seed)
     genotype, network = _start(options, genotype)
     move(network, process.device)
+    if options.sync_batchnorm:
+        synchronize(network, process)
     task, (batches,) = options.task.open(options, process, network, ("train",))
-    run = Run("train", options, process, resume)
-    _keep_genotype(genotype, run)
-    trainer = Trainer(options, network, task, batches)
-    judged = trainer.judged
+    with open_run("train", options, process, resume, report) as run:
+        _keep_genotype(genotype, run)
+        _train(run, Trainer(options, network, task, batches), genotype)
+    return run.folder / "model.safetensors"
+
+
+def _train(run: Run, trainer: Trainer, genotype: Genotype) -> None:
+    """Take the remaining steps."""
+    options, task, judged = trainer.options, trainer.task, trainer.judged
     meter, record = Meter(), TrainRecord()
     states = {**trainer.states, "meter": meter, "notes": record}
     run.restore(states)
@@ -155,7 +170,6 @@ def train(options: TrainOptions, resume: bool = False, genotype: Genotype | None
             if done == options.steps:
                 _test(run, task, done)
             loop.done(done, states, checkpoint=validates)
-    return run.folder / "model.safetensors"
 
 
 def dry_run(options: TrainOptions) -> str:

@@ -6,9 +6,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from srnas.bench.sample import open_choices
 from srnas.choice import Genotype, Position
-from srnas.errors import UserError
+from srnas.errors import UserError, one_line
 from srnas.files import read_json, write_json
 from srnas.latency.clock import WARMUP, time_alternately
 from srnas.latency.runtime import open_network
@@ -87,12 +89,14 @@ def read_latency_table(path: Path) -> LatencyTable:
         raise UserError(f"{path}: not a latency table; srnas latency table makes one")
     try:
         table = LatencyTable(**content)
+        TypeAdapter(LatencyTable).validate_python(content)
         for row in table.ms.values():
             for value in row.values():
                 if not 0 < float(value) < float("inf"):
                     raise ValueError(f"{value} milliseconds")
-    except (TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path}: a broken latency table ({error})") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        told = one_line(" ".join(str(error).splitlines()[:3]), 200)
+        raise UserError(f"{path}: a broken latency table ({told})") from error
     return table
 
 

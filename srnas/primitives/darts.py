@@ -19,6 +19,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from srnas.distributed import draw_samples
 from srnas.primitives.separable import relu_separable
 
 
@@ -88,7 +89,9 @@ class Noise(Zero):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to noise of shape (B, C, H/stride, W/stride)."""
-        return torch.randn_like(super().forward(x))
+        zeros = super().forward(x)
+        # Outside training every process has the whole batch.
+        return draw_samples(zeros, torch.randn_like) if self.training else torch.randn_like(zeros)
 
 
 @dataclass(frozen=True)

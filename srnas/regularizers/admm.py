@@ -3,10 +3,11 @@
 from typing import Annotated, Any, Literal
 
 import torch
-from annotated_types import Ge, Interval
+from annotated_types import Interval
 from torch import Tensor
 
 from srnas.choice import Supernet
+from srnas.parts import PositiveInt
 from srnas.regularizers import REGULARIZERS, Regularizer
 from srnas.regularizers.proximity import distance
 
@@ -37,7 +38,7 @@ class ADMM(Regularizer):
     def __init__(
         self,
         *,
-        every: Annotated[int, Ge(1)] = 10,
+        every: PositiveInt = 10,
         discount: Annotated[float, Interval(ge=0, le=1)] = 0.8,
         norm: Literal["l2", "l2sq"] = "l2",
     ) -> None:

@@ -1,15 +1,15 @@
 """The FLOPs penalty: the expected cost of the mixture (SA-DARTS, Eq. 18); likewise of latency."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from annotated_types import Ge
 from torch import Tensor
 
 from srnas.choice import Position, Supernet
 from srnas.errors import UserError, did_you_mean
 from srnas.latency.table import read_latency_table
+from srnas.parts import Channels
 from srnas.regularizers import REGULARIZERS, Regularizer
 
 
@@ -44,7 +44,7 @@ class ExpectedCost(Regularizer):
         self,
         *,
         cost: Literal["nominal", "true_io", "latency"] = "nominal",
-        channels: Annotated[int, Ge(1)] | None = None,
+        channels: Channels | None = None,
         norm: Literal["sum", "max", "baseline", "network"] | None = None,
         table: Path | None = None,
         baseline: str = "conv_3x3",

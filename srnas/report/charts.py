@@ -14,7 +14,7 @@ from matplotlib.ticker import LogLocator
 INK, GREY = "#0b0c0d", "#8a8f98"
 COLORS = ("#3b7dd8", "#d9822b", "#2f9e6e", "#b0539a", "#c0483f", "#7a6bd0")  # on white and black
 SIZE = (4.3, 2.5)  # inches; as wide as a phone's screen
-STYLE: dict[str, Any] = {
+STYLE: Any = {  # names of matplotlib's own
     "svg.fonttype": "none",
     "svg.hashsalt": "srnas",
     "font.size": 9,

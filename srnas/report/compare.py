@@ -11,7 +11,7 @@ from srnas.errors import UserError
 from srnas.files import write_atomic
 from srnas.report.charts import lines, scatter
 from srnas.report.parts import charts, page, section, table
-from srnas.report.run import RunRecord, read_run
+from srnas.report.run import RunRecord, read_run, told_of
 
 Row = dict[str, str | float | None]
 COLUMNS = {
@@ -37,20 +37,22 @@ def write_comparison(run_dirs: Sequence[Path], out: Path) -> list[Path]:
         Both files.
 
     Raises:
-        UserError: A folder is not a run folder, or two runs have the same name.
+        UserError: A folder is not a run folder, a file in one is broken, or two runs have
+            the same name.
     """
     runs = [read_run(Path(folder)) for folder in run_dirs]
     names = [run.folder.resolve().name for run in runs]
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"{name}: two of the runs have this name; rename one of the folders")
-    rows = [_row(run, name) for run, name in zip(runs, names, strict=True)]
-    body = [
-        f"<h1>{len(runs)} runs</h1>",
-        table(list(COLUMNS.values()), [[_text(row[key]) for key in COLUMNS] for row in rows]),
-        section("Quality and cost", charts(*_fronts(rows))),
-        section("Trajectories", charts(*_trajectories(dict(zip(names, runs, strict=True))))),
-    ]
+    with told_of(*(run.folder for run in runs)):
+        rows = [_row(run, name) for run, name in zip(runs, names, strict=True)]
+        body = [
+            f"<h1>{len(runs)} runs</h1>",
+            table(list(COLUMNS.values()), [[_text(row[key]) for key in COLUMNS] for row in rows]),
+            section("Quality and cost", charts(*_fronts(rows))),
+            section("Trajectories", charts(*_trajectories(dict(zip(names, runs, strict=True))))),
+        ]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(COLUMNS), lineterminator="\n")
     writer.writeheader()

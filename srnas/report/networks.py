@@ -61,8 +61,8 @@ def _dlsr(space: Mapping[str, Any], choices: Mapping[str, Any]) -> list[Diagram]
     network.add("2", "cell 2", "fixed", ["1"])
     links = {key: value for key, value in choices.items() if key.startswith("link")}
     for label, inputs in links.items():
-        number = label.removeprefix("link")
-        network.add(number, f"cell {number}", "found", [str(one) for one in inputs])
+        cell_number = label.removeprefix("link")
+        network.add(cell_number, f"cell {cell_number}", "found", [str(one) for one in inputs])
     cells = [name for name in network.nodes if name != "head"]
     network.add("fuse", "concat, conv 1x1, conv 3x3", "fixed", cells)
     network.add("sum", "+", "sum", ["fuse", "head"])

@@ -19,7 +19,7 @@ from srnas.report.parts import (
     section,
     table,
 )
-from srnas.report.run import RunRecord, read_run
+from srnas.report.run import RunRecord, read_run, told_of
 
 PICTURES = 2_000_000  # bytes of crops and other pictures in a page
 FIGURES = {  # values of each epoch: title -> {key in metrics.jsonl: name in the legend}
@@ -49,12 +49,13 @@ def write_report(run_dir: Path, refresh: int | None = None) -> Path:
         Path of the report.
 
     Raises:
-        UserError: `run_dir` is not a run folder.
+        UserError: `run_dir` is not a run folder, or a file in it is broken.
     """
     run = read_run(Path(run_dir))
-    body = [_head(run, refresh), _verdict(run), cards(run.figures()), _network(run)]
-    body += [_probabilities(run), _alphas(run), _convergence(run), _curves(run)]
-    body += [_quality(run), _analysis(run), _options(run)]
+    with told_of(run.folder):
+        body = [_head(run, refresh), _verdict(run), cards(run.figures()), _network(run)]
+        body += [_probabilities(run), _alphas(run), _convergence(run), _curves(run)]
+        body += [_quality(run), _analysis(run), _options(run)]
     write_atomic(run.folder / "report.html", page(run.folder.name, body, refresh))
     return run.folder / "report.html"
 

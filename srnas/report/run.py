@@ -1,14 +1,16 @@
 """What a run folder tells: options, logs, genotype, costs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from srnas.analysis.logs import read_alphas, read_metrics
 from srnas.choice import Genotype
-from srnas.errors import UserError
+from srnas.errors import UserError, one_line
 from srnas.files import read_json_lines, read_yaml
 from srnas.spaces import SPACES, check_space, derived_network
 from srnas.tasks import task_of, task_of_space
@@ -177,6 +179,23 @@ class RunRecord:
         return shown
 
 
+@contextmanager
+def told_of(*folders: Path) -> Iterator[None]:
+    """Tell errors to which odd content of files leads as a UserError that names the run folders.
+
+    What can be checked by itself is checked on reading; this is for files that contradict each
+    other, or that are not by srnas.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        names = ", ".join(map(str, folders))
+        told = one_line(f"{type(error).__name__}: {error}", 200)
+        raise UserError(f"{names}: files are not as srnas writes them ({told})") from error
+
+
 def read_run(folder: Path) -> RunRecord:
     """Read a run folder.
 
@@ -189,8 +208,8 @@ def read_run(folder: Path) -> RunRecord:
     return RunRecord(
         folder,
         read_yaml(folder / "options.yml"),
-        read_json_lines(folder / "metrics.jsonl"),
-        read_json_lines(folder / "alphas.jsonl"),
+        read_metrics(folder / "metrics.jsonl"),
+        read_alphas(folder / "alphas.jsonl"),
         read_json_lines(folder / "sessions.jsonl"),
         Genotype.load(file).choices if file.exists() else None,
     )

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from srnas.choice import Builder, Derived, Genotype, Space
-from srnas.errors import UserError
+from srnas.errors import UserError, short
 from srnas.parts import Part, check_part
 from srnas.registry import Registry
 
@@ -86,8 +86,15 @@ def genotype_space(genotype: Genotype, **changes: Any) -> Part[Space]:
     Args:
         genotype: The genotype; its provenance holds the options of the search.
         changes: Options that are set differently, such as the scale.
+
+    Raises:
+        UserError: The space of the provenance is broken, or the changes do not fit it.
     """
     made_with = genotype.provenance.get("options", {}).get("space", {"name": genotype.space})
+    if not isinstance(made_with, Mapping):
+        raise UserError(
+            f"genotype: provenance.options.space: {short(made_with)} is not a name with options"
+        )
     return check_space({**made_with, **changes}, "genotype: space")
 
 

@@ -8,11 +8,12 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from annotated_types import Ge, MultipleOf
+from annotated_types import Ge, Interval, MultipleOf
 from torch import Tensor, nn
 
 from srnas.choice import Builder, Candidates, Choices, Place
 from srnas.errors import UserError
+from srnas.parts import Channels, Classes, Depth
 from srnas.primitives.darts import FactorizedReduce, relu_conv_bn
 from srnas.spaces import SPACES
 from srnas.spaces.darts_sets import NODES, edge_candidates
@@ -68,11 +69,11 @@ class DARTS(ClassificationSpace):
         self,
         choose: Builder,
         *,
-        num_classes: Annotated[int, Ge(2)] = 10,
-        num_feat: Annotated[int, Ge(2), MultipleOf(2)] = 16,
-        num_cell: Annotated[int, Ge(3)] = 8,
+        num_classes: Classes = 10,
+        num_feat: Annotated[Channels, MultipleOf(2)] = 16,
+        num_cell: Annotated[Depth, Ge(3)] = 8,
         stem: Literal["cifar", "imagenet"] = "cifar",
-        stem_multiplier: Annotated[int, Ge(1)] | None = None,
+        stem_multiplier: Annotated[int, Interval(ge=1, le=16)] | None = None,
         auxiliary: bool = False,
         space_set: Literal["full", "s1", "s2", "s3", "s4", "s5", "three"] = "full",
     ) -> None:

@@ -13,6 +13,7 @@ from annotated_types import Ge, Gt, MinLen
 from torch import Tensor, nn
 
 from srnas.choice import Builder, Candidates
+from srnas.parts import Channels, Depth
 from srnas.primitives.dlsr import DLSR_PRIMITIVES
 from srnas.primitives.sr import SR_PRIMITIVES
 from srnas.spaces import SPACES
@@ -78,8 +79,8 @@ class DLSR(SuperResolutionSpace):
         choose: Builder,
         *,
         scale: Literal[2, 3, 4] = 2,
-        num_feat: Annotated[int, Ge(4)] = 48,
-        num_cell: Annotated[int, Ge(2)] = 6,
+        num_feat: Annotated[Channels, Ge(4)] = 48,
+        num_cell: Annotated[Depth, Ge(2)] = 6,
         primitives: Literal["dlsr", "imdn"] = "dlsr",
         candidates: Annotated[list[str], MinLen(1)] | None = None,
         rgb_range: Annotated[float, Gt(0)] = 1.0,

@@ -10,10 +10,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from annotated_types import Ge, MinLen, MultipleOf
+from annotated_types import MinLen, MultipleOf
 from torch import Tensor, nn
 
 from srnas.choice import Builder, Candidates
+from srnas.parts import Channels, Depth
 from srnas.primitives.sr import SR_PRIMITIVES
 from srnas.spaces import SPACES
 from srnas.spaces.kinds import SuperResolutionSpace
@@ -60,8 +61,8 @@ class IMDN(SuperResolutionSpace):
         choose: Builder,
         *,
         scale: Literal[2, 3, 4] = 2,
-        num_feat: Annotated[int, Ge(4), MultipleOf(4)] = 64,
-        num_block: Annotated[int, Ge(1)] = 6,
+        num_feat: Annotated[Channels, MultipleOf(4)] = 64,
+        num_block: Depth = 6,
         candidates: Annotated[list[str], MinLen(1)] | None = None,
     ) -> None:
         super().__init__()

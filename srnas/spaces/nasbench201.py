@@ -7,14 +7,14 @@ Dong, Yang: NAS-Bench-201: Extending the Scope of Reproducible Neural Architectu
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
-from annotated_types import Ge
 from torch import Tensor, nn
 
 from srnas.choice import Builder, Choices, Genotype, Place, ScoreTable
 from srnas.errors import UserError, did_you_mean
+from srnas.parts import Channels, Classes, Depth
 from srnas.primitives.darts import relu_conv_bn
 from srnas.primitives.nasbench201 import NB201_PRIMITIVES
 from srnas.spaces import SPACES
@@ -52,9 +52,9 @@ class NASBench201(ClassificationSpace):
         self,
         choose: Builder,
         *,
-        num_classes: Annotated[int, Ge(2)] = 10,
-        num_feat: Annotated[int, Ge(1)] = 16,
-        num_cell: Annotated[int, Ge(1)] = 5,
+        num_classes: Classes = 10,
+        num_feat: Channels = 16,
+        num_cell: Depth = 5,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes

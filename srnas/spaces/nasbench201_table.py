@@ -6,11 +6,12 @@ not read, because they are pickles, which could execute code.
 """
 
 import csv
-import gzip
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
 from srnas.errors import UserError
+from srnas.files import read_text
 
 COLUMNS = {
     "cifar10": "cifar10_test",
@@ -28,6 +29,7 @@ def load_table(path: Path) -> dict[str, dict[str, float]]:
 
     Raises:
         UserError: `path` is missing or is not such a table.
+        OSError: It cannot be read.
     """
     if path.is_dir() or path.suffix in OFFICIAL:
         raise UserError(
@@ -40,10 +42,9 @@ def load_table(path: Path) -> dict[str, dict[str, float]]:
         )
     table: dict[str, dict[str, float]] = {}
     try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                table[row["arch"]] = {name: float(row[key]) for name, key in COLUMNS.items()}
-    except (OSError, EOFError, ValueError, TypeError, csv.Error, KeyError) as error:
+        for row in csv.DictReader(io.StringIO(read_text(path))):
+            table[row["arch"]] = {name: float(row[key]) for name, key in COLUMNS.items()}
+    except (ValueError, TypeError, csv.Error, KeyError) as error:
         wanted = ", ".join(["arch", *COLUMNS.values()])
         raise UserError(
             f"{path}: not a CSV table of {wanted} (after {len(table)} rows: {error})"

@@ -1,9 +1,6 @@
 """First-order updates with an alpha step at every n-th weight step."""
 
-from typing import Annotated
-
-from annotated_types import Ge
-
+from srnas.parts import PositiveInt
 from srnas.updates import UPDATES
 from srnas.updates.rule import Stepper, UpdateRule
 
@@ -16,7 +13,7 @@ class EveryN(UpdateRule):
         n: Number of weight steps for each alpha step; 10 in CS10 of DARTS-PRIME.
     """
 
-    def __init__(self, *, n: Annotated[int, Ge(1)] = 10) -> None:
+    def __init__(self, *, n: PositiveInt = 10) -> None:
         self.n = n
 
     def __call__(self, stepper: Stepper, alpha_moves: bool) -> None:

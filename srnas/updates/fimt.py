@@ -2,8 +2,9 @@
 
 from typing import Annotated
 
-from annotated_types import Ge, Gt, Interval
+from annotated_types import Gt, Interval
 
+from srnas.parts import PositiveInt
 from srnas.updates import UPDATES
 from srnas.updates.rule import Stepper, UpdateRule
 
@@ -33,7 +34,7 @@ class FIMT(UpdateRule):
         *,
         threshold: Annotated[float, Gt(0)] = 1.0,
         growth: Annotated[float, Gt(1)] = 1.05,
-        ratio: Annotated[int, Ge(1)] = 10,
+        ratio: PositiveInt = 10,
         smoothing: Annotated[float, Interval(gt=0, le=1)] = 0.2,
         corrected: bool = False,
     ) -> None:

@@ -1,10 +1,9 @@
 """The random baselines that every search method should be compared with."""
 
-from typing import Annotated
-
 import torch
-from annotated_types import Ge
 
+from srnas.distributed import average
+from srnas.parts import PositiveInt
 from srnas.updates import UPDATES
 from srnas.updates.rule import Stepper, UpdateRule
 
@@ -32,9 +31,7 @@ class RandomSampling(UpdateRule):
         batches: Number of batches of the alphas' images on which each one is evaluated.
     """
 
-    def __init__(
-        self, *, samples: Annotated[int, Ge(1)] = 100, batches: Annotated[int, Ge(1)] = 4
-    ) -> None:
+    def __init__(self, *, samples: PositiveInt = 100, batches: PositiveInt = 4) -> None:
         self.samples, self.batches = samples, batches
 
     def __call__(self, stepper: Stepper, alpha_moves: bool) -> None:
@@ -51,7 +48,7 @@ class RandomSampling(UpdateRule):
         for _ in range(self.samples):
             for alpha in supernet.arch_parameters():
                 alpha.copy_(torch.rand_like(alpha))
-            loss = sum(stepper.task.loss(supernet, batch).item() for batch in batches)
+            (loss,) = average([sum(stepper.task.loss(supernet, b).item() for b in batches)])
             if loss < least:
                 best, least = [a.clone() for a in supernet.arch_parameters()], loss
         for alpha, chosen in zip(supernet.arch_parameters(), best or [], strict=True):

@@ -79,10 +79,12 @@ class UpdateRule(ABC):
     Attributes:
         pools_images: Whether the training batches are drawn from all images, those of the alphas
             included, because the alphas also learn from them.
+        differentiates_twice: Whether the rule differentiates gradients of the supernet.
         remembered: Names of the attributes that go into the checkpoint.
     """
 
     pools_images: bool = False
+    differentiates_twice: bool = False
     remembered: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from srnas.choice.mixed_op import add_all
+from srnas.distributed import averaged
 from srnas.updates import UPDATES
 from srnas.updates.rule import Stepper, UpdateRule
 
@@ -23,8 +24,8 @@ class Unrolled(UpdateRule):
 
     m is the momentum buffer of an SGD weight optimizer. With Adam, the virtual step is one of SGD
     with Adam's learning rate. Weights and running statistics are restored bit for bit. In a
-    distributed run each process takes the virtual step on its own share of the batch, and the
-    resulting gradients are averaged.
+    distributed run the gradients of the virtual step are averaged, so that all processes take the
+    same one.
 
     Args:
         gradient: "finite_difference" computes the product of the second derivative and
@@ -35,7 +36,8 @@ class Unrolled(UpdateRule):
     def __init__(
         self, *, gradient: Literal["finite_difference", "exact"] = "finite_difference"
     ) -> None:
-        self.through = _exact if gradient == "exact" else _finite_difference
+        self.differentiates_twice = gradient == "exact"
+        self.through = _exact if self.differentiates_twice else _finite_difference
 
     def __call__(self, stepper: Stepper, alpha_moves: bool) -> None:
         train = next(stepper.train_batches)
@@ -62,7 +64,7 @@ def _finite_difference(stepper: Stepper, train: Any, val: Any) -> list[Tensor]:
 
     def gradient(batch: Any, inputs: Sequence[Tensor]) -> list[Tensor]:
         value = loss(supernet, batch)
-        return list(torch.autograd.grad(value, inputs, materialize_grads=True))
+        return averaged(torch.autograd.grad(value, inputs, materialize_grads=True))
 
     try:
         at(-lr, _direction(stepper, gradient(train, weights)))
@@ -87,11 +89,9 @@ def _exact(stepper: Stepper, train: Any, val: Any) -> list[Tensor]:
     gradients = torch.autograd.grad(
         loss(supernet, train), list(weights.values()), create_graph=True, materialize_grads=True
     )
+    direction = _direction(stepper, averaged(gradients))
     lr = stepper.weight_optimizer.param_groups[0]["lr"]
-    moved = {
-        name: w - lr * d
-        for (name, w), d in zip(weights.items(), _direction(stepper, gradients), strict=True)
-    }
+    moved = {name: w - lr * d for (name, w), d in zip(weights.items(), direction, strict=True)}
     value = loss(lambda x: functional_call(supernet, moved, (x,)), val)
     return list(torch.autograd.grad(value, supernet.arch_parameters(), materialize_grads=True))
 

@@ -1,6 +1,7 @@
 """Tables of trained networks: the sample, its trainings, what is kept and continued."""
 
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -16,6 +17,7 @@ from srnas.choice import Genotype
 from srnas.engine.train import train
 from srnas.errors import UserError
 from srnas.files import read_json_lines
+from srnas.lock import hold
 from srnas.options import check_options
 from srnas.spaces import derived_network
 from tests.helpers import ROOT, kill_when, srnas
@@ -135,6 +137,21 @@ def test_a_build_goes_on_where_it_was_killed_and_in_shards(protocol, tmp_path):
     write_results(tmp_path / "all.jsonl.gz", results)
     assert read_results([tmp_path / "all.jsonl.gz"]) == results
     assert (tmp_path / "all.jsonl.gz").read_bytes() == _written(tmp_path, results)
+
+
+def test_a_shard_that_another_process_builds_is_refused(protocol, tmp_path):
+    out = tmp_path / "out"
+    command = ("bench", "build", "-opt", protocol, "--out", out)
+    with hold(out / ".shard-1-of-1.lock", out, "wait"):
+        refused = srnas(*command)
+        assert (refused.returncode, refused.stderr) == (
+            2,
+            f"error: {out / 'shard-1-of-1'}: is in use by another srnas process "
+            f"(pid {os.getpid()}); wait for it or give another --out\n",
+        )
+        assert read_results([out]) == []
+        assert srnas(*command, "--shard", "1/6").returncode == 0
+    assert len(read_results([out])) == 1
 
 
 def _written(tmp_path, results):

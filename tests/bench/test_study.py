@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import sys
 
 import numpy as np
@@ -20,8 +21,10 @@ from srnas.bench.study import (
     show,
 )
 from srnas.choice import Genotype
+from srnas.engine.run import LOCK
 from srnas.errors import UserError
 from srnas.files import write_json_lines
+from srnas.lock import hold
 from srnas.spaces import check_space
 from srnas.tables import Row, read_table, write_table
 from tests.helpers import kill_when, search_options, srnas
@@ -128,6 +131,16 @@ def test_a_killed_study_continues_its_search_to_the_same_result(file, tmp_path):
     (one,), (other,) = read_searched([out]), read_searched([tmp_path / "whole"])
     assert one.cpu_seconds is None
     assert (one.genotypes, one.probabilities) == (other.genotypes, other.probabilities)
+
+
+def test_a_folder_in_which_another_process_runs_a_study_is_refused(file, tmp_path):
+    study, out = load_study(file), tmp_path / "o"
+    with (
+        hold(out / LOCK, out, "wait"),
+        pytest.raises(UserError, match=rf"o: is in use .*pid {os.getpid()}\); .*another --out"),
+    ):
+        run(study, out)
+    assert os.listdir(out) == [LOCK]
 
 
 @pytest.mark.parametrize(

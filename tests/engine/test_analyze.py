@@ -270,7 +270,7 @@ def test_substitutions_that_cannot_be_are_told(sa_row, space, label, told):
     ("given", "told"),
     [
         ({"landscape_of": "weight"}, "did you mean 'weights'"),
-        ({"landscape_of": "alphas", "points": 1}, "--points is 2 at least"),
+        ({"landscape_of": "alphas", "points": 1}, "--points is 2 to 1,000"),
         ({"gradients": True, "batches": 0}, "--batches 1"),
         ({"landscape_of": "alphas", "span": 0}, "--span above 0"),
         ({"gradients": True}, "no checkpoint yet"),
@@ -278,7 +278,15 @@ def test_substitutions_that_cannot_be_are_told(sa_row, space, label, told):
 )
 def test_wrong_requests_are_told_and_write_nothing(make, tmp_path, given, told):
     (tmp_path / "options.yml").write_text(dump_options(make()))
-    row = {"step": 5, "epoch": 0, "genotype": {"c1": "conv_3x3"}}
+    row = {
+        "step": 5,
+        "epoch": 0,
+        "genotype": {"c1": "conv_3x3"},
+        "alphas": {"c1": [0.0]},
+        "probabilities": {"c1": [1.0]},
+        "candidates": {"c1": ["conv_3x3"]},
+        "expected_macs_per_pixel": 1.0,
+    }
     (tmp_path / "alphas.jsonl").write_text(json.dumps(row) + "\n")
     with pytest.raises(UserError, match=told):
         analyze(tmp_path, **given)

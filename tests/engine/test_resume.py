@@ -53,16 +53,17 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path, photo_folder, command, 
     killed_and_resumed(command, file, tmp_path, *more)
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, photo_folder):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_says_how_to_go_on(tmp_path, photo_folder, number, code):
     file = write_options(tmp_path / "o.yml", train_options(tmp_path, photo_folder))
     more = ["steps=4000", "checkpoint_every=100000", "val_every=4000"]
     process = start("train", file, *more)
     wait_for_log = tmp_path / "experiments/train/metrics.jsonl"
     while not wait_for_log.exists() and process.poll() is None:
         time.sleep(0.01)
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, number)
     _, told = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "continue with --resume" in told
     assert "Traceback" not in told
     step = load_tensors(tmp_path / "experiments/train/checkpoints/last.pt")["step"]

@@ -87,7 +87,8 @@ def test_the_page_says_whether_the_search_converged_and_how_sure_it_is(
     alphas, metrics = logs(
         50, settled, {"c1": 2, "c2": 3}, {"c1": ["a", "b"], "c2": ["a", "b", "c"]}
     )
-    alphas[-1]["probabilities"] = {"c1": [0.7, 0.3], "c2": [0.2, 0.35, 0.45]}
+    for row in alphas:
+        row["probabilities"] = {"c1": [0.7, 0.3], "c2": [0.2, 0.35, 0.45]}
     text = page(tmp_path, alphas, metrics)
     (verdict,) = re.findall(r'<p class="(verdict[^"]*)">(.*?)</p>', text)
     assert verdict[0] == kind

@@ -4,15 +4,18 @@ torchvision is imported only where it is used, because the import takes seconds.
 """
 
 from collections.abc import Iterator
+from errno import ENOENT, ENOTDIR
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
-from annotated_types import Ge, Interval
+from annotated_types import Interval
 from torch import Tensor
 
 from srnas.errors import UserError
+from srnas.files import check_file
+from srnas.parts import Classes, PositiveInt, Seed, Side
 from srnas.registry import Registry
 from srnas.tasks.classification.gratings import gratings
 from srnas.tasks.classification.imagenet16 import read_imagenet16
@@ -99,9 +102,7 @@ def npz(*, file: Path) -> ClassificationData:
 
 
 @DATASETS.register("folder")
-def folder(
-    *, root: Path, image_size: Annotated[int, Ge(1)] = 224, color_jitter: bool = True
-) -> ClassificationData:
+def folder(*, root: Path, image_size: Side = 224, color_jitter: bool = True) -> ClassificationData:
     """Open a folder with the layout of ImageNet: train/CLASS/IMAGE and val/CLASS/IMAGE.
 
     Classes are numbered in the order of their names. The test split is val/. Images are normalized
@@ -120,6 +121,8 @@ def folder(
     try:
         folders = [ImageFolder(str(Path(root) / split)) for split in ("train", "val")]
     except OSError as error:
+        if error.errno not in (None, ENOENT, ENOTDIR):
+            raise
         raise UserError(f"{root}: not train/CLASS/IMAGE and val/CLASS/IMAGE ({error})") from error
     classes = [folder.classes for folder in folders]
     if classes[0] != classes[1]:
@@ -155,11 +158,11 @@ def imagenet16(
 @DATASETS.register("generated")
 def generated(
     *,
-    num_classes: Annotated[int, Ge(2)] = 10,
-    train: Annotated[int, Ge(1)] = 512,
-    test: Annotated[int, Ge(1)] = 128,
-    side: Annotated[int, Ge(1)] = 32,
-    seed: int = 0,
+    num_classes: Classes = 10,
+    train: PositiveInt = 512,
+    test: PositiveInt = 128,
+    side: Side = 32,
+    seed: Seed = 0,
 ) -> ClassificationData:
     """Generate images of coloured gratings, see `srnas.tasks.classification.gratings`.
 
@@ -204,6 +207,7 @@ def _cifar(name: str, root: Path, normalization: Normalization) -> Classificatio
 
 def _read_npz(file: Path) -> Iterator[Tensor]:
     """Yield x_train, y_train, x_test and y_test, checked."""
+    check_file(file)
     try:
         with np.load(file, allow_pickle=False) as archive:
             arrays = {f"{kind}_{s}": archive[f"{kind}_{s}"] for s in SPLITS for kind in "xy"}

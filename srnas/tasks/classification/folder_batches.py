@@ -84,6 +84,8 @@ class Files(Dataset[tuple[Tensor, int]]):
         try:
             image = self.load(path)
         except (OSError, ValueError, SyntaxError) as error:  # what PIL raises for broken files
+            if isinstance(error, OSError) and error.errno is not None:
+                raise UserError(f"{path}: cannot be read ({error.strerror})") from error
             raise UserError(f"{path}: not a readable image; replace or remove the file") from error
         return self.transform(image), label
 

@@ -75,6 +75,7 @@ def load_arrays(path: Path) -> Any:
 
     Raises:
         UserError: The file is missing or broken, or it refers to anything else.
+        OSError: The file cannot be read.
     """
     try:
         with open(path, "rb") as file:
@@ -82,10 +83,12 @@ def load_arrays(path: Path) -> Any:
         if not isinstance(content, dict):
             return content
         return {key: v.array if isinstance(v, _Array) else v for key, v in content.items()}
-    except OSError as error:
+    except FileNotFoundError as error:
         raise UserError(
             f"{path}: cannot be read ({error.strerror}); put the published file there"
         ) from error
+    except OSError:
+        raise
     except UserError as error:
         raise UserError(f"{path}: not loaded, {error}") from error
     except Exception as error:  # the errors of broken pickles are not specified

@@ -6,8 +6,8 @@ from typing import Annotated
 from annotated_types import Ge, Interval
 from pydantic import model_validator
 
-from srnas.options import Count, PositiveInt, SearchOptions, TrainOptions
-from srnas.parts import Part, PartOf, Strict, written
+from srnas.options import SearchOptions, TrainOptions
+from srnas.parts import BatchSize, Count, Part, PartOf, Strict, Workers, written
 from srnas.schedules import ScheduleOption, Update
 from srnas.tasks.classification.datasets import DATASETS, ClassificationData
 from srnas.tasks.classification.losses import CLASS_LOSSES, ClassLoss
@@ -30,9 +30,9 @@ class ClassOptions(Strict):
     """
 
     dataset: Annotated[Part[ClassificationData], PartOf(DATASETS)]
-    batch_size: PositiveInt
+    batch_size: BatchSize
     cutout: Count = 0
-    workers: Count = 0
+    workers: Workers = 0
 
 
 class ClassSearchData(ClassOptions):
@@ -44,7 +44,7 @@ class ClassSearchData(ClassOptions):
     train: tuple[Share, Share] = (0.0, 0.5)
     alpha: tuple[Share, Share] = (0.5, 1.0)
     val: tuple[Share, Share] | None = (0.5, 1.0)
-    batch_size: PositiveInt = 64
+    batch_size: BatchSize = 64
 
 
 class ClassTrainData(ClassOptions):
@@ -56,7 +56,7 @@ class ClassTrainData(ClassOptions):
 
     train: tuple[Share, Share] = (0.0, 1.0)
     val: tuple[Share, Share] | None = None
-    batch_size: PositiveInt = 96
+    batch_size: BatchSize = 96
 
 
 class ClassSearchOptions(SearchOptions):

@@ -8,8 +8,8 @@ from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
 from srnas.losses import LOSSES, Loss
-from srnas.options import PositiveInt, SearchOptions, TrainOptions
-from srnas.parts import Part, PartOf, Strict, written
+from srnas.options import SearchOptions, TrainOptions
+from srnas.parts import BatchSize, Part, PartOf, Side, Strict, written
 
 LossOption = Annotated[Part[Loss], PartOf(LOSSES, default="l1")]
 
@@ -43,8 +43,8 @@ class NoisyPatches(Strict):
     """
 
     sigma: Annotated[float, Gt(0)] = 25.0
-    batch_size: PositiveInt = 16
-    patch: PositiveInt = 40
+    batch_size: BatchSize = 16
+    patch: Side = 40
     keep: Literal["device", "memory"] = "device"
 
 

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 import torch.nn.functional as F
-from annotated_types import Ge, MinLen
+from annotated_types import MinLen
 from torch import Tensor, nn
 
 from srnas.choice import Builder, Space
+from srnas.parts import Channels, Depth
 from srnas.primitives.sr import SR_PRIMITIVES
 from srnas.spaces import SPACES
 from srnas.spaces.published import named_candidates
@@ -50,8 +51,8 @@ class DnCNN(Space):
         self,
         choose: Builder,
         *,
-        num_feat: Annotated[int, Ge(1)] = 64,
-        num_block: Annotated[int, Ge(1)] = 9,
+        num_feat: Channels = 64,
+        num_block: Depth = 9,
         candidates: Annotated[list[str], MinLen(1)] | None = None,
     ) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """Benchmarks: models on test sets, compared with bicubic interpolation."""
 
 from collections.abc import Sequence
-from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,9 +9,10 @@ import numpy as np
 from srnas.choice import Genotype
 from srnas.cost import count_parameters
 from srnas.data.bicubic import resize_uint8
-from srnas.data.images import ImagePair, write_rgb
+from srnas.data.images import ImagePair, check_file_names, write_rgb
 from srnas.distributed import choose_device
 from srnas.errors import UserError
+from srnas.files import file_name
 from srnas.model_file import Model, load_model, load_published
 from srnas.progress import track
 from srnas.tasks.super_resolution.evaluate import Measurement, NetworkUpscale, Upscale, bicubic
@@ -38,14 +39,18 @@ def test(options: TestOptions) -> dict[str, Any]:
         "results"}], and the figures of `scorecard` as "scorecard".
 
     Raises:
-        UserError: A model or image cannot be read, or does not fit the scale.
+        UserError: A model or image cannot be read, or does not fit the scale; or files cannot be
+            named after the images of a set.
     """
     sets = {
         name: open_benchmark(folder, options.scale, options.lr == "files")
         for name, folder in options.data.items()
     }
-    for pair in chain.from_iterable(sets.values()):
-        pair.read(options.scale)
+    for pairs in sets.values():
+        if options.save_images or options.crops:
+            check_file_names(pairs)
+        for pair in pairs:
+            pair.read(options.scale)
     models = open_models(options)
     by_set = [_test_set(name, pairs, models, options) for name, pairs in sets.items()]
     tested = [
@@ -97,14 +102,14 @@ def _test_set(
             for measurement, sr in zip(measurements, images, strict=True)
         ]
         if options.save_images:
-            write_rgb(options.save_images / name / f"{pair.name}.png", images[1])
+            write_rgb(_file(options.save_images, name, pair), images[1])
         if options.crops:
             from srnas.tasks.super_resolution.crops import (
                 write_crops,  # matplotlib is slow to import
             )
 
             upscaled = list(zip(methods, images, quality, strict=True))
-            file = options.crops / name / f"{pair.name}.png"
+            file = _file(options.crops, name, pair)
             write_crops(file, f"{name}: {pair.name}", hr, upscaled, scale, protocol)
     plain, *measured = (measurement.result() for measurement in measurements)
     shared = {
@@ -114,6 +119,11 @@ def _test_set(
         **_lr_check(pairs, scale),
     }
     return [{**shared, **one} for one in measured]
+
+
+def _file(folder: Path, name: str, pair: ImagePair) -> Path:
+    """Return where in `folder` a file about an image of the set `name` goes."""
+    return folder / file_name(name, "data") / file_name(f"{pair.name}.png", str(pair.hr.parent))
 
 
 def _lr_check(pairs: list[ImagePair], scale: int) -> dict[str, float]:

@@ -8,25 +8,31 @@ OUT/DIV2K_train_LR_bicubic/X2_sub/0001_s001.png ...) and LMDB databases (the sam
 the suffix .lmdb) can be made as well. srnas itself decodes whole images once and needs neither.
 """
 
+import filecmp
 import hashlib
 import math
 import os
-import shutil
-import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import track
-
 from srnas.basicsr_bridge import make_lmdb
-from srnas.data.images import SUFFIXES, ImagePair, list_images, pair_folders, read_rgb, write_rgb
+from srnas.data.archives import read_blocks, unpack_images
+from srnas.data.images import (
+    ImagePair,
+    check_file_names,
+    is_image,
+    list_images,
+    pair_folders,
+    read_rgb,
+    write_rgb,
+)
 from srnas.errors import UserError
-from srnas.files import read_json, write_atomic, write_json
+from srnas.files import atomic_file, file_name, read_json, remove_unfinished, write_json
+from srnas.progress import track
 
 # Archives of https://data.vision.ee.ethz.ch/cvl/DIV2K/; checksums as in TensorFlow Datasets.
 SHA256 = {
@@ -77,7 +83,8 @@ def prepare(
     """Fill the folder `out` with DIV2K.
 
     Missing LR images are made by MATLAB-equivalent bicubic downscaling. Files that exist in `out`
-    are kept, so that an interrupted preparation resumes where it stopped.
+    are kept, so that an interrupted preparation resumes where it stopped. It ends with the same
+    files as one that was not interrupted.
 
     Args:
         source: Folder that contains the archives or the unpacked folders.
@@ -88,10 +95,14 @@ def prepare(
         say: Function that is called with each line of progress.
 
     Raises:
-        UserError: DIV2K_train_HR is missing, an archive or image is broken, or the sub-images do
-            not fit the scales or the images.
+        UserError: DIV2K_train_HR is missing; an archive or image is broken, encrypted or larger
+            than `srnas.data.headers.max_pixels` allows; two images have the same name; a file in
+            `out` differs from that of the source, or cannot be written; or the sub-images do not
+            fit the scales or the images.
     """
     source, out = Path(source), Path(out)
+    for folder in (out, *out.glob("DIV2K_*"), *out.glob("DIV2K_*/X*")):
+        remove_unfinished(folder)
     for split in ("train", "valid"):
         hr = f"DIV2K_{split}_HR"
         count = _bring(source, out / hr, hr, f"{hr}.zip", say)
@@ -116,12 +127,17 @@ def prepare(
 
 
 def make_lr(pairs: Sequence[ImagePair], folder: Path, scale: int) -> None:
-    """Write a bicubic NAMEx{scale}.png for each pair, except where the file exists already."""
+    """Write a bicubic NAMEx{scale}.png for each pair, unless the folder has one, of any suffix.
+
+    Raises:
+        UserError: An image cannot be read or written, or two of them have the same name.
+    """
+    check_file_names(pairs, f"x{scale}.png")
+    there = {Path(name).stem for name in _images(folder)}
 
     def make(pair: ImagePair) -> None:
-        target = folder / f"{pair.name}x{scale}.png"
-        if not target.exists():
-            write_rgb(target, pair.load(scale)[0])
+        if f"{pair.name}x{scale}" not in there:
+            write_rgb(folder / f"{pair.name}x{scale}.png", pair.load(scale)[0])
 
     _side_by_side(make, pairs, f"{folder.name}: LR")
 
@@ -136,55 +152,49 @@ def _bring(
     """
     if (source / archive).is_file():
         _check_sum(source / archive, say)
-        _unpack(source / archive, target)
+        unpack_images(source / archive, target)
     elif (source / folder).is_dir() and (source / folder).resolve() != target.resolve():
-        _side_by_side(lambda file: _link(file, target), list_images(source / folder), folder)
-    if not target.is_dir() or not any(target.iterdir()):
-        return 0
-    count = len(list_images(target))
-    say(f"{target}: {count} images")
+        files = list_images(source / folder)
+        check_file_names([ImagePair(file.stem, file) for file in files])
+        _side_by_side(lambda file: _link(file, target), files, folder)
+    count = len(_images(target))
+    if count:
+        say(f"{target}: {count} images")
     return count
 
 
+def _images(folder: Path) -> list[str]:
+    """Return the names of the images of a folder, which may be missing or without images.
+
+    A preparation that was killed may have left such a folder.
+    """
+    return [name for name in os.listdir(folder) if is_image(name)] if folder.is_dir() else []
+
+
 def _check_sum(archive: Path, say: Callable[[str], None]) -> None:
-    with open(archive, "rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
+    digest = hashlib.sha256()
+    for block in read_blocks(archive):
+        digest.update(block)
     if digest.hexdigest() != SHA256.get(archive.name):
         say(f"warning: {archive}: not the official archive (its SHA-256 differs)")
 
 
-def _unpack(archive: Path, target: Path) -> None:
-    """Extract all images of an archive into one folder, whatever their folders in the archive.
-
-    Reading a member checks its CRC. Files that exist with the right size are kept.
-    """
-    try:
-        with zipfile.ZipFile(archive) as content:
-            members = [
-                m for m in content.infolist() if PurePosixPath(m.filename).suffix in SUFFIXES
-            ]
-            for member in _shown(members, archive.name):
-                file = target / PurePosixPath(member.filename).name
-                if not (file.exists() and file.stat().st_size == member.file_size):
-                    write_atomic(file, content.read(member))
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
-        raise UserError(f"{archive}: broken or truncated ({error}); fetch it again") from error
-
-
 def _link(file: Path, folder: Path) -> None:
     """Hard-link a file into a folder, or copy it if the folder is on another file system."""
-    target = folder / file.name
-    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / file_name(file.name, str(file.parent))
     if target.exists():
+        if not (target.samefile(file) or filecmp.cmp(target, file, shallow=False)):
+            raise UserError(
+                f"{target} and {file} differ; delete the former, or give another --out DIR"
+            )
         return
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         os.link(file.resolve(), target)
     except OSError:  # another file system
-        unfinished = target.with_name(f".{target.name}.part")
-        shutil.copyfile(file, unfinished)
-        os.replace(unfinished, target)
+        with atomic_file(target) as copy:
+            for block in read_blocks(file):
+                copy.write(block)
 
 
 def _cut(
@@ -254,13 +264,6 @@ def _key(file: Path, scale: int) -> str:
 def _side_by_side(work: Callable[[Any], None], items: Sequence[Any], title: str) -> None:
     """Apply `work` to all items in several threads, with a progress bar on a terminal."""
     with ThreadPoolExecutor() as pool:
-        for _ in _shown(pool.map(work, items), title, len(items)):
-            pass
-
-
-def _shown(items: Iterable[Any], title: str, total: int | None = None) -> Iterable[Any]:
-    """Iterate over the items, with a progress bar on a terminal."""
-    console = Console(stderr=True)
-    return track(
-        items, title, total, console=console, transient=True, disable=not console.is_terminal
-    )
+        done = pool.map(work, items)
+        for _ in track(items, title):
+            next(done)

@@ -8,7 +8,8 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from srnas.data.options import SearchImages, TrainImages
-from srnas.errors import did_you_mean
+from srnas.errors import UserError, did_you_mean
+from srnas.files import file_name
 from srnas.losses import LOSSES, Loss
 from srnas.options import SearchOptions, SpaceOption, TrainOptions
 from srnas.parts import Part, PartOf, Strict, written
@@ -50,8 +51,9 @@ class TestOptions(Strict):
         scorecard: Whether to report cost, memory and runtime as well, see `scorecard.py`.
         self_ensemble: Whether to average over the eight flips and transpositions.
         device: Device, see `choose_device`.
-        save_images: Folder for the main model's SR images.
-        crops: Folder for figures that compare a region of every image.
+        save_images: Folder for the main model's SR images, in a folder for each set. The names of
+            the sets must then be file names.
+        crops: Folder for figures that compare a region of every image, likewise.
     """
 
     __test__ = False  # not a pytest class
@@ -101,4 +103,13 @@ class TestOptions(Strict):
             raise PydanticCustomError(
                 "model", "crops and save_images would overwrite each other; give two folders", {}
             )
+        return self
+
+    @model_validator(mode="after")
+    def _sets_name_folders(self) -> "TestOptions":
+        try:
+            for name in self.data if self.save_images or self.crops else ():
+                file_name(name, "data")
+        except UserError as error:
+            raise PydanticCustomError("data", "{told}", {"told": str(error)}) from error
         return self

@@ -68,3 +68,37 @@ def test_a_model_of_another_scale_is_told_by_its_file(tmp_path, photo_folder):
         run(files[0], photo_folder, beside=files[1:])
     with pytest.raises(UserError, match=r"x3\.safetensors: .* x3, but scale is 2"):
         run(files[1], photo_folder)
+
+
+NAMES = ["../../evil", "/evil", "a/b", "..", ".", "", "a\\b", "a\nb", "CON", "x" * 256]
+
+
+@pytest.mark.parametrize("where", ["save_images", "crops"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_set_whose_name_leads_out_of_the_folder_is_told_before_anything(
+    tmp_path, photo_folder, name, where
+):
+    model = tiny_model(tmp_path / "m.safetensors", 0)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match=r"^test: data: .*cannot name a file"):
+        run(model, photo_folder, data={name: photo_folder}, **{where: tmp_path / "a/b/out"})
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_set_has_any_name_if_no_files_are_named_after_it(tmp_path, photo_folder):
+    model = tiny_model(tmp_path / "m.safetensors", 0)
+    result = run(model, photo_folder, data={"valid/x 2": photo_folder})
+    assert result["results"][0]["dataset"] == "valid/x 2"
+
+
+def test_images_that_would_be_saved_as_the_same_file_are_told(tmp_path, photo):
+    model = tiny_model(tmp_path / "m.safetensors", 0)
+    for name in ("a.png", "a.bmp"):
+        cv2.imwrite(str(tmp_path / name), photo[:32, :32])
+    assert len(run(model, tmp_path)["results"][0]["images"]) == 2
+    with pytest.raises(UserError, match=r"a\.bmp and .*a\.png: two images of the same name"):
+        run(model, tmp_path, save_images=tmp_path / "out")
+    (tmp_path / "a.bmp").rename(tmp_path / "b\n.bmp")
+    with pytest.raises(UserError, match=r"cannot name a file \(it has a control character"):
+        run(model, tmp_path, crops=tmp_path / "out")
+    assert not (tmp_path / "out").exists()

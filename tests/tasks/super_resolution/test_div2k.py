@@ -7,10 +7,10 @@ import pytest
 import yaml
 
 from srnas.data.bicubic import resize_uint8
-from srnas.data.images import read_rgb, write_rgb
+from srnas.data.images import pair_folders, read_rgb, write_rgb
 from srnas.errors import UserError
 from srnas.tasks.super_resolution.div2k import SubImages, prepare
-from tests.helpers import needs_basicsr, search_options, srnas, write_options
+from tests.helpers import killed, needs_basicsr, search_options, srnas, write_options
 
 
 @pytest.fixture
@@ -60,6 +60,44 @@ def test_given_lr_images_stay_and_a_broken_off_preparation_goes_on(tree, tmp_pat
     (lr / "0004x2.png").unlink()
     prepare(tree, out, [2], say=lambda line: None)
     assert np.array_equal(read_rgb(lr / "0004x2.png"), made)
+
+
+def content(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_preparation_killed_at_any_moment_ends_with_the_same_files(tree, tmp_path):
+    for number in ("train_HR/0003", "train_HR/0004", "valid_HR/0802"):
+        (tree / f"DIV2K_{number}.png").unlink()
+    pack(tree, "DIV2K_train_HR")
+    prepare(tree, tmp_path / "whole", [2], say=lambda line: None)
+    expected = content(tmp_path / "whole")
+    assert len(expected) == 6
+    moment = unfinished = 0
+    while True:
+        moment += 1
+        out = tmp_path / f"killed{moment}"
+        if not killed(moment, out, prepare, tree, out, [2]):
+            break
+        unfinished += any(name.endswith(".part") for name in content(out))
+        prepare(tree, out, [2], say=lambda line: None)
+        assert content(out) == expected, moment
+    assert content(out) == expected
+    assert moment > 2 * len(expected)
+    assert unfinished >= len(expected) - 1, "some moments were to lie within the writing of a file"
+
+
+@needs_basicsr
+def test_an_lmdb_whose_writer_was_killed_is_written_anew(tree, tmp_path):
+    for out in (tmp_path / "whole", tmp_path / "out"):
+        prepare(tree, out, [2], say=lambda line: None)
+    moment = 0
+    while not (out / ".DIV2K_train_HR.part.lmdb").exists():
+        moment += 1
+        assert killed(moment, out, prepare, tree, out, [2], None, True)
+    for folder in (tmp_path / "whole", out):
+        prepare(tree, folder, [2], lmdb=True, say=lambda line: None)
+    assert content(out) == content(tmp_path / "whole")
 
 
 @needs_basicsr
@@ -138,6 +176,63 @@ def test_a_missing_or_broken_source_is_told(tree, tmp_path, change, told):
     change(tree)
     with pytest.raises(UserError, match=told):
         prepare(tree, tmp_path / "out", [2], say=lambda line: None)
+
+
+@pytest.mark.parametrize("name", ["a\nb.png", "a\\b.png", "PRN.png"])
+def test_a_file_of_the_source_that_cannot_be_named_so_is_told(tree, tmp_path, name):
+    hr = tree / "DIV2K_train_HR"
+    (hr / "0001.png").rename(hr / name)
+    with pytest.raises(UserError, match=r"DIV2K_train_HR: .*cannot name a file"):
+        prepare(tree, tmp_path / "out", [2], say=lambda line: None)
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_of_one_name_are_told(tree, tmp_path):
+    hr = tree / "DIV2K_train_HR"
+    (hr / "0001.PNG").write_bytes((hr / "0002.png").read_bytes())
+    with pytest.raises(UserError, match=r"0001\.PNG and .*0001\.png: two images of the same name"):
+        prepare(tree, tmp_path / "out", [2], say=lambda line: None)
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_sources_are_not_merged(tree, tmp_path):
+    out = tmp_path / "out"
+    prepare(tree, out, [2], say=lambda line: None)
+    before = content(out)
+    other = tree / "DIV2K_train_HR" / "0002.png"
+    image = read_rgb(other)
+    other.unlink()  # its hard link stays
+    write_rgb(other, image[::-1])
+    with pytest.raises(UserError, match=r"out/.*0002\.png and .*source/.*0002\.png differ; delete"):
+        prepare(tree, out, [2], say=lambda line: None)
+    pack(tree, "DIV2K_train_HR")
+    with pytest.raises(UserError, match=r"0002\.png and .*0002\.png in .*HR\.zip differ; delete"):
+        prepare(tree, out, [2], say=lambda line: None)
+    assert content(out) == before
+
+
+def test_given_lr_images_of_another_suffix_are_not_made_again(tree, tmp_path, photo):
+    given = tree / "DIV2K_train_LR_bicubic" / "X2" / "0001x2.PNG"
+    write_rgb(given, photo[:48, :72])
+    out = tmp_path / "out"
+    prepare(tree, out, [2], say=lambda line: None)
+    lr = out / "DIV2K_train_LR_bicubic" / "X2"
+    names = ["0001x2.PNG", "0002x2.png", "0003x2.png", "0004x2.png"]
+    assert sorted(file.name for file in lr.iterdir()) == names
+    pairs = pair_folders(out / "DIV2K_train_HR", lr, 2)
+    assert np.array_equal(pairs[0].load(2)[0], photo[:48, :72])
+
+
+def test_a_target_that_cannot_be_written_is_told(tree, tmp_path):
+    (tmp_path / "file").write_text("")
+    for packed in (False, True):
+        if packed:
+            pack(tree, "DIV2K_train_HR")
+        done = srnas("data", "prepare", "div2k", tree, "--out", tmp_path / "file" / "out")
+        assert done.returncode == 2
+        told = f"error: {tmp_path}/file/out/DIV2K_train_HR/"
+        assert done.stderr.startswith(told), done.stderr
+        assert done.stderr.endswith(".png: cannot be written (Not a directory)\n")
 
 
 @pytest.mark.parametrize(
