@@ -10,6 +10,7 @@ import yaml
 from PIL import Image
 
 from srnas.data.packaged import packaged_pairs
+from srnas.model_file import load_model, save_model
 from srnas.options import load_options
 from tests.helpers import ROOT, srnas
 
@@ -21,7 +22,7 @@ BLOCKS = re.findall(r"```(bash|python|yaml)\n(.*?)```", PAGE, re.DOTALL)
 def folder(tmp_path, monkeypatch):
     """A folder as the page describes it."""
     model = ROOT / "tests/compatibility/v0_1_0/models/imdn.safetensors"
-    (tmp_path / "model.safetensors").write_bytes(model.read_bytes())
+    save_model(tmp_path / "model.safetensors", load_model(model))
     (tmp_path / "shipped").mkdir()
     for name, split in (("photos", "train"), ("val", "val")):
         (tmp_path / name).mkdir()
