@@ -70,7 +70,11 @@ import pathlib, sys, zipfile
 
 checkout, *wheels = map(pathlib.Path, sys.argv[1:])
 expected = {}
-for folder, inside, pattern in (("srnas", "srnas", "*.py"), ("options", "srnas/recipes", "*.yml")):
+for folder, inside, pattern in (
+    ("srnas", "srnas", "*.py"),
+    ("srnas", "srnas", "*.css"),
+    ("options", "srnas/recipes", "*.yml"),
+):
     for file in (checkout / folder).rglob(pattern):
         name = pathlib.PurePosixPath(inside, file.relative_to(checkout / folder).as_posix())
         expected[str(name)] = file.read_bytes()
