@@ -20,7 +20,8 @@ from torch import nn
 from srnas.choice import Genotype, MixedOp, Supernet
 from srnas.errors import UserError
 from srnas.files import load_tensors, save_tensors
-from srnas.spaces import derived_network
+from srnas.model_file import Model, save_model
+from srnas.spaces import check_space, derived_network, published_genotype
 from tests.preloaded import run_command, run_until
 
 ROOT = Path(__file__).parents[1]
@@ -230,6 +231,15 @@ def _in_group(rank: int, group: Path, out: Path, work: Callable[..., dict], *giv
     dist.init_process_group("gloo", init_method=f"file://{group}", rank=rank, world_size=2)
     save_tensors(out, work(rank, *given))
     dist.destroy_process_group()
+
+
+def small_model(path: Path) -> Path:
+    """Write the model file of a small IMDN x2 that is not trained, and return its path."""
+    torch.manual_seed(0)
+    space = check_space({"name": "imdn", "scale": 2, "num_feat": 8, "num_block": 1}, "test")
+    genotype = published_genotype("imdn")
+    save_model(path, Model(derived_network(space, genotype), space, genotype, {}))
+    return path
 
 
 class Malicious:

@@ -61,13 +61,13 @@ def write_report(run_dir: Path, refresh: int | None = None) -> Path:
 
 
 def _head(run: RunRecord, refresh: int | None) -> str:
-    lines = [f"<h1>{escape(run.folder.name)}</h1>", f"<p>{escape(run.summary())}</p>"]
+    parts = [f"<h1>{escape(run.folder.name)}</h1>", f"<p>{escape(run.summary())}</p>"]
     history = run.history()
     if refresh:
         history = [f"live, as of {datetime.now():%Y-%m-%d %H:%M:%S}", *history]
     if history:
-        lines.append(f'<p class="quiet">{escape("; ".join(history))}</p>')
-    return "".join(lines)
+        parts.append(f'<p class="quiet">{escape("; ".join(history))}</p>')
+    return "".join(parts)
 
 
 def _verdict(run: RunRecord) -> str:

@@ -12,7 +12,14 @@ from srnas.data.images import read_rgb, write_rgb
 from srnas.files import load_tensors
 from srnas.model_file import Model, save_model
 from srnas.spaces import check_space, derived_network, published_genotype
-from tests.helpers import Malicious, search_options, srnas, train_options, write_options
+from tests.helpers import (
+    Malicious,
+    search_options,
+    small_model,
+    srnas,
+    train_options,
+    write_options,
+)
 
 
 def refused(result, *told):
@@ -27,12 +34,7 @@ def refused(result, *told):
 
 @pytest.fixture
 def model_file(tmp_path):
-    torch.manual_seed(0)
-    space = check_space({"name": "imdn", "scale": 2, "num_feat": 8, "num_block": 1}, "test")
-    genotype = published_genotype("imdn")
-    path = tmp_path / "model.safetensors"
-    save_model(path, Model(derived_network(space, genotype), space, genotype, {}))
-    return path
+    return small_model(tmp_path / "model.safetensors")
 
 
 def test_a_misspelt_key(tmp_path, photo_folder):

@@ -9,21 +9,15 @@ from PIL import Image
 from srnas.data.bicubic import resize_uint8
 from srnas.data.headers import LIMIT
 from srnas.data.images import read_rgb
-from srnas.model_file import Model, load_model, save_model
-from srnas.spaces import check_space, derived_network, published_genotype
+from srnas.model_file import load_model
 from srnas.tasks.super_resolution.evaluate import NetworkUpscale
 from tests.cli.test_commands import refused
-from tests.helpers import srnas, write_options
+from tests.helpers import small_model, srnas, write_options
 
 
 @pytest.fixture
 def model(tmp_path):
-    torch.manual_seed(0)
-    space = check_space({"name": "imdn", "scale": 2, "num_feat": 8, "num_block": 1}, "test")
-    genotype = published_genotype("imdn")
-    path = tmp_path / "model.safetensors"
-    save_model(path, Model(derived_network(space, genotype), space, genotype, {}))
-    return path
+    return small_model(tmp_path / "model.safetensors")
 
 
 @pytest.fixture

@@ -173,6 +173,17 @@ def test_a_network_opens_in_every_runtime_and_bad_names_are_said(runtime):
         open_network(network, runtime, (40, 24), precision="fp64")
 
 
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_int8_is_timed_with_integer_weights(runtime):
+    pytest.importorskip(runtime)
+    network = derived_network({**SPACE, "num_feat": 32}, published_genotype("imdn")).eval()
+    sizes = []
+    for precision in ("fp32", "int8"):
+        content = open_network(network, runtime, (40, 24), precision=precision).content
+        sizes.append(len(content.get(".onnx") or content[".bin"]))
+    assert sizes[1] < 0.6 * sizes[0]
+
+
 def test_the_command_times_models_beside_the_published_network(tmp_path):
     pytest.importorskip("onnxruntime")
     space, genotype = check_space(SPACE), published_genotype("imdn")

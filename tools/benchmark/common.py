@@ -1,12 +1,11 @@
 """What the benchmarks share: alternating clocks, the floor of convolutions, memory, tables."""
 
+import argparse
 import json
-import resource
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,20 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-WARMUP = 2
+from srnas.distributed import choose_device
+from srnas.latency import time_alternately
+from srnas.latency.runtime import peak_resident
+
+
+def parse(parser: argparse.ArgumentParser, repeats: int) -> tuple[argparse.Namespace, torch.device]:
+    """Parse the command line with the arguments that all benchmarks have; set the threads."""
+    parser.add_argument("--repeats", type=int, default=repeats)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    return arguments, choose_device(arguments.device)
 
 
 def synchronize(device: torch.device) -> None:
@@ -27,15 +39,13 @@ def alternate(
     calls: Mapping[str, Callable[[], object]], device: torch.device, repeats: int
 ) -> dict[str, float]:
     """Return the median milliseconds of several calls that take turns."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(WARMUP + repeats):
-        for name, call in calls.items():
-            synchronize(device)
-            began = time.perf_counter()
-            call()
-            synchronize(device)
-            times[name].append(1e3 * (time.perf_counter() - began))
-    return {name: statistics.median(row[WARMUP:]) for name, row in times.items()}
+
+    def finished(call: Callable[[], object]) -> None:
+        call()
+        synchronize(device)
+
+    timings = time_alternately([partial(finished, call) for call in calls.values()], repeats)
+    return {name: timing.median for name, timing in zip(calls, timings, strict=True)}
 
 
 def conv_speed(device: torch.device, batch: int, channels: int, side: int) -> float:
@@ -75,11 +85,7 @@ def own_peak(device: torch.device) -> float:
     """Return the MiB at the peak of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    status = Path("/proc/self/status")
-    if status.is_file():
-        (line,) = (x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
-        return int(line.split()[1]) / 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    return peak_resident()
 
 
 def differences(one: Sequence[torch.Tensor | None], other: Sequence[torch.Tensor | None]) -> float:

@@ -15,12 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from common import machine, show
+from common import machine, parse, show
 from plain import plain
 
 from srnas.basicsr_bridge import basicsr
 from srnas.data.images import benchmark_pairs
-from srnas.distributed import choose_device
 from srnas.model_file import load_published
 from srnas.spaces import derived_network, published_genotype
 from srnas.tasks.super_resolution.evaluate import NetworkUpscale, evaluate
@@ -32,13 +31,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--scale", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    device = choose_device(arguments.device)
+    arguments, device = parse(parser, 3)
     torch.manual_seed(0)
     space = {"name": "imdn", "scale": arguments.scale}
     if arguments.weights:

@@ -12,15 +12,24 @@ ours take at the speed of a dense 3x3 convolution measured in the same run.
 
 import argparse
 import json
-from pathlib import Path
 
 import torch
-from common import alternate, conv_speed, differences, flop, machine, own_peak, peak_memory, show
+from common import (
+    alternate,
+    conv_speed,
+    differences,
+    flop,
+    machine,
+    own_peak,
+    parse,
+    peak_memory,
+    show,
+)
 from plain import plain_supernet
 from torch import Tensor
 
 from srnas.choice import Relaxed, Supernet
-from srnas.distributed import choose_device, move
+from srnas.distributed import move
 from srnas.spaces import space_builder
 
 
@@ -71,14 +80,8 @@ def main() -> None:
     parser.add_argument("--lr-size", type=int, default=32)
     parser.add_argument("--partial", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--precision", nargs="+", default=["float32", "bfloat16"])
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--json", type=Path)
     parser.add_argument("--only", choices=("ours", "plain"), help="one pass, for its memory")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    device = choose_device(arguments.device)
+    arguments, device = parse(parser, 7)
     if arguments.only:
         supernet = build(arguments, arguments.partial[0], device)
         if arguments.only == "plain":

@@ -15,13 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from common import alternate, machine, show
+from common import alternate, machine, parse, show
 from plain import plain
 from torch import nn
 
 from srnas.basicsr_bridge import basicsr
 from srnas.choice import Genotype
-from srnas.distributed import Process, choose_device, move
+from srnas.distributed import Process, move
 from srnas.engine.train import Trainer
 from srnas.methods import RECIPES
 from srnas.options import load_options
@@ -37,13 +37,7 @@ def main() -> None:
     parser.add_argument("--num-block", type=int, default=6)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lr-size", type=int, default=24)
-    parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    device = choose_device(arguments.device)
+    arguments, device = parse(parser, 9)
     genotype = Genotype.load(arguments.genotype) if arguments.genotype else None
     genotype = genotype or published_genotype("imdn")
     space = {"name": "imdn", "num_feat": arguments.num_feat, "num_block": arguments.num_block}
