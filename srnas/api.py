@@ -54,13 +54,13 @@ class TrainResult(NamedTuple):
 
 
 def load(model_file: str | Path) -> Model:
-    """Load a model file (model.safetensors), which alone rebuilds its network.
+    """Load a model file (model.safetensors), or published weights (IMDN_x2.pth).
 
     Returns:
         The model, in evaluation mode, on the CPU; `model.network` is an `nn.Module`.
 
     Raises:
-        UserError: The file is missing, broken, or not a model file of srnas.
+        UserError: The file is missing or broken, or its network is not recognized.
     """
     return load_model(Path(model_file))
 

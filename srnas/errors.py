@@ -74,6 +74,15 @@ def short(value: object) -> str:
     return one_line(_Short().repr(value), 400)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun in the singular or the plural.
+
+    >>> counted(1, "image"), counted(1200, "image")
+    ('1 image', '1,200 images')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def did_you_mean(name: object, known: Iterable[str]) -> str:
     """Suggest the known names closest to a wrong one.
 

@@ -1,6 +1,7 @@
 """Published methods as files of options: `method: sa_darts` in the YAML of a search.
 
-The file of a method contains the options that define it, and `about`: its title, paper and a note.
+The file of a method contains the options that define it, and `about`: its title (by default its
+name), paper and a note, all of which may be left out.
 The options take precedence over those of the search file: mappings are merged, and `regularizers`
 are appended. Overrides on the command line take precedence over both.
 
@@ -204,14 +205,14 @@ def load_method(file: Path, known: Collection[str]) -> Method:
         known: Names of all options.
 
     Raises:
-        UserError: `about` or `on` is missing or malformed, or an option is unknown.
+        UserError: `about` or `on` is malformed, or an option is unknown.
     """
     read: dict[Any, Any] = read_yaml(file)
     recipes = read.pop("on", read.pop(True, {}))  # YAML 1.1 reads a bare `on` as true
     options: dict[str, Any] = read
-    about = options.pop("about", None)
-    if not isinstance(about, dict) or not set(about) <= set(ABOUT) or "title" not in about:
-        raise UserError(f"{file}: about: write title:, and paper: and note: if there are any")
+    about = options.pop("about", {})
+    if not isinstance(about, dict) or not set(about) <= set(ABOUT):
+        raise UserError(f"{file}: about: write title:, paper: and note:, as far as there are any")
     _check_keys(options, known, f"{file}:")
     if not isinstance(recipes, dict):
         raise UserError(f"{file}: on: write SPACE: and its options")
@@ -223,7 +224,7 @@ def load_method(file: Path, known: Collection[str]) -> Method:
         _check_keys(own, known, f"{file}: on.{space}:")
         if not isinstance(own.get("space", {}), dict):
             raise UserError(f"{file}: on.{space}.space: write options of the space")
-    about = {key: str(value) for key, value in about.items()}
+    about = {"title": file.stem} | {key: str(value) for key, value in about.items()}
     return Method(file.stem, about, options, recipes)
 
 

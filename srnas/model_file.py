@@ -23,6 +23,7 @@ from srnas.errors import UserError, one_line, short
 from srnas.files import check_file, load_tensors, write_atomic
 from srnas.parts import Part
 from srnas.spaces import (
+    SPACES,
     SpaceLike,
     check_space,
     derived_network,
@@ -35,6 +36,7 @@ FORMAT = "srnas-model"  # the entry of the metadata
 NETWORK = "srnas_network"  # the tensor, (N,) uint8: JSON in UTF-8
 VERSION = 2
 READ_VERSIONS = (1, 2)  # 1 has no tensor
+SCALES = (2, 3, 4)  # of published networks
 
 
 @dataclass(frozen=True)
@@ -78,12 +80,25 @@ def save_model(path: Path, model: Model) -> None:
 
 
 def load_model(path: Path) -> Model:
-    """Rebuild the network of a model file, in evaluation mode.
+    """Rebuild the network of a model file, or of a published weight file, in evaluation mode.
+
+    A weight file is recognized if its tensors are those of the published network of a space, with
+    the authors' key names or ours, at any width and scale.
 
     Raises:
-        UserError: The file is missing, broken, or not a model file.
+        UserError: The file is missing or broken, or its network is not recognized.
     """
-    return _rebuild(*_read_safetensors(path), str(path))
+    tensors, metadata = _read_tensors(path)
+    described = _take_description(tensors, metadata, str(path))
+    if described is None:
+        space = _recognize(tensors)
+        if space is None:
+            raise UserError(
+                f"{path}: not an srnas model file, nor the weights of a published network; name "
+                "its network: srnas convert FILE --space NAME --genotype FILE --out FILE"
+            )
+        return load_published(path, space)
+    return _rebuild(tensors, described, str(path))
 
 
 def load_state(state: Mapping[str, Tensor], where: str = "state dict") -> Model:
@@ -99,7 +114,11 @@ def load_state(state: Mapping[str, Tensor], where: str = "state dict") -> Model:
     Raises:
         UserError: The description is missing or broken, or of another network.
     """
-    return _rebuild(dict(state), {}, where)
+    tensors = dict(state)
+    described = _take_description(tensors, {}, where)
+    if described is None:
+        raise UserError(f"{where}: not an srnas model file, it has no tensor {NETWORK}")
+    return _rebuild(tensors, described, where)
 
 
 def load_published(path: Path, space: SpaceLike, genotype: Genotype | None = None) -> Model:
@@ -163,10 +182,7 @@ def _read_weights(
         The tensors under our names, the space options that they determine, and the options that
         their network was built with, as far as known.
     """
-    if Path(path).suffix == ".safetensors":
-        tensors, metadata = _read_safetensors(path)
-    else:
-        tensors, metadata = _read_state(path), {}
+    tensors, metadata = _read_tensors(path)
     described = _take_description(tensors, metadata, str(path))
     try:
         settled, tensors = read_published(space, tensors)
@@ -175,13 +191,41 @@ def _read_weights(
     return tensors, settled, described[0].to_dict() if described else settled
 
 
-def _rebuild(tensors: dict[str, Tensor], metadata: Mapping[str, str], where: str) -> Model:
-    described = _take_description(tensors, metadata, where)
-    if described is None:
-        raise UserError(
-            f"{where}: not an srnas model file; for a foreign weight file use --weights with "
-            "--space"
-        )
+def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read the tensors and metadata of a safetensors file, or of a state dict (no metadata)."""
+    check_file(path)
+    with open(path, "rb") as file:
+        begins = file.read(9)
+    if Path(path).suffix == ".safetensors" or begins[8:] == b"{":
+        return _read_safetensors(path)
+    return _read_state(path), {}
+
+
+def _recognize(tensors: Mapping[str, Tensor]) -> Part[Space] | None:
+    """Return the space whose published network has exactly these tensors, or None."""
+    for name in SPACES:
+        if not space_class(name).published:
+            continue
+        scales = SCALES if "scale" in SPACES.options_of(name) else (None,)
+        for scale in scales:
+            try:
+                options, ours = read_published(name, tensors)
+                at_scale = {} if scale is None else {"scale": scale}
+                space = check_space({"name": name, **options, **at_scale})
+            except (UserError, ValueError, TypeError, LookupError):  # weights of another network
+                break
+            with torch.device("meta"):
+                network = derived_network(space, published_genotype(name)).state_dict()
+            if _shapes(network) == _shapes(ours):
+                return space
+    return None
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {key: tensor.shape for key, tensor in state.items()}
+
+
+def _rebuild(tensors: dict[str, Tensor], described: Description, where: str) -> Model:
     space, genotype, provenance = described
     network = derived_network(space, genotype)
     _load(network, tensors, where)
@@ -247,7 +291,6 @@ def _read_state(path: Path) -> dict[str, Tensor]:
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    check_file(path)
     try:
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118

@@ -22,7 +22,7 @@ from srnas.errors import UserError, did_you_mean, short
 from srnas.files import read_yaml
 from srnas.methods import apply_method, find_recipe, method_folders
 from srnas.optimizers import OPTIMIZERS, ScheduledOptimizer
-from srnas.overrides import apply_overrides
+from srnas.overrides import apply_overrides, overlap
 from srnas.parts import (
     Count,
     Part,
@@ -43,6 +43,8 @@ from srnas.updates import UPDATES, UpdateRule
 
 Optimizer = Annotated[Part[ScheduledOptimizer], PartOf(OPTIMIZERS, default="adam")]
 SpaceOption = Annotated[Part[Space], PartOf(SPACES)]
+# What does not outlive an override beside it: LR images are those of their HR images.
+REPLACED = {"hr": ("lr", "packaged", "basicsr"), "packaged": ("hr", "lr", "images", "basicsr")}
 # What srnas 0.1.0 wrote into the options of every task, and its default.
 OF_ONE_TASK = {"nb201_table": None, "drop_path": None, "auxiliary_weight": 0.4}
 
@@ -336,14 +338,18 @@ def check_options(
             known = SearchOptions.model_fields
             content = apply_method(content, folders or method_folders(), known, space)
         rest = [o for o in overrides if o not in first]
-        content = apply_overrides({**content, **changes}, rest)
+        content = apply_overrides({**content, **changes}, rest, REPLACED)
         content = _without_defaults_of_other_tasks(kind, content)
     try:
         return _model(kind, content).model_validate(content)
     except ValidationError as error:
         path, message = first_error(error)
         place = ".".join(map(str, path))
-        raise UserError(f"{where}: {place + ': ' if place else ''}{message}") from error
+        unknown = re.match(r"unknown key '([^']+)'", message)
+        exact = ".".join([*map(str, path), unknown[1]]) if unknown else place
+        to_blame = [o for o in overrides if exact and overlap(o.partition("=")[0], exact)]
+        at_fault = f"override {short(to_blame[-1])}" if to_blame else where
+        raise UserError(f"{at_fault}: {place + ': ' if place else ''}{message}") from error
 
 
 def dump_options(options: Strict) -> str:

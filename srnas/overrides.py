@@ -8,16 +8,45 @@ from srnas.documents import MAX_DEPTH, parse_yaml
 from srnas.errors import UserError, short
 
 
-def apply_overrides(content: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+def apply_overrides(
+    content: Mapping[str, Any],
+    overrides: Sequence[str],
+    replaced: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, Any]:
     """Return a copy of a mapping with "key.path=value" arguments applied.
+
+    Args:
+        content: The mapping.
+        overrides: The arguments.
+        replaced: By a key that is overridden, the keys beside it that are dropped, unless they are
+            overridden as well.
 
     Raises:
         UserError: An argument has another form, or its value is not YAML.
+
+    >>> apply_overrides({"train": {"hr": "a", "lr": "b"}}, ["train.hr=c"], {"hr": ["lr"]})
+    {'train': {'hr': 'c'}}
     """
     changed: dict[str, Any] = _deep_copy(content)
+    given = {override.partition("=")[0] for override in overrides}
     for override in overrides:
-        _apply(changed, override)
+        node, last = _apply(changed, override)
+        parent = override.partition("=")[0].removesuffix(last)
+        for key in (replaced or {}).get(last, ()):
+            beside = f"{parent}{key}"
+            if isinstance(node, dict) and not any(overlap(one, beside) for one in given):
+                node.pop(key, None)
     return changed
+
+
+def overlap(one: str, other: str) -> bool:
+    """Return whether two paths of keys are the same, or one leads to the other.
+
+    >>> overlap("data.train", "data.train.hr"), overlap("data.train", "data.trainer")
+    (True, False)
+    """
+    shorter, longer = sorted((one, other), key=len)
+    return longer == shorter or longer.startswith(f"{shorter}.")
 
 
 def _deep_copy(value: Any) -> Any:
@@ -27,7 +56,8 @@ def _deep_copy(value: Any) -> Any:
     return [_deep_copy(inner) for inner in value] if isinstance(value, list) else value
 
 
-def _apply(content: dict[str, Any], override: str) -> None:
+def _apply(content: dict[str, Any], override: str) -> tuple[Any, str]:
+    """Apply an argument; return the mapping or list that it changed, and the key."""
     path, equals, text = override.partition("=")
     if not equals or not path:
         raise UserError(f"override {short(override)}: write it as key.path=value")
@@ -43,6 +73,7 @@ def _apply(content: dict[str, Any], override: str) -> None:
             inner = node[place] = {"name": inner} if isinstance(inner, str) else {}
         node = inner
     node[_place(node, last, override)] = value
+    return node, last
 
 
 def _place(node: Any, key: str, override: str) -> str | int:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 from rich.progress import track as rich_track
+from rich.table import Column
 
 Item = TypeVar("Item")
 
@@ -38,10 +39,15 @@ class Progress:
         if show and self.console.is_terminal:
             self.live = RichProgress(
                 MofNCompleteColumn(),
-                BarColumn(bar_width=20),
+                BarColumn(bar_width=12),
                 TimeRemainingColumn(elapsed_when_finished=True),
-                TextColumn("{task.description}"),
+                TextColumn(
+                    "{task.description}",
+                    markup=False,
+                    table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
+                ),
                 console=self.console,
+                expand=True,
             )
             self.task = self.live.add_task("", total=total, completed=start)
 
@@ -66,17 +72,24 @@ class Progress:
             self.live.update(self.task, completed=step)
 
     def say(self, message: str) -> None:
-        """Show a short message: as the text of the live line, or as a line of its own."""
+        """Show a short message: as the text of the live line, or as a line of its own.
+
+        On a terminal, what does not fit beside the bar is cut.
+        """
         if self.live:
             self.live.update(self.task, description=message)
         elif self.show:
             line = f"{self.step}/{self.total}  {message}  {self._left()}"
             print(line, file=self.console.file, flush=True)
 
-    def warn(self, message: str) -> None:
-        """Print a warning on a line of its own; on a terminal, above the live line."""
+    def tell(self, message: str) -> None:
+        """Print a message that stays, on a line of its own; on a terminal, above the live line."""
         if self.show:
-            self.console.print(f"warning: {message}", markup=False, highlight=False, soft_wrap=True)
+            self.console.print(message, markup=False, highlight=False, soft_wrap=True)
+
+    def warn(self, message: str) -> None:
+        """Print a warning that stays."""
+        self.tell(f"warning: {message}")
 
     def _left(self) -> str:
         done = self.step - self.start

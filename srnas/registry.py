@@ -46,8 +46,8 @@ class Registry(Mapping[str, Callable[..., T_co]], Generic[T_co]):
         """Return a decorator that registers a builder under `name`.
 
         Raises:
-            UserError: On decoration, if the name is taken or the class does not extend the
-                registry's base.
+            UserError: On decoration, if the name is taken, or the class does not extend the
+                registry's base or define its abstract methods.
         """
 
         def enter(builder: Builder) -> Builder:
@@ -62,6 +62,9 @@ class Registry(Mapping[str, Callable[..., T_co]], Generic[T_co]):
                 raise UserError(
                     f"{self.kind} {name!r} must extend {base.__module__}.{base.__name__}"
                 )
+            if inspect.isclass(builder) and inspect.isabstract(builder):
+                lacking = ", ".join(sorted(getattr(builder, "__abstractmethods__", ())))
+                raise UserError(f"{self.kind} {name!r} must define {lacking}")
             self._builders[name] = builder  # type: ignore[assignment]  # checked by its annotations
             return builder
 

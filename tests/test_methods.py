@@ -105,7 +105,8 @@ def test_the_command_lines_method_replaces_the_files():
     ("text", "told"),
     [
         ("about: {title: x}\nupdte: every_n\n", r"m\.yml: unknown key 'updte'; did you mean 'upd"),
-        ("update: every_n\n", r"m\.yml: about: write title:"),
+        ("about: [x]\nupdate: every_n\n", r"m\.yml: about: write title:"),
+        ("about: {titel: x}\nupdate: every_n\n", r"m\.yml: about: write title:"),
         ("about: {title: x}\nname: other\n", r"m\.yml: unknown key 'name'"),
     ],
 )
@@ -143,7 +144,7 @@ def test_the_methods_command_takes_a_method_of_the_folder_it_is_given(tmp_path):
 
 def test_the_label_of_errors_is_no_search_path(tmp_path):
     (tmp_path / "methods").mkdir()
-    (tmp_path / "methods/mine.yml").write_text("about: {title: Mine}\nupdate: every_n\n")
+    (tmp_path / "methods/mine.yml").write_text("update: every_n\n")
     content = search_options(tmp_path, tmp_path, method="mine")
     with pytest.raises(UserError, match=r"no file mine\.yml"):
         check_options("search", content, str(tmp_path / "search/o.yml"))

@@ -132,3 +132,38 @@ def test_a_broken_description_is_told_in_one_line(tmp_path, tensor, told):
 def test_tensors_without_a_description_are_no_model():
     with pytest.raises(UserError, match="state dict: not an srnas model file"):
         load_state({"head.weight": torch.zeros(8, 3, 3, 3)})
+
+
+@pytest.mark.parametrize(
+    ("file", "options"),
+    [
+        ("IMDN_x2", {"name": "imdn", "scale": 2, "num_feat": 64}),
+        ("IMDN_x3", {"name": "imdn", "scale": 3, "num_feat": 64}),
+        ("IMDN_x4", {"name": "imdn", "scale": 4, "num_feat": 64}),
+        ("DLSR_x2", {"name": "dlsr", "scale": 2, "num_feat": 48, "rgb_range": 255.0}),
+        ("DLSR_tiny18_x2", {"name": "dlsr", "scale": 2, "num_feat": 18, "rgb_range": 255.0}),
+    ],
+)
+def test_the_weights_of_published_networks_are_recognized(shared, file, options):
+    model = load_model(shared / f"checkpoints/{file}.pth")
+    assert model.space.to_dict().items() >= options.items()
+    assert model.provenance == {"weights": f"{file}.pth"}
+    same = load_published(shared / f"checkpoints/{file}.pth", options).network.state_dict()
+    state = model.network.state_dict()
+    assert same.keys() == state.keys()
+    assert all(torch.equal(same[key], state[key]) for key in state)
+
+
+def test_other_weights_are_not_taken_for_published_ones(shared, tmp_path):
+    state = load_published(shared / "checkpoints/IMDN_x2.pth", "imdn").network.state_dict()
+    del state["head.bias"]
+    torch.save(state, tmp_path / "other.pth")
+    with pytest.raises(UserError, match=r"other.pth: not an srnas model file, nor the weights"):
+        load_model(tmp_path / "other.pth")
+    (tmp_path / "model.bin").write_bytes(save_bytes(tmp_path))
+    assert load_model(tmp_path / "model.bin").genotype.choices == PLAIN
+
+
+def save_bytes(folder):
+    save(folder / "m.safetensors")
+    return (folder / "m.safetensors").read_bytes()

@@ -39,7 +39,7 @@ def options(tmp_path):
         ("regularizers.0.weight.name=linaer", r"regularizers\.0\.weight: .*'linaer'.*'linear'"),
         ("regularizers.9.weight=1", r"'9' is not one of 0-1"),
         ("update.objective=val", r"update\.objective: .*'mixed' or 'val_only'"),
-        ("data.train.packaged=train", r"data\.train: give one of hr"),
+        ("data.train={hr: a, packaged: train}", r"data\.train: give one of hr"),
         ("name=a/b", r"must be letters"),
         ("weight_optimizer.lr=.nan", r"weight_optimizer\.lr\.value: .*finite"),
         ("epochs", r"write it as key\.path=value"),

@@ -17,7 +17,7 @@ from srnas.choice import Space
 from srnas.distributed import Process, choose_device, move
 from srnas.engine.search import versions
 from srnas.engine.train import Trainer
-from srnas.errors import UserError
+from srnas.errors import UserError, counted
 from srnas.lock import hold
 from srnas.options import TrainOptions
 from srnas.spaces import derived_network
@@ -57,7 +57,7 @@ def build(
     name = f"shard-{shard[0]}-of-{shard[1]}"
     with hold(out / f".{name}.lock", out / name, "give another --out"):
         todo = remaining(protocol, out, shard, limit)
-        shown = f"{len(todo)} trainings to do in shard {shard[0]}/{shard[1]}"
+        shown = f"{counted(len(todo), 'training')} to do in shard {shard[0]}/{shard[1]}"
         print(f"# {protocol.name}: {shown}", flush=True)
         files = [out / f"{name}-{worker}.jsonl" for worker in range(processes)]
         if todo:

@@ -174,7 +174,7 @@ def _run(study: Study, out: Path, processes: int, arms: Sequence[str]) -> None:
         for arm in identities
         if (arm, seed, identities[arm]) not in done
     ]
-    print(f"# {study.name}: {len(todo)} searches to do", flush=True)
+    print(f"# {study.name}: searches to do: {len(todo)}", flush=True)
     if todo:
         files = [out / f"results-{worker}.jsonl" for worker in range(processes)]
         run_jobs(todo, files, _Searcher, (study, out), _line, study.name)

@@ -10,6 +10,8 @@ import runpy
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     import typer
 
 EXIT_ERROR = 2
+loaded_plugins: set[str] = set()  # the files, as they were named
 STOPPED = {128 + signal.SIGINT: "interrupted", 128 + signal.SIGTERM: "terminated"}
 
 
@@ -32,10 +35,12 @@ def build_app() -> "typer.Typer":
         bench,
         check,
         compare,
+        convert,
         data,
         demo,
         doctor,
         export,
+        init,
         latency,
         methods,
         nb201,
@@ -73,8 +78,8 @@ def build_app() -> "typer.Typer":
             load_plugin(file)
 
     for module in (
-        demo, search, train, test, profile, export, upscale, report, compare, analyze, methods,
-        spaces, check, schema, doctor,
+        demo, init, search, train, test, profile, convert, export, upscale, report, compare,
+        analyze, methods, spaces, check, schema, doctor,
     ):  # fmt: skip
         name = module.__name__.rpartition(".")[2]
         app.command(name)(module.command)
@@ -86,6 +91,19 @@ def build_app() -> "typer.Typer":
     return app
 
 
+def plugins_first(arguments: Sequence[str]) -> list[str]:
+    """Move every `--plugin FILE` before the command, where it belongs."""
+    plugins: list[str] = []
+    rest: list[str] = []
+    waiting = iter(arguments)
+    for argument in waiting:
+        if argument == "--plugin":
+            plugins += [argument, *islice(waiting, 1)]
+        else:
+            (plugins if argument.startswith("--plugin=") else rest).append(argument)
+    return [*plugins, *rest]
+
+
 def load_plugin(file: Path) -> None:
     """Run a Python file whose decorators register parts.
 
@@ -94,6 +112,7 @@ def load_plugin(file: Path) -> None:
     """
     if not file.is_file():
         raise UserError(f"--plugin {file}: no such file")
+    loaded_plugins.add(str(file))
     try:
         runpy.run_path(str(file))
     except Exception as error:  # it is the user's code, which may raise anything
@@ -114,20 +133,17 @@ def main() -> None:
     """Run the command line: the entry point of `srnas` and `python -m srnas`.
 
     Exits with 2 after an error that is told in one line, and with 130 or 143 after SIGINT or
-    SIGTERM. An exception that is none of these is a defect and keeps its traceback.
+    SIGTERM. An exception that passed through the code of a plugin is told in one line, too. Any
+    other is a defect and keeps its traceback.
     """
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _leave)
     try:
-        build_app()()
+        build_app()(plugins_first(sys.argv[1:]))
     except UserError as error:
         _fail(str(error))
     except OSError as error:
         _fail(describe(error))
-    except (MemoryError, RuntimeError) as error:
-        if not _lacks_memory(error):
-            raise
-        _fail(f"not enough memory, use smaller batches, images or networks ({error})")
     except Interrupted as stopped:
         print(stopped, file=sys.stderr)
         sys.exit(128 + stopped.number)
@@ -138,6 +154,14 @@ def main() -> None:
         if leaving.code in STOPPED:
             print(STOPPED[leaving.code], file=sys.stderr)
         raise
+    except Exception as error:
+        if _lacks_memory(error):
+            _fail(f"not enough memory, use smaller batches, images or networks ({error})")
+        raised = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+        plugins = [file for file in raised if file in loaded_plugins]
+        if not plugins:
+            raise
+        _fail(f"--plugin {plugins[-1]}: {_told(error, plugins[-1])}")
     finally:
         if "srnas.distributed" in sys.modules:  # otherwise there is no process group
             from srnas.distributed import finish
@@ -152,7 +176,7 @@ def _fail(message: str) -> NoReturn:
 
 def _lacks_memory(error: Exception) -> bool:
     """Return whether a MemoryError, or the error of torch for a CPU or a GPU, says so."""
-    told = str(error)
+    told = str(error) if isinstance(error, RuntimeError) else ""
     return isinstance(error, MemoryError) or "allocate memory" in told or "out of memory" in told
 
 

@@ -9,22 +9,27 @@ import typer
 from srnas.errors import UserError, one_line
 
 OptionsFile = Annotated[
-    Path,
+    Path | None,
     typer.Option(
         "-opt", metavar="FILE", help="YAML options file, or a bundled one: search/imdn_x2.yml"
     ),
 ]
-OptionalOptionsFile = Annotated[
-    Path | None, typer.Option("-opt", metavar="FILE", help="YAML options file")
-]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Override options")
+    list[str] | None,
+    typer.Argument(
+        metavar="KEY.PATH=VALUE", help="Override options; the options file can stand here, too"
+    ),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run from its checkpoint")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, run nothing")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Check everything, tell time and memory, keep nothing")
+]
+PrintOptions = Annotated[
+    bool, typer.Option("--print-options", help="Only print all options, with methods and defaults")
+]
 ModelFile = Annotated[
     Path | None,
-    typer.Option("--model", metavar="FILE", help="A model.safetensors written by srnas"),
+    typer.Option("--model", metavar="FILE", help="A model.safetensors, or published weights"),
 ]
 SpaceName = Annotated[
     str | None,
@@ -41,6 +46,31 @@ JsonFile = Annotated[
 
 Processes = Annotated[int, typer.Option(min=1, max=1024, help="Worker processes, one thread each")]
 LARGEST_SIDE = 65_536  # pixels
+
+
+def split_file(opt: Path | None, arguments: list[str] | None) -> tuple[Path | None, list[str]]:
+    """Return the options file and the overrides.
+
+    Without `-opt`, the file is the first argument if that ends in .yml or .yaml and has no "=".
+    """
+    first, *rest = arguments or [""]
+    if opt is None and first.endswith((".yml", ".yaml")) and "=" not in first:
+        return Path(first), rest
+    return opt, arguments or []
+
+
+def need_file(
+    opt: Path | None, arguments: list[str] | None, command: str
+) -> tuple[Path, list[str]]:
+    """Return what `split_file` does.
+
+    Raises:
+        UserError: There is no options file.
+    """
+    file, overrides = split_file(opt, arguments)
+    if file is None:
+        raise UserError(f"give an options file: srnas {command} -opt FILE")
+    return file, overrides
 
 
 def parse_size(size: str, option: str = "--input") -> tuple[int, int]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from srnas.cli.arguments import JsonFile, OptionsFile, Overrides, Processes
+from srnas.cli.arguments import JsonFile, OptionsFile, Overrides, Processes, need_file
 from srnas.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def group() -> None:
 
 @app.command("build")
 def build(
-    opt: OptionsFile,
+    opt: OptionsFile = None,
     overrides: Overrides = None,
     out: Annotated[Path, typer.Option(help="Folder of the results, one JSON line a training")] = (
         Path("experiments/bench")
@@ -40,7 +40,7 @@ def build(
     from srnas.bench.build import build as run
     from srnas.bench.protocol import load_protocol
 
-    protocol = load_protocol(opt, overrides or ())
+    protocol = load_protocol(*need_file(opt, overrides, "bench ..."))
     run(
         protocol,
         out,
@@ -64,7 +64,7 @@ MaxLatency = Annotated[float | None, typer.Option(help="Largest milliseconds, se
 
 @app.command("latency")
 def latency(
-    opt: OptionsFile,
+    opt: OptionsFile = None,
     overrides: Overrides = None,
     out: Annotated[Path, typer.Option(help="Folder of the results")] = Path("experiments/bench"),
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first genotypes")] = None,
@@ -73,12 +73,12 @@ def latency(
     from srnas.bench.latency import measure
     from srnas.bench.protocol import load_protocol
 
-    print(measure(load_protocol(opt, overrides or ()), out, limit))
+    print(measure(load_protocol(*need_file(opt, overrides, "bench ...")), out, limit))
 
 
 @app.command("fit")
 def fit(
-    opt: OptionsFile,
+    opt: OptionsFile = None,
     overrides: Overrides = None,
     results: ResultFolders = None,
     out: Annotated[Path, typer.Option(help="Table to write, .csv or .csv.gz")] = Path("table.csv"),
@@ -92,7 +92,7 @@ def fit(
     from srnas.files import write_json
 
     places = results or [Path("experiments/bench")]
-    protocol = load_protocol(opt, overrides or ())
+    protocol = load_protocol(*need_file(opt, overrides, "bench ..."))
     times: dict[str, float] = {}
     for place in places:
         times |= read_latency(place, protocol) if place.is_dir() else {}

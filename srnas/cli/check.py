@@ -9,7 +9,7 @@ from srnas.errors import UserError, did_you_mean
 
 
 def command(file: Annotated[Path, typer.Argument(help="Options, genotype or model file")]) -> None:
-    """Check an options file (YAML), a genotype (JSON) or a model (safetensors)."""
+    """Check an options file (YAML), a genotype (JSON) or a model (safetensors, pth)."""
     print(f"{file}: {describe(file)}")
 
 
@@ -21,7 +21,7 @@ def describe(file: Path) -> str:
     """
     if file.suffix in (".yml", ".yaml"):
         return f"valid options for srnas {_options_kind(file)}"
-    if file.suffix == ".safetensors":
+    if file.suffix in (".safetensors", ".pth", ".pt"):
         from srnas.model_file import load_model
         from srnas.tasks import task_of
 
@@ -35,7 +35,7 @@ def describe(file: Path) -> str:
         genotype = Genotype.load(file)
         derived_network(genotype_space(genotype), genotype)
         return f"genotype of space {genotype.space!r}: {genotype}"
-    raise UserError(f"{file}: expected .yml, .json or .safetensors")
+    raise UserError(f"{file}: expected .yml, .json, .safetensors or .pth")
 
 
 def _options_kind(file: Path) -> str:
@@ -44,7 +44,7 @@ def _options_kind(file: Path) -> str:
     from srnas.options import check_options, kinds
 
     content = read_yaml(file)
-    if "about" in content:
+    if "about" in content or not {"name", "data"} & set(content):
         check_method(file)
         return "search, as a method"
     if "epochs" in content or "alpha_optimizer" in content:

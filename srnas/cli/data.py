@@ -1,18 +1,52 @@
-"""`srnas data`: prepare and check image folders."""
+"""`srnas data`: download, prepare and check image folders."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from srnas.errors import UserError
+from srnas.errors import UserError, counted
 
 app = typer.Typer(no_args_is_help=True)
 
 
 @app.callback()
 def group() -> None:
-    """Prepare and check image folders."""
+    """Download, prepare and check image folders."""
+
+
+@app.command("download")
+def download(
+    dataset: Annotated[str, typer.Argument(metavar="div2k|benchmarks", help="What to fetch")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder of the data sets")
+    ] = Path("datasets"),
+    scale: Annotated[
+        list[int] | None,
+        typer.Option(metavar="N", help="div2k: LR images for 2, 3 or 4; repeatable; default 2"),
+    ] = None,
+    mirror: Annotated[
+        str | None, typer.Option(metavar="URL", help="Another folder that has the archives")
+    ] = None,
+) -> None:
+    """Fetch DIV2K (4 to 6 GB), or Set5, Set14, B100 and Urban100 (250 MB); it can be interrupted.
+
+    Archives go to DIR/downloads and are checked. The benchmark sets are unpacked as well.
+    """
+    from srnas.tasks.super_resolution.download import TERMS, archives, fetch, unpack_benchmarks
+
+    if dataset not in TERMS:
+        raise UserError(f"no download of {dataset!r}; known: {', '.join(TERMS)}")
+    scales = [_known_scale(s) for s in scale or [2]]
+    print(TERMS[dataset])
+    folder = out / "downloads"
+    fetched = [fetch(archive, folder, mirror) for archive in archives(dataset, scales)]
+    if dataset == "benchmarks":
+        for name, count in unpack_benchmarks(fetched[0], out).items():
+            print(f"{out / name}: {counted(count, 'image')}")
+    else:
+        options = " ".join(f"--scale {s}" for s in scales)
+        print(f"next: srnas data prepare div2k {folder} --out {out / 'DIV2K'} {options}")
 
 
 @app.command("prepare")
@@ -63,7 +97,7 @@ def lr(
         if (out / f"{pair.name}x{scale}.png").exists():
             raise UserError(f"{out / pair.name}x{scale}.png: exists; give another --out DIR")
     make_lr(pairs, out, scale)
-    print(f"{len(pairs)} images in {out}")
+    print(f"{counted(len(pairs), 'image')} in {out}")
 
 
 def _known_scale(scale: int) -> int:
@@ -95,5 +129,5 @@ def check(
     for line in found:
         print(line)
     if found:
-        raise UserError(f"{hr}: {len(found)} faults in {len(pairs)} images")
-    print(f"{hr}: {len(pairs)} images, no faults")
+        raise UserError(f"{hr}: {counted(len(found), 'fault')} in {counted(len(pairs), 'image')}")
+    print(f"{hr}: {counted(len(pairs), 'image')}, no faults")

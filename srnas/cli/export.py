@@ -10,7 +10,10 @@ from srnas.errors import UserError
 
 
 def command(
-    model: Annotated[Path, typer.Option("--model", metavar="FILE", help="A model.safetensors")],
+    model: Annotated[
+        Path,
+        typer.Option("--model", metavar="FILE", help="A model.safetensors, or published weights"),
+    ],
     out: Annotated[
         Path,
         typer.Option(

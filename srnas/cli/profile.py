@@ -43,7 +43,9 @@ def command(
             raise UserError(f"{model} is {traits or 'a network without a scale'}, not x{scale}")
     else:
         chosen = Genotype.load(genotype) if genotype else published_genotype(str(space))
-        if scale is None and "scale" in SPACES.options_of(chosen.space):
+        searched = chosen.provenance.get("options", {}).get("space")
+        known = isinstance(searched, dict) and "scale" in searched
+        if scale is None and not known and "scale" in SPACES.options_of(chosen.space):
             raise UserError("give --scale 2, 3 or 4")
         at_scale = {} if scale is None else {"scale": scale}
         network = derived_network(genotype_space(chosen, **at_scale), chosen)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from srnas.cli.arguments import JsonFile, OptionsFile, Overrides, Processes
+from srnas.cli.arguments import JsonFile, OptionsFile, Overrides, Processes, need_file
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -19,7 +19,7 @@ def group() -> None:
 
 @app.command("run")
 def run(
-    opt: OptionsFile,
+    opt: OptionsFile = None,
     overrides: Overrides = None,
     out: Out = Path("experiments/study"),
     processes: Processes = 1,
@@ -29,14 +29,14 @@ def run(
     from srnas.bench.study import load_study
     from srnas.bench.study import run as run_study
 
-    run_study(load_study(opt, overrides or ()), out, processes, arm or ())
+    run_study(load_study(*need_file(opt, overrides, "study ...")), out, processes, arm or ())
     print(out)
 
 
 @app.command("collect")
 def collect(
-    opt: OptionsFile,
     table: Annotated[Path, typer.Option(metavar="FILE", help="Table of bench fit")],
+    opt: OptionsFile = None,
     overrides: Overrides = None,
     results: Annotated[
         list[Path] | None,
@@ -53,7 +53,7 @@ def collect(
     from srnas.files import write_json
     from srnas.tables import read_table
 
-    study = load_study(opt, overrides or ())
+    study = load_study(*need_file(opt, overrides, "study ..."))
     found = read_searched(results or [Path("experiments/study")])
     rows = judge(study, found, read_table(table), training_seconds)
     print(show(rows))

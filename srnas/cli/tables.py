@@ -8,31 +8,40 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-COLUMNS = 3  # models in a scorecard of 80 characters
+COLUMNS = 3  # models in a table of 80 characters
+SETS = 2  # sets, beside a column of text
 
 
 def quality_table(result: dict[str, Any], names: Sequence[str]) -> None:
-    """Print what `srnas test` measured, one row for bicubic and one for each model.
+    """Print what `srnas test` measured, a column for bicubic and for each model.
 
     Args:
         result: What `srnas.tasks.super_resolution.benchmark.test` returned.
         names: Names of the models, the main one first.
     """
-    table = Table(title=f"x{result['scale']}, protocol {result['protocol']}")
-    table.add_column("network")
-    table.add_column("parameters", justify="right")
-    for one in result["results"]:
-        made = "" if one["lr_source"] == "files" else " (LR made)"
-        table.add_column(f"{one['dataset']}{made}\nPSNR / SSIM", justify="right")
-    table.add_row("bicubic", "", *(_quality(one["bicubic"]) for one in result["results"]))
-    for name, model in zip(names, (result, *result.get("beside", ())), strict=True):
-        choices = [f"  {label}: {choice}" for label, choice in model["genotype"].items()]
-        table.add_row(
-            escape("\n".join([name, *choices])),
-            f"{model['params']:,}",
-            *(_quality(one) for one in model["results"]),
+    console = Console()
+    models = list(zip(names, (result, *result.get("beside", ())), strict=True))
+    for name, model in models:
+        choices = " ".join(f"{label}={choice}" for label, choice in model["genotype"].items())
+        console.print(f"{name}: {choices}", markup=False, highlight=False)
+    made = [one["dataset"] for one in result["results"] if one["lr_source"] != "files"]
+    bicubic = {"results": [one["bicubic"] for one in result["results"]]}
+    methods = [("bicubic", bicubic), *models]
+    for start in range(0, len(methods), COLUMNS):
+        shown = methods[start : start + COLUMNS]
+        table = Table(
+            title=f"PSNR, dB / SSIM at x{result['scale']}, protocol {result['protocol']}",
+            caption=f"LR made by bicubic: {escape(', '.join(made))}" if made else None,
         )
-    Console().print(table)
+        table.add_column("set")
+        for name, _ in shown:
+            table.add_column(escape(name), justify="right", overflow="fold")
+        for index, one in enumerate(result["results"]):
+            cells = (_quality(method["results"][index]) for _, method in shown)
+            table.add_row(escape(one["dataset"]), *cells)
+        counts = (f"{method['params']:,}" if "params" in method else "" for _, method in shown)
+        table.add_row("parameters", *counts)
+        console.print(table)
 
 
 def _quality(measured: dict[str, float]) -> str:
@@ -46,19 +55,23 @@ def explain_table(model: dict[str, Any], name: str) -> None:
         model: The model's entry in the result of a test with `explain`.
         name: Name of the model.
     """
-    table = Table(title=f"{escape(name)}: the same images under other protocols, PSNR (difference)")
-    table.add_column("protocol")
-    for one in model["results"]:
-        table.add_column(one["dataset"], justify="right")
-    table.add_column("what it does")
-    for index, first in enumerate(model["results"][0]["explained"]):
-        cells = [
-            f"{r['explained'][index]['psnr']:.3f} "
-            f"({r['explained'][index]['psnr'] - r['psnr']:+.3f})"
-            for r in model["results"]
-        ]
-        table.add_row(first["protocol"], *cells, first["description"])
-    Console().print(table)
+    for start in range(0, len(model["results"]), SETS):
+        results = model["results"][start : start + SETS]
+        table = Table(
+            title=f"{escape(name)}: the same images under other protocols, PSNR (difference)"
+        )
+        table.add_column("protocol")
+        for one in results:
+            table.add_column(escape(one["dataset"]), justify="right")
+        table.add_column("what it does")
+        for index, first in enumerate(results[0]["explained"]):
+            cells = [
+                f"{r['explained'][index]['psnr']:.3f} "
+                f"({r['explained'][index]['psnr'] - r['psnr']:+.3f})"
+                for r in results
+            ]
+            table.add_row(first["protocol"], *cells, first["description"])
+        Console().print(table)
 
 
 def scorecard_tables(card: dict[str, Any], names: Sequence[str]) -> None:

@@ -11,11 +11,12 @@ from srnas.cli.arguments import (
     GenotypeFile,
     JsonFile,
     ModelFile,
-    OptionalOptionsFile,
+    OptionsFile,
     Overrides,
     SpaceName,
+    split_file,
 )
-from srnas.errors import UserError
+from srnas.errors import UserError, counted
 
 if TYPE_CHECKING:
     from srnas.choice import Space
@@ -27,7 +28,7 @@ LR_TOLERANCE = 0.5  # mean difference in levels of 255; the usual sets have 0.15
 
 def command(
     overrides: Overrides = None,
-    opt: OptionalOptionsFile = None,
+    opt: OptionsFile = None,
     model: ModelFile = None,
     weights: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Published weight file; needs --space")
@@ -36,9 +37,11 @@ def command(
     genotype: GenotypeFile = None,
     beside: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="Another model.safetensors to compare; repeatable"),
+        typer.Option(metavar="FILE", help="Another model to compare; repeatable"),
     ] = None,
-    scale: Annotated[int | None, typer.Option(metavar="N", help="2, 3 or 4")] = None,
+    scale: Annotated[
+        int | None, typer.Option(metavar="N", help="2, 3 or 4; default: the model's")
+    ] = None,
     data: Annotated[
         list[str] | None, typer.Option(metavar="NAME=DIR", help="Benchmark set; repeatable")
     ] = None,
@@ -55,6 +58,10 @@ def command(
     scorecard: Annotated[
         bool, typer.Option("--scorecard", help="Also cost, memory and runtime, as NTIRE does")
     ] = False,
+    tile: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Tiles of NxN LR pixels; 0: none. Default: as upscale"),
+    ] = None,
     self_ensemble: Annotated[
         bool, typer.Option("--self-ensemble", help="Average over 8 flips and transpositions")
     ] = False,
@@ -70,6 +77,7 @@ def command(
     """Measure PSNR and SSIM of a model file, or of published weights, on benchmark sets."""
     from srnas.options import check_options, load_options
 
+    opt, changes = split_file(opt, overrides)
     given: dict[str, Any] = {
         "model": model,
         "weights": weights,
@@ -78,6 +86,7 @@ def command(
         "beside": beside or None,
         "scale": scale,
         "lr": lr,
+        "tile": tile,
         "protocol": protocol,
         "explain": explain or None,
         "scorecard": scorecard or None,
@@ -91,10 +100,10 @@ def command(
     if opt:
         if model or weights:  # instead of the file's model, whichever kind it is
             given = {**dict.fromkeys(("model", "weights", "space", "genotype")), **given}
-        options = load_options("test", opt, overrides or (), given)
+        options = load_options("test", opt, changes, given)
     else:
-        if overrides:
-            raise UserError(f"{overrides[0]}: key=value arguments go with -opt FILE")
+        if changes:
+            raise UserError(f"{changes[0]}: key=value arguments go with -opt FILE")
         options = check_options("test", given, "srnas test")
     run(options, json_file)
 
@@ -146,6 +155,12 @@ def run(options: "TestOptions", json_file: Path | None = None) -> dict[str, Any]
     if options.scorecard:
         scorecard_tables(result["scorecard"], names)
     for measured in result["results"]:
+        if "tiled" in measured:
+            print(
+                f"note: {measured['dataset']}: {counted(measured['tiled'], 'image')} enlarged in "
+                "tiles, which changes figures slightly; --tile 0 takes them whole",
+                file=sys.stderr,
+            )
         difference = measured.get("lr_difference_to_bicubic", 0)
         if difference > LR_TOLERANCE:
             print(

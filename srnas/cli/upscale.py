@@ -10,12 +10,21 @@ from srnas.errors import UserError
 
 
 def command(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Any image files")],
-    model: Annotated[Path, typer.Option("--model", metavar="FILE", help="A model.safetensors")],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE...", help="Image files, or folders of them")
+    ],
+    model: Annotated[
+        Path, typer.Option("--model", metavar="FILE", help="A model file, or published weights")
+    ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Writes NAME_xN.png here")],
     tile: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Work in tiles of NxN LR pixels, to bound memory"),
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Work in tiles of NxN LR pixels, to bound memory; 0: never. Default: of 512x512 "
+            "for images of more than 2 megapixels",
+        ),
     ] = None,
     overlap: Annotated[int, typer.Option(metavar="N", help="Overlap of tiles in LR pixels")] = 16,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files in DIR")] = False,
@@ -23,34 +32,57 @@ def command(
 ) -> None:
     """Enlarge images. Tiles change the result slightly: attention sees one tile at a time.
 
-    Transparency is enlarged by bicubic.
+    What the file has is kept: gray, 16 bits, transparency (enlarged by bicubic), colour profile.
     """
-    from srnas.data.bicubic import resize_uint8
     from srnas.data.headers import read_file
-    from srnas.data.images import read_with_alpha, write_rgb
+    from srnas.data.photographs import read_photograph, write_photograph
     from srnas.distributed import choose_device
-    from srnas.files import file_name
     from srnas.model_file import load_model
-    from srnas.tasks.super_resolution.evaluate import NetworkUpscale, Upscale
+    from srnas.tasks.super_resolution.evaluate import NetworkUpscale
     from srnas.tasks.super_resolution.task import scale_of
-    from srnas.tasks.super_resolution.tiles import Tiled
+    from srnas.tasks.super_resolution.tiles import in_parts
 
     network = load_model(model).network
     scale = scale_of(network)
-    upscale: Upscale = NetworkUpscale(network, choose_device(device or "auto"))
-    if tile is not None:
-        upscale = Tiled(upscale, scale, tile, overlap)
-    targets = [out / file_name(f"{path.stem}_x{scale}.png", str(path)) for path in images]
+    upscale = NetworkUpscale(network, choose_device(device or "auto"))
+    files = _files(images)
+    targets = _targets(files, out, scale)
+    for target in targets:
+        if target.exists() and not overwrite:
+            raise UserError(f"{target}: exists; give --overwrite to replace it")
+    for path in files:
+        read_file(path)  # refuses what it refuses before the first image is enlarged
+    for number, (path, target) in enumerate(zip(files, targets, strict=True), 1):
+        photograph = read_photograph(path)
+        name = f"{path.name} ({number}/{len(files)})"
+        method, side = in_parts(upscale, scale, photograph.rgb, tile, overlap, name)
+        write_photograph(target, photograph.enlarged(method, scale))
+        notes = [photograph.lost] if photograph.lost else []
+        if side and tile is None:
+            notes.append(f"in tiles of {side}x{side}; --tile 0 for the whole image at once")
+        print(f"{target}{': ' if notes else ''}{'; '.join(notes)}", flush=True)
+
+
+def _files(images: list[Path]) -> list[Path]:
+    """Return the files, with the images of each folder in its place."""
+    from srnas.data.images import list_images
+
+    return [file for path in images for file in (list_images(path) if path.is_dir() else [path])]
+
+
+def _targets(files: list[Path], out: Path, scale: int) -> list[Path]:
+    """Return where each file's enlargement goes; the suffix tells files of one name apart."""
+    from srnas.files import file_name
+
+    stems = [file.stem for file in files]
+    targets = [
+        out
+        / file_name(
+            f"{file.stem if stems.count(file.stem) == 1 else file.name}_x{scale}.png", str(file)
+        )
+        for file in files
+    ]
     for target in targets:
         if targets.count(target) > 1:
             raise UserError(f"{target}: two of the images would be written there")
-        if target.exists() and not overwrite:
-            raise UserError(f"{target}: exists; give --overwrite to replace it")
-    for path in images:
-        read_file(path)  # refuses what it refuses before the first image is enlarged
-    for path, target in zip(images, targets, strict=True):
-        rgb, alpha = read_with_alpha(path)
-        if alpha is not None:
-            alpha = resize_uint8(alpha[..., None], scale)[..., 0]
-        write_rgb(target, upscale(rgb), alpha)
-        print(target)
+    return targets

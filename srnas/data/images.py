@@ -108,7 +108,9 @@ def list_images(folder: Path) -> list[Path]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder of images")
+        raise UserError(
+            f"{folder}: no such folder of images; `srnas data download` fetches the usual sets"
+        )
     try:
         files = sorted(p for p in folder.iterdir() if is_image(p.name) and p.is_file())
     except OSError as error:

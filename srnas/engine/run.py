@@ -235,6 +235,10 @@ class Loop:
         """Show a progress message, in the live line of a terminal or on a line of its own."""
         self.progress.say(message)
 
+    def tell(self, message: str) -> None:
+        """Print a message that stays visible."""
+        self.progress.tell(message)
+
     def warn(self, message: str) -> None:
         """Print a warning that stays visible."""
         self.progress.warn(message)

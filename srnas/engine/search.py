@@ -15,13 +15,14 @@ import torch
 import srnas
 from srnas.analysis.logs import read_alphas
 from srnas.analysis.trajectory import convergence, parameter_free_candidates, summarize
-from srnas.choice import ScoreTable, Supernet
+from srnas.choice import ScoreTable
 from srnas.cost import expected_macs_per_pixel
-from srnas.distributed import Process
 from srnas.distributed import start as start_processes
 from srnas.engine.checkpoint import Record
+from srnas.engine.estimate import Estimate, peak_memory, time_steps, time_validation
 from srnas.engine.run import Loop, Run, open_run
 from srnas.engine.stepper import SearchStepper
+from srnas.errors import counted
 from srnas.options import SearchOptions
 from srnas.spaces import space_class
 from srnas.tables import open_table
@@ -96,29 +97,61 @@ def _search(
                 means = stepper.meter.means()
                 row = {"step": done, "epoch": stepper.epoch, **means, **stepper.rates()}
                 run.log("metrics.jsonl", row)
-                loop.say(_summary(means, record, stepper.supernet))
+                loop.say(_summary(means, record))
             if done == options.steps:
                 stepper.rule.finish(stepper)
             if epoch_ends:
+                before = record.genotype
                 figures = _close_epoch(run, stepper, done, record, score)
+                _tell(loop, stepper, record, before)
                 _warn_of_collapse(loop, figures, stepper, record)
                 if _settled(record, options):
-                    loop.say(f"genotype unchanged for {record.stable_epochs} epochs: stopping")
+                    loop.tell(f"genotype unchanged for {counted(record.stable_epochs, 'epoch')}: stopping")
                     loop.stop()
             loop.done(done, {**stepper.states, "notes": record}, checkpoint=epoch_ends)
         _warn_of_no_convergence(loop, run)
 
 
 def dry_run(options: SearchOptions) -> str:
-    """Open everything that a search needs without running it, and return a summary."""
-    stepper = SearchStepper(options, Process(torch.device("cpu")))
+    """Open everything that a search needs, take a few steps that are not kept, and sum up."""
+    process = start_processes(options.device, options.threads)
+    torch.manual_seed(options.seed)
+    stepper = SearchStepper(options, process)
     weights = sum(p.numel() for p in stepper.supernet.weight_parameters())
-    positions = len(stepper.supernet.choices.positions)
-    return (
-        f"# supernet: {weights:,} weights, {positions} positions; images: "
-        f"{stepper.train_batches.count} for weights, {stepper.alpha_batches.count} for alphas, "
-        f"{stepper.task.val_count} to validate; {options.steps:,} steps"
-    )
+    positions = stepper.supernet.choices.positions
+    task, validated = stepper.task, options.epochs // (options.val_every_epochs or options.epochs)
+    lines = [
+        f"search      {options.name}, into {options.folder}",
+        f"method      {options.from_method or 'as the options say'}",
+        f"supernet    {options.space.name}: {counted(weights, 'weight')}, "
+        f"{counted(len(positions), 'position')} of "
+        f"{' or '.join(map(str, sorted({len(p.candidates) for p in positions.values()})))} "
+        "candidates",
+        f"images      {stepper.train_batches.count:,} for weights, "
+        f"{stepper.alpha_batches.count:,} for alphas, {task.val_count:,} to validate",
+        f"steps       {options.steps:,}: {counted(options.epochs, 'epoch')} of "
+        f"{options.steps_per_epoch:,}, the alphas rest in the first {options.warmup_epochs}",
+        f"device      {process.device}, {options.precision}",
+    ]
+    resting = options.warmup_epochs * options.steps_per_epoch
+    resting_time = _time_steps(stepper, 0) if resting else 0.0
+    moving = options.steps - min(resting, options.steps)
+    moving_time = _time_steps(stepper, resting) if moving else 0.0
+    seconds = resting * resting_time + moving * moving_time
+    if options.val_every_epochs:
+        seconds += validated * time_validation(task, stepper.supernet)
+    expected = Estimate(seconds, moving_time or resting_time, peak_memory(process.device))
+    return "\n".join([*lines, f"takes       {expected}"])
+
+
+def _time_steps(stepper: SearchStepper, first: int) -> float:
+    """Return the seconds of a step from step `first` on; the steps change the supernet."""
+
+    def step(number: int) -> None:
+        stepper.begin(min(first + number, stepper.options.steps - 1))
+        stepper.rule(stepper, stepper.alpha_moves)
+
+    return time_steps(step, stepper.process.device)
 
 
 def versions() -> dict[str, str]:
@@ -154,7 +187,7 @@ def _close_epoch(
         quality = stepper.task.validate(supernet)
         values = {f"val_{name}": value for name, value in quality.items()}
         run.log("metrics.jsonl", {"step": done, "epoch": epoch, **values})
-        record.val = stepper.task.describe(quality)
+        record.val = f"{stepper.task.describe(quality)} (epoch {epoch + 1})"
     provenance = {
         "options": options.model_dump(mode="json", exclude={"device", "threads", "experiments"}),
         "seed": options.seed,
@@ -203,7 +236,7 @@ def _settled(record: SearchRecord, options: SearchOptions) -> bool:
 def _warn_of_rest(loop: Loop, options: SearchOptions) -> None:
     if 0 < options.epochs <= options.warmup_epochs:
         rest = options.warmup_epochs
-        loop.warn(f"the alphas rest in all {options.epochs} epochs (warmup_epochs={rest})")
+        loop.warn(f"the alphas rest in all {counted(options.epochs, 'epoch')} (warmup_epochs={rest})")
 
 
 def _warn_of_collapse(
@@ -235,8 +268,26 @@ def _warn_of_no_convergence(loop: Loop, run: Run) -> None:
         )
 
 
-def _summary(means: dict[str, float], record: SearchRecord, supernet: Supernet) -> str:
+def _summary(means: dict[str, float], record: SearchRecord) -> str:
     values = [f"{name} {value:.4g}" for name, value in means.items()]
-    if record.val is not None:
-        values.append(record.val)
-    return "  ".join([*values, str(supernet.genotype())])
+    return "  ".join(values if record.val is None else [record.val, *values])
+
+
+def _tell(
+    loop: Loop, stepper: SearchStepper, record: SearchRecord, before: dict[str, Any] | None
+) -> None:
+    """Tell a genotype that has changed, with how sure it is, and the last epoch's in any case."""
+    supernet, epoch = stepper.supernet, stepper.epoch + 1
+    last = epoch == stepper.options.epochs
+    if record.genotype == before and not last:
+        return
+    rows = [row for row in supernet.probabilities().values() if len(row) > 1]
+    sure = [row.max().item() for row in rows]
+    levels = dict.fromkeys(f"{level:.2g}" for level in (min(sure), max(sure)))
+    chance = dict.fromkeys(f"{1 / len(row):.2g}" for row in rows)
+    loop.tell(
+        f"epoch {epoch}: {supernet.genotype(threshold=stepper.options.derive_threshold)}"
+        f" (probabilities {' to '.join(levels)}; by chance {' or '.join(chance)})"
+    )
+    if last and record.val is not None:
+        loop.tell(record.val)

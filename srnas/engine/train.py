@@ -11,9 +11,10 @@ from torch.optim.swa_utils import AveragedModel
 
 from srnas.choice import Genotype, Space
 from srnas.cost import count_parameters
-from srnas.distributed import Process, average_gradients, move
+from srnas.distributed import average_gradients, move
 from srnas.distributed import start as start_processes
 from srnas.engine.checkpoint import Meter, Record, Stateful
+from srnas.engine.estimate import Estimate, peak_memory, time_steps, time_validation
 from srnas.engine.run import Run, open_run
 from srnas.engine.search import versions
 from srnas.errors import UserError
@@ -157,7 +158,7 @@ def _train(run: Run, trainer: Trainer, genotype: Genotype) -> None:
             if done % options.log_every == 0 or validates:
                 means = meter.means()
                 run.log("metrics.jsonl", {"step": done, **means, "lr": trainer.optimizer.lr})
-                loop.say(f"loss {means['loss']:.5f}  {record.summary}")
+                loop.say(_summary(record, means["loss"]))
             if validates:
                 trainer.settle()
                 quality = task.validate(judged) if task.val_count else {}
@@ -166,21 +167,40 @@ def _train(run: Run, trainer: Trainer, genotype: Genotype) -> None:
                 if _keeps(quality, task, record, done):
                     model = Model(judged, options.space, genotype, _provenance(options, record))
                     _save(run, model)
-                loop.say(f"loss {means['loss']:.5f}  {record.summary}")
+                if quality:
+                    best = "" if record.best_step == done else f", best {record.summary}"
+                    loop.tell(f"step {done}: {task.describe(quality)}{best}")
             if done == options.steps:
                 _test(run, task, done)
             loop.done(done, states, checkpoint=validates)
 
 
 def dry_run(options: TrainOptions) -> str:
-    """Open everything that a training needs without running it, and return a summary."""
+    """Open everything that a training needs, take a few steps that are not kept, and sum up."""
+    process = start_processes(options.device, options.threads)
+    torch.manual_seed(options.seed)
     genotype, network = _start(options)
-    process = Process(torch.device("cpu"))
+    lines = [
+        f"training    {options.name}, into {options.folder}",
+        f"network     {genotype}",
+        f"parameters  {count_parameters(network):,}",
+    ]
+    move(network, process.device)
+    if options.sync_batchnorm:
+        synchronize(network, process)
     task, (batches,) = options.task.open(options, process, network, ("train",))
-    return (
-        f"# network: {genotype}, {count_parameters(network):,} parameters; images: "
-        f"{batches.count} to train, {task.val_count} to validate; {options.steps:,} steps"
-    )
+    lines += [
+        f"images      {batches.count:,} to train, {task.val_count:,} to validate",
+        f"steps       {options.steps:,}",
+        f"device      {process.device}, {options.precision}",
+    ]
+    trainer = Trainer(options, network, task, batches)
+    step = time_steps(lambda number: trainer.step(min(number, options.steps - 1)), process.device)
+    seconds = step * options.steps
+    validations = -(-options.steps // options.val_every)
+    seconds += validations * time_validation(task, trainer.judged)
+    expected = Estimate(seconds, step, peak_memory(process.device))
+    return "\n".join([*lines, f"takes       {expected}"])
 
 
 def _start(options: TrainOptions, genotype: Genotype | None = None) -> tuple[Genotype, Space]:
@@ -226,6 +246,11 @@ def _keeps(quality: dict[str, float], task: Task, record: TrainRecord, done: int
     record.summary = f"{task.describe(quality)} (step {done})" if quality else ""
     record.quality = quality
     return True
+
+
+def _summary(record: TrainRecord, loss: float) -> str:
+    best = [f"best {record.summary}"] if record.summary else []
+    return "  ".join([*best, f"loss {loss:.4g}"])
 
 
 def _provenance(options: TrainOptions, record: TrainRecord) -> dict[str, Any]:

@@ -130,7 +130,7 @@ MEASURE = ["test", "--model", "m", "--scale", "2", "--data", "A=b"]
         (["profile", "--scale", "2"], "give one of --model, --genotype, --space"),
         (["profile", "--space", "imdm", "--scale", "2"], "did you mean 'imdn'"),
         (["profile", "--space", "imdn", "--scale", "2", "--input", "big"], "WIDTHxHEIGHT"),
-        (["check", "x.txt"], "expected .yml, .json or .safetensors"),
+        (["check", "x.txt"], "expected .yml, .json, .safetensors or .pth"),
         (["report", "."], "not a run folder"),
         (["analyze", "."], "not a search's folder"),
         (["analyze", ".", "--landscape", "alpha"], "--landscape alpha: did you mean 'alphas'?\n"),
@@ -145,7 +145,7 @@ def test_the_whole_line_through_the_command_line(tmp_path, photo_folder):
     search = write_options(tmp_path / "s.yml", search_options(tmp_path, photo_folder))
     train = write_options(tmp_path / "t.yml", train_options(tmp_path, photo_folder))
     run = tmp_path / "experiments"
-    assert "# supernet:" in srnas("search", "-opt", search, "--dry-run").stdout
+    assert "supernet    imdn:" in srnas("search", "-opt", search, "--dry-run").stdout
     assert not run.exists()
     done = srnas("search", "-opt", search)
     assert done.stdout.strip() == str(run / "search/genotype.json")
@@ -240,6 +240,32 @@ def test_upscale_writes_what_the_network_says(tmp_path, photo, model_file):
     assert refused(srnas(*again, tmp_path / "in.jpg"), "two of the images")
 
 
+def test_published_weights_become_a_model_file(tmp_path, shared, photo):
+    weights = shared / "checkpoints/DLSR_x2.pth"
+    made = tmp_path / "dlsr.safetensors"
+    done = srnas("convert", weights, "--out", made)
+    assert done.returncode == 0, done.stderr
+    assert "name dlsr, scale 2, num_feat 48" in done.stdout
+    assert refused(srnas("convert", weights, "--out", made), "dlsr.safetensors: exists")
+    assert refused(srnas("convert", weights, "--out", tmp_path / "x.pth"), "in .safetensors")
+    named = tmp_path / "named.safetensors"
+    done = srnas("convert", weights, "--space", "dlsr", "--scale", 2, "--out", named)
+    assert done.returncode == 0, done.stderr
+    assert named.read_bytes() == made.read_bytes()
+    assert refused(
+        srnas(
+            "convert", weights, "--space", "dlsr", "--scale", 4, "--out", tmp_path / "y.safetensors"
+        ),
+        "upsample.0.weight is (12, 48, 3, 3), this network needs (48, 48, 3, 3)",
+    )
+    cv2.imwrite(str(tmp_path / "in.png"), photo[:40, :50])
+    for number, model in enumerate((weights, made)):
+        out = tmp_path / str(number)
+        done = srnas("upscale", "--model", model, tmp_path / "in.png", "--out", out)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "0/in_x2.png").read_bytes() == (tmp_path / "1/in_x2.png").read_bytes()
+
+
 def test_models_beside_the_main_one_are_measured_and_shown(tmp_path, model_file):
     torch.manual_seed(1)
     space = check_space({"name": "imdn", "scale": 2, "num_feat": 12, "num_block": 1}, "test")
@@ -254,8 +280,10 @@ def test_models_beside_the_main_one_are_measured_and_shown(tmp_path, model_file)
         "test", "--model", model_file, *sets, "--beside", other, "--crops", tmp_path / "crops"
     )
     assert done.returncode == 0, done.stderr
-    for row in ("bicubic", model_file.parent.name, "wide[r]"):
-        assert sum(row in line for line in done.stdout.splitlines()) == 1, done.stdout
+    assert "bicubic" in done.stdout
+    for name in (model_file.parent.name, "wide[r]"):
+        assert f"{name}: c1=conv_3x3 c2=conv_3x3" in done.stdout
+    assert sum("wide[r]" in line for line in done.stdout.splitlines()) == 2
     result = json.loads((tmp_path / "o.json").read_text())
     assert result.keys() == {*alone.keys(), "beside"}
     (beside,) = result["beside"]
@@ -288,7 +316,7 @@ def test_a_scorecard_has_a_column_for_each_model_three_to_a_table(
     assert first.index("zeta") < first.index("_") < first.index("alpha")
     assert "[mid]" in second
     for row in ("P RGB, dB", "P Y, dB", "parameters", "MACs, G", "activations, M", "runtime, ms"):
-        assert sum(row in line for line in lines) == 2 + (row == "parameters"), row
+        assert sum(row in line for line in lines) == 2 + 2 * (row == "parameters"), row
     assert sum("not measured" in line for line in lines) == 2
     card = json.loads((tmp_path / "o.json").read_text())["scorecard"]
     assert [model["model"] for model in card["models"]] == list(map(str, (main, *others)))

@@ -1,15 +1,18 @@
 """The images of users on the command line: kept whole, or refused in one line."""
 
+import io
+
 import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 
-from srnas.data.bicubic import resize_uint8
+from srnas.data.bicubic import resize, resize_uint8
 from srnas.data.headers import LIMIT
 from srnas.data.images import read_rgb
 from srnas.model_file import load_model
+from srnas.tasks.super_resolution import tiles
 from srnas.tasks.super_resolution.evaluate import NetworkUpscale
 from tests.cli.test_commands import refused
 from tests.helpers import small_model, srnas, write_options
@@ -34,11 +37,10 @@ def test_upscale_turns_drops_and_keeps_what_it_should(tmp_path, model, enlarged)
     exif = Image.Exif()
     exif[274] = 6
     turned = np.ascontiguousarray(small.swapaxes(0, 1)[::-1])
-    files = [tmp_path / name for name in ("rgb.png", "deep.png", "opaque.png", "turned.png")]
+    files = [tmp_path / name for name in ("rgb.png", "opaque.png", "turned.png")]
     cv2.imwrite(str(files[0]), small[..., ::-1])
-    cv2.imwrite(str(files[1]), small[..., ::-1].astype(np.uint16) * 257)
-    Image.fromarray(np.dstack([small, np.full_like(alpha, 255)])).save(files[2])
-    Image.fromarray(turned).save(files[3], exif=exif)
+    Image.fromarray(np.dstack([small, np.full_like(alpha, 255)])).save(files[1])
+    Image.fromarray(turned).save(files[2], exif=exif)
     Image.fromarray(np.dstack([small, alpha])).save(tmp_path / "clear.png")
     out = tmp_path / "out"
     done = srnas(
@@ -52,6 +54,79 @@ def test_upscale_turns_drops_and_keeps_what_it_should(tmp_path, model, enlarged)
     written = np.asarray(Image.open(out / "clear_x2.png"))
     assert np.array_equal(written[..., :3], expected)
     assert np.array_equal(written[..., 3:], resize_uint8(alpha[..., None], 2))
+
+
+def test_upscale_keeps_gray_depth_and_profile(tmp_path, model, photo):
+    small = np.ascontiguousarray(photo[100:130, 150:190])
+    gray = small[..., 1]
+    rng = np.random.default_rng(0)
+    deep = (small.astype(np.uint16) << 8) + rng.integers(0, 256, small.shape, np.uint16)
+    veil = rng.integers(0, 65536, (30, 40), np.uint16)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    folder, out = tmp_path / "photographs", tmp_path / "out"
+    folder.mkdir()
+    Image.fromarray(gray).save(folder / "gray.png")
+    Image.fromarray(gray).save(folder / "gray.tif")
+    Image.fromarray(np.dstack([gray, gray // 2])).save(folder / "gray_veil.png")
+    Image.fromarray(small).save(folder / "profile.png", icc_profile=profile)
+    Image.fromarray(deep[..., 1]).save(folder / "deep_gray.tif", icc_profile=profile)
+    cv2.imwrite(str(folder / "deep.png"), deep[..., ::-1])
+    cv2.imwrite(str(folder / "deep_veil.png"), np.dstack([deep[..., ::-1], veil]))
+    cv2.imwrite(str(folder / "deep_rgb.tif"), deep[..., ::-1])
+    done = srnas("upscale", "--model", model, folder, "--out", out, "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert "deep_rgb_x2.png: its 16 bits became 8" in done.stdout
+    assert len(list(out.iterdir())) == 8
+
+    network = load_model(model).network
+
+    def enlarge(image, levels):
+        x = torch.from_numpy(image.astype(np.float64) / levels).permute(2, 0, 1)[None].float()
+        with torch.inference_mode():
+            return network(x)[0].clamp(0, 1).permute(1, 2, 0).double().numpy() * levels
+
+    expected = enlarge(np.dstack([gray] * 3), 255)
+    luma = expected.round() @ [0.299, 0.587, 0.114]
+    for name in ("gray.png_x2.png", "gray.tif_x2.png"):
+        written = Image.open(out / name)
+        assert written.mode == "L"
+        assert np.abs(np.asarray(written) - luma).max() <= 1  # rounding
+    written = Image.open(out / "gray_veil_x2.png")
+    assert written.mode == "LA"
+    assert np.abs(np.asarray(written)[..., 0] - luma).max() <= 1
+    written = Image.open(out / "profile_x2.png")
+    assert written.info["icc_profile"] == profile
+    assert ImageCms.getProfileName(ImageCms.ImageCmsProfile(io.BytesIO(profile)))
+    assert np.abs(np.asarray(written) - enlarge(small, 255)).max() <= 1
+
+    expected = enlarge(deep, 65535)
+    written = cv2.imread(str(out / "deep_x2.png"), cv2.IMREAD_UNCHANGED)
+    assert written.dtype == np.uint16
+    assert np.abs(written[..., ::-1] - expected).max() <= 1
+    assert np.unique(written % 257).size > 1  # not 8 bits spread over 16
+    written = cv2.imread(str(out / "deep_veil_x2.png"), cv2.IMREAD_UNCHANGED)
+    assert np.abs(written[..., 2::-1] - expected).max() <= 1
+    assert np.abs(written[..., 3] - resize(veil[..., None], 2)[..., 0].clip(0, 65535)).max() <= 1
+    written = Image.open(out / "deep_gray_x2.png")
+    assert written.mode == "I;16"
+    assert written.info["icc_profile"] == profile
+    luma = enlarge(np.dstack([deep[..., 1]] * 3), 65535) @ [0.299, 0.587, 0.114]
+    assert np.abs(np.asarray(written) - luma).max() <= 1.5
+    written = Image.open(out / "deep_rgb_x2.png")
+    assert np.abs(np.asarray(written) - enlarge(deep >> 8, 255)).max() <= 1
+
+
+def test_upscale_takes_tiles_by_itself_for_a_large_image(tmp_path, model, photo, monkeypatch):
+    small = np.ascontiguousarray(photo[:60, :80])
+    network = load_model(model).network
+    whole = NetworkUpscale(network, torch.device("cpu"))
+    monkeypatch.setattr(tiles, "WHOLE", 60 * 80 - 1)
+    monkeypatch.setattr(tiles, "TILE", 40)
+    method, side = tiles.in_parts(whole, 2, small, None)
+    assert side == 40
+    assert np.array_equal(method(small), tiles.Tiled(whole, 2, 40, 16)(small))
+    assert tiles.in_parts(whole, 2, small[1:], None) == (whole, 0)
+    assert tiles.in_parts(whole, 2, small, 0) == (whole, 0)
 
 
 def test_upscale_refuses_an_image_before_it_enlarges_another(tmp_path, model, photo):

@@ -169,7 +169,8 @@ def test_a_broken_log_of_a_run_is_told(tmp_path, search_file):
 
 def test_a_defect_keeps_its_traceback(tmp_path):
     (tmp_path / "p.py").write_text(
-        "import srnas.cli.spaces as spaces\nspaces.command.__code__ = (lambda: 1 / 0).__code__\n"
+        "import srnas.cli.spaces as spaces\n"
+        "spaces.command.__code__ = compile('1 / 0', 'elsewhere', 'eval')\n"
     )
     done = subprocess.run(
         [sys.executable, "-m", "srnas", "--plugin", str(tmp_path / "p.py"), "spaces"],

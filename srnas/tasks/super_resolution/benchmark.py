@@ -20,6 +20,7 @@ from srnas.tasks.super_resolution.options import TestOptions
 from srnas.tasks.super_resolution.protocols import EVERY_PROTOCOL, PROTOCOLS, Protocol
 from srnas.tasks.super_resolution.scorecard import card_protocols, scorecard
 from srnas.tasks.super_resolution.task import open_benchmark, scale_of
+from srnas.tasks.super_resolution.tiles import in_parts
 
 
 def test(options: TestOptions) -> dict[str, Any]:
@@ -32,26 +33,29 @@ def test(options: TestOptions) -> dict[str, Any]:
 
     Returns:
         {"scale", "protocol", "self_ensemble", "params", "genotype", "results": [{"dataset",
-        "lr_source", "psnr", "ssim", "bicubic": {"psnr", "ssim"}, "images": [...]}]}. With `explain`
-        or `scorecard`, a result also has "explained" (see `Measurement.result`); if there are LR
-        files, "lr_difference_to_bicubic": their mean absolute difference from MATLAB's bicubic in
-        levels of 255. Other models are added as "beside": [{"model", "params", "genotype",
-        "results"}], and the figures of `scorecard` as "scorecard".
+        "lr_source", "psnr", "ssim", "bicubic": {"psnr", "ssim"}, "images": [...]}]}. If networks
+        worked in tiles, a result has "tiled", the number of these images. With `explain` or
+        `scorecard`, it has "explained" (see `Measurement.result`). If there are LR files, it has
+        "lr_difference_to_bicubic": their mean absolute difference from MATLAB's bicubic in levels
+        of 255. Other models are added as "beside": [{"model", "params", "genotype", "results"}],
+        and the figures of `scorecard` as "scorecard".
 
     Raises:
         UserError: A model or image cannot be read, or does not fit the scale; or files cannot be
             named after the images of a set.
     """
+    models = open_models(options)
+    scale = scale_of(models[0].network)
+    options = options.model_copy(update={"scale": scale})
     sets = {
-        name: open_benchmark(folder, options.scale, options.lr == "files")
+        name: open_benchmark(folder, scale, options.lr == "files")
         for name, folder in options.data.items()
     }
     for pairs in sets.values():
         if options.save_images or options.crops:
             check_file_names(pairs)
         for pair in pairs:
-            pair.read(options.scale)
-    models = open_models(options)
+            pair.read(scale)
     by_set = [_test_set(name, pairs, models, options) for name, pairs in sets.items()]
     tested = [
         {
@@ -65,7 +69,7 @@ def test(options: TestOptions) -> dict[str, Any]:
         {"model": str(file), **one} for file, one in zip(options.beside, tested[1:], strict=True)
     ]
     result = {
-        "scale": options.scale,
+        "scale": scale,
         "protocol": options.protocol,
         "self_ensemble": options.self_ensemble,
         **tested[0],
@@ -82,6 +86,7 @@ def _test_set(
     name: str, pairs: list[ImagePair], models: list[Model], options: TestOptions
 ) -> list[dict[str, Any]]:
     """Return the results of each model on one set; each image is read once for all models."""
+    assert options.scale, options
     scale, protocol = options.scale, PROTOCOLS[options.protocol]
     others: Sequence[Protocol] = EVERY_PROTOCOL if options.explain else ()
     if options.scorecard and not options.explain:
@@ -89,6 +94,7 @@ def _test_set(
     device = choose_device(options.device)
     networks = (NetworkUpscale(m.network, device, options.self_ensemble) for m in models)
     upscales: list[Upscale] = [bicubic(scale), *networks]
+    tiled = 0
     measurements = [
         Measurement(scale, protocol),
         *(Measurement(scale, protocol, others) for _ in models),
@@ -96,7 +102,9 @@ def _test_set(
     methods = ["bicubic", *model_names(options)]
     for pair in track(pairs, name):
         lr, hr = pair.load(scale)
-        images = [upscale(lr) for upscale in upscales]
+        parts = [in_parts(upscale, scale, lr, options.tile) for upscale in upscales[1:]]
+        images = [method(lr) for method in (upscales[0], *(method for method, _ in parts))]
+        tiled += any(side for _, side in parts)
         quality = [
             measurement.add(pair.name, sr, hr)
             for measurement, sr in zip(measurements, images, strict=True)
@@ -116,6 +124,7 @@ def _test_set(
         "dataset": name,
         "lr_source": "files" if pairs[0].lr else "bicubic made from HR",
         "bicubic": {"psnr": plain["psnr"], "ssim": plain["ssim"]},
+        **({"tiled": tiled} if tiled else {}),
         **_lr_check(pairs, scale),
     }
     return [{**shared, **one} for one in measured]
@@ -155,10 +164,11 @@ def open_models(options: TestOptions) -> list[Model]:
         genotype = Genotype.load(options.genotype) if options.genotype else None
         main = load_published(options.weights, options.space, genotype)
     models = [main, *map(load_model, options.beside)]
+    expected = options.scale or scale_of(main.network)
     for file, model in zip(options.files, models, strict=True):
         scale = scale_of(model.network)
-        if scale != options.scale:
-            raise UserError(f"{file}: the model enlarges x{scale}, but scale is {options.scale}")
+        if scale != expected:
+            raise UserError(f"{file}: the model enlarges x{scale}, but scale is {expected}")
     return models
 
 

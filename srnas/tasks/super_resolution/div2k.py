@@ -30,7 +30,7 @@ from srnas.data.images import (
     read_rgb,
     write_rgb,
 )
-from srnas.errors import UserError
+from srnas.errors import UserError, counted
 from srnas.files import atomic_file, file_name, read_json, remove_unfinished, write_json
 from srnas.progress import track
 
@@ -159,7 +159,7 @@ def _bring(
         _side_by_side(lambda file: _link(file, target), files, folder)
     count = len(_images(target))
     if count:
-        say(f"{target}: {count} images")
+        say(f"{target}: {counted(count, 'image')}")
     return count
 
 

@@ -18,7 +18,7 @@ Upscale = Callable[[Image], Image]  # from LR to SR, both (H, W, 3) uint8 RGB
 
 
 class NetworkUpscale:
-    """Apply a network to an image: a function from LR to SR, both (H, W, 3) uint8 RGB.
+    """Apply a network to an image: a function from LR to SR, both (H, W, 3) RGB of 8 or 16 bits.
 
     Args:
         network: Network from (B, 3, H, W) to (B, 3, scale * H, scale * W), with values in [0, 1].
@@ -37,14 +37,16 @@ class NetworkUpscale:
         self.turns = range(8) if self_ensemble else range(1)
 
     def __call__(self, lr: Image) -> Image:
-        """Upscale an image, (H, W, 3) uint8; the output is rounded to 8 bits.
+        """Upscale an image, (H, W, 3) uint8 or uint16; the output is rounded to the same type.
 
         Raises:
             UserError: The image is too small for the network, or the output is not finite.
         """
         sr = self.tensor(to_tensor(lr, self.device))[0]
-        image: Image = (sr * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-        return image
+        rounded = (sr * np.iinfo(lr.dtype).max).round().permute(1, 2, 0)
+        if lr.dtype == np.uint8:
+            rounded = rounded.byte()
+        return rounded.cpu().numpy().astype(lr.dtype, copy=False)
 
     @torch.inference_mode()
     def tensor(self, lr: Tensor) -> Tensor:
@@ -76,8 +78,10 @@ class NetworkUpscale:
 
 
 def to_tensor(image: Image, device: torch.device) -> Tensor:
-    """Return an image, (H, W, 3) uint8, as (1, 3, H, W) float32 in [0, 1] on a device."""
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].to(device).float() / 255
+    """Return an image, (H, W, 3) of 8 or 16 bits, as (1, 3, H, W) float32 in [0, 1] on a device."""
+    own = np.array(image) if image.dtype == np.uint8 else image.astype(np.float32)
+    levels = torch.from_numpy(own).permute(2, 0, 1)[None].to(device).float()
+    return levels / np.iinfo(image.dtype).max
 
 
 def _turn(x: Tensor, turn: int) -> Tensor:

@@ -12,7 +12,7 @@ from srnas.errors import UserError, did_you_mean
 from srnas.files import file_name
 from srnas.losses import LOSSES, Loss
 from srnas.options import SearchOptions, SpaceOption, TrainOptions
-from srnas.parts import Part, PartOf, Strict, written
+from srnas.parts import Count, Part, PartOf, Strict, written
 from srnas.tasks.super_resolution.protocols import PROTOCOLS
 
 LossOption = Annotated[Part[Loss], PartOf(LOSSES, default="l1")]
@@ -38,12 +38,14 @@ class TestOptions(Strict):
     Either `model` is given, or `weights` with `space`.
 
     Attributes:
-        model: A model file of srnas.
-        weights: A published weight file.
+        model: A model file of srnas, or published weights that it recognizes.
+        weights: Any weight file of a network of the space.
         space: Space of the weights.
         genotype: File of their genotype, if it is not that of the space's published network.
         beside: Other model files of the same scale, measured in the same run.
-        scale: Scale factor.
+        scale: Scale factor; by default that of the main model.
+        tile: Side of the tiles that networks work in, in LR pixels; 0 for none. By default, images
+            of more than 2 megapixels (LR) go in tiles of 512, see `tiles.in_parts`.
         data: Folder of each set by name, or "packaged" for the packaged test photographs.
         lr: Whether to use LR "files" where there are any, or LR "made" by bicubic.
         protocol: Main protocol, a name in `srnas.tasks.super_resolution.protocols`.
@@ -63,7 +65,8 @@ class TestOptions(Strict):
     space: SpaceOption | None = None
     genotype: Path | None = None
     beside: list[Path] = Field([])
-    scale: Literal[2, 3, 4]
+    scale: Literal[2, 3, 4] | None = None
+    tile: Count | None = None
     data: Annotated[dict[str, Path], MinLen(1)]
     lr: Literal["files", "made"] = "files"
     protocol: str = "basicsr"

@@ -44,7 +44,7 @@ def scorecard(
     """Return the figures of every model, side by side.
 
     Args:
-        options: Options of the test.
+        options: Options of the test, with its scale.
         networks: The networks, the main one first, in evaluation mode. They are moved to the device
             and to channels-last memory format.
         tested: {"params", "results"} of each, see `benchmark.test`; the results are "explained" by
@@ -58,6 +58,7 @@ def scorecard(
         file, PSNR in dB by set, counts, bytes of `peak_memory`, and median milliseconds per image.
     """
     rgb, y = card_protocols(options.protocol)
+    assert options.scale, options
     device = choose_device(options.device)
     networks = [move(network, device) for network in networks]
     runtimes = _runtimes(networks, pairs, options.scale, device)

@@ -1,13 +1,18 @@
 """Upscaling in overlapping tiles, which bounds the memory use."""
 
 from collections.abc import Iterator
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from srnas.errors import UserError
+from srnas.progress import track
 from srnas.tasks.super_resolution.evaluate import Upscale
 from srnas.tasks.super_resolution.protocols import Image
+
+WHOLE = 1 << 21  # LR pixels; IMDN x2 takes about 1 GB for a million
+TILE = 512  # LR pixels
 
 
 class Tiled:
@@ -22,32 +27,38 @@ class Tiled:
         scale: Scale factor of the method.
         tile: Side of a tile in LR pixels.
         overlap: Number of LR pixels that neighbouring tiles share; less than half a tile.
+        name: What a terminal shows beside the bar of progress; no bar if it is empty.
 
     Raises:
         UserError: `tile` is below 1, or `overlap` is negative or not less than half a tile.
     """
 
-    def __init__(self, upscale: Upscale, scale: int, tile: int, overlap: int = 16) -> None:
+    def __init__(
+        self, upscale: Upscale, scale: int, tile: int, overlap: int = 16, name: str = ""
+    ) -> None:
         if tile < 1 or not 0 <= overlap < tile / 2:
             raise UserError(
                 f"--tile {tile} --overlap {overlap}: overlap must be less than half a tile"
             )
         self.upscale, self.scale, self.tile, self.overlap = upscale, scale, tile, overlap
+        self.name = name
 
     def __call__(self, lr: Image) -> Image:
-        """Upscale an image from (H, W, 3) uint8 to (scale * H, scale * W, 3) uint8."""
+        """Upscale an image from (H, W, 3) to (scale * H, scale * W, 3), of the same type."""
         s = self.scale
         height, width = lr.shape[:2]
         total = np.zeros((s * height, s * width, 3), np.float32)
         weight = np.zeros((s * height, s * width, 1), np.float32)
-        for rows, row_weight in self._spans(height):
-            for columns, column_weight in self._spans(width):
-                sr = self.upscale(lr[rows, columns])
-                where = (_scaled(rows, s), _scaled(columns, s))
-                share = (row_weight[:, None] * column_weight)[:, :, None]
-                total[where] += share * sr
-                weight[where] += share
-        return (total / weight).round().astype(np.uint8)
+        tiles = list(product(self._spans(height), self._spans(width)))
+        for (rows, row_weight), (columns, column_weight) in (
+            track(tiles, self.name) if self.name else tiles
+        ):
+            sr = self.upscale(lr[rows, columns])
+            where = (_scaled(rows, s), _scaled(columns, s))
+            share = (row_weight[:, None] * column_weight)[:, :, None]
+            total[where] += share * sr
+            weight[where] += share
+        return (total / weight).round().astype(lr.dtype)
 
     def _spans(self, length: int) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Yield slices that cover `length` LR pixels, each with the weights of its SR pixels."""
@@ -63,6 +74,30 @@ class Tiled:
             if stop < length:
                 weight[len(weight) - ramp :] = np.minimum(weight[len(weight) - ramp :], rise[::-1])
             yield slice(start, stop), weight
+
+
+def in_parts(
+    upscale: Upscale, scale: int, lr: Image, tile: int | None, overlap: int = 16, name: str = ""
+) -> tuple[Upscale, int]:
+    """Return a method that upscales an image in tiles if it must, and their side.
+
+    Args:
+        upscale: Method that upscales an image.
+        scale: Scale factor of the method.
+        lr: The image.
+        tile: Side of a tile in LR pixels; 0 for none; None to take tiles of `TILE` for an image of
+            more than `WHOLE` pixels.
+        overlap, name: See `Tiled`.
+
+    Returns:
+        The method, and the side of its tiles, 0 if it takes the image as a whole.
+
+    Raises:
+        UserError: See `Tiled`.
+    """
+    if tile is None:
+        tile = TILE if lr.shape[0] * lr.shape[1] > WHOLE else 0
+    return (Tiled(upscale, scale, tile, overlap, name), tile) if tile else (upscale, 0)
 
 
 class MarginTiles:
