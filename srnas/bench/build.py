@@ -15,7 +15,7 @@ from srnas.bench.results import Result, read_results
 from srnas.bench.sample import sample_genotypes
 from srnas.choice import Space
 from srnas.distributed import Process, choose_device, move
-from srnas.engine.search import versions
+from srnas.engine.sessions import versions
 from srnas.engine.train import Trainer
 from srnas.errors import UserError, counted
 from srnas.lock import hold

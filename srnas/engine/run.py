@@ -19,6 +19,7 @@ from srnas.engine.checkpoint import (
     restore,
     save_checkpoint,
 )
+from srnas.engine.sessions import Session
 from srnas.errors import Interrupted, UserError
 from srnas.files import append_line, read_yaml, write_atomic, write_json_lines
 from srnas.lock import hold, in_use
@@ -62,6 +63,7 @@ def open_run(
         run = Run(kind, options, process, resume)
         stack.callback(run.close)
         yield run
+        run.tell_session()
         if report and process.primary:
             report(run.folder)
 
@@ -111,6 +113,8 @@ class Run:
         if process.primary:
             for name, read in LOGS.items():
                 self._cut_log(self.folder / name, read)
+        self._session = Session(self.folder, process.device, process.world)
+        self.tell_session()
         self._writer = self._tensorboard() if options.tensorboard and process.primary else None
 
     @property
@@ -139,6 +143,12 @@ class Run:
             raise self._diverged(broken, step)
         if self.process.primary:
             save_checkpoint(self.checkpoint, step, content)
+        self.tell_session()
+
+    def tell_session(self) -> None:
+        """Write until when this process has worked on the run."""
+        if self.process.primary:
+            self._session.write()
 
     def log(self, file: str, row: dict[str, Any]) -> None:
         """Append a row to a log, and its numbers to TensorBoard if the options ask for it.

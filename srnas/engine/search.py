@@ -3,7 +3,6 @@
 `_search` reads from top to bottom as the algorithm; `SearchStepper` implements the steps.
 """
 
-import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 
 import torch
 
-import srnas
 from srnas.analysis.logs import read_alphas
 from srnas.analysis.trajectory import convergence, parameter_free_candidates, summarize
 from srnas.choice import ScoreTable
@@ -21,6 +19,7 @@ from srnas.distributed import start as start_processes
 from srnas.engine.checkpoint import Record
 from srnas.engine.estimate import Estimate, peak_memory, time_steps, time_validation
 from srnas.engine.run import Loop, Run, open_run
+from srnas.engine.sessions import versions
 from srnas.engine.stepper import SearchStepper
 from srnas.errors import counted
 from srnas.options import SearchOptions
@@ -106,7 +105,8 @@ def _search(
                 _tell(loop, stepper, record, before)
                 _warn_of_collapse(loop, figures, stepper, record)
                 if _settled(record, options):
-                    loop.tell(f"genotype unchanged for {counted(record.stable_epochs, 'epoch')}: stopping")
+                    settled = counted(record.stable_epochs, "epoch")
+                    loop.tell(f"genotype unchanged for {settled}: stopping")
                     loop.stop()
             loop.done(done, {**stepper.states, "notes": record}, checkpoint=epoch_ends)
         _warn_of_no_convergence(loop, run)
@@ -152,15 +152,6 @@ def _time_steps(stepper: SearchStepper, first: int) -> float:
         stepper.rule(stepper, stepper.alpha_moves)
 
     return time_steps(step, stepper.process.device)
-
-
-def versions() -> dict[str, str]:
-    """Return the software versions that a result depends on, by package."""
-    return {
-        "srnas": srnas.__version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
 
 
 def _open_table(options: SearchOptions) -> ScoreTable | None:
@@ -236,7 +227,8 @@ def _settled(record: SearchRecord, options: SearchOptions) -> bool:
 def _warn_of_rest(loop: Loop, options: SearchOptions) -> None:
     if 0 < options.epochs <= options.warmup_epochs:
         rest = options.warmup_epochs
-        loop.warn(f"the alphas rest in all {counted(options.epochs, 'epoch')} (warmup_epochs={rest})")
+        epochs = counted(options.epochs, "epoch")
+        loop.warn(f"the alphas rest in all {epochs} (warmup_epochs={rest})")
 
 
 def _warn_of_collapse(

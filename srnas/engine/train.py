@@ -16,7 +16,7 @@ from srnas.distributed import start as start_processes
 from srnas.engine.checkpoint import Meter, Record, Stateful
 from srnas.engine.estimate import Estimate, peak_memory, time_steps, time_validation
 from srnas.engine.run import Run, open_run
-from srnas.engine.search import versions
+from srnas.engine.sessions import versions
 from srnas.errors import UserError
 from srnas.model_file import Model, load_model, save_model, warm_start
 from srnas.options import TrainOptions

@@ -137,11 +137,7 @@ class RunRecord:
         """Return when, for how long and on what machine the run was worked on, as far as known."""
         if not self.sessions:
             return []
-        seconds = sum(
-            (datetime.fromisoformat(s["ended"]) - datetime.fromisoformat(s["began"])).seconds
-            for s in self.sessions
-            if s.get("ended")
-        )
+        seconds = sum(_seconds(s["began"], s["ended"]) for s in self.sessions if s.get("ended"))
         last = self.sessions[-1]
         parts = [f"begun {self.sessions[0]['began'][:16].replace('T', ' ')}"]
         if seconds:
@@ -177,6 +173,11 @@ class RunRecord:
                 if isinstance(value, dict):
                     shown[f"GMACs, {name.replace('_', ' ')}"] = f"{value['macs'] / 1e9:,.2f}"
         return shown
+
+
+def _seconds(began: str, ended: str) -> int:
+    between = datetime.fromisoformat(ended) - datetime.fromisoformat(began)
+    return round(between.total_seconds())
 
 
 @contextmanager

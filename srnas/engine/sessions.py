@@ -1,0 +1,80 @@
+"""sessions.jsonl: when, where and with what a run was worked on, a row for each start."""
+
+import os
+import platform
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import srnas
+from srnas.errors import counted
+from srnas.files import read_json_lines, write_json_lines
+
+FILE = "sessions.jsonl"
+
+
+class Session:
+    """This process's row in the sessions of a run.
+
+    The row has "began" and "ended" (ISO 8601, UTC), "machine", "processes" and "versions". "ended"
+    is renewed with every checkpoint, so it says also of a killed run until when it worked.
+
+    Args:
+        folder: The run folder.
+        device: Device of the run.
+        processes: Number of processes.
+    """
+
+    def __init__(self, folder: Path, device: torch.device, processes: int) -> None:
+        self.file = folder / FILE
+        self._before = read_json_lines(self.file)
+        self._row: dict[str, Any] = {
+            "began": _now(),
+            "ended": None,
+            "machine": machine(device),
+            "processes": processes,
+            "versions": versions(),
+        }
+
+    def write(self) -> None:
+        """Write the row, with this moment as its end.
+
+        Raises:
+            WriteError: The file cannot be written.
+        """
+        self._row["ended"] = _now()
+        write_json_lines(self.file, [*self._before, self._row])
+
+
+def versions() -> dict[str, str]:
+    """Return the software versions that a result depends on, by package."""
+    return {
+        "srnas": srnas.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def machine(device: torch.device) -> str:
+    """Return what a device is: the name of the GPU, or of the processor with its cores."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return f"{_processor()}, {counted(cores, 'core')}, {counted(torch.get_num_threads(), 'thread')}"
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
