@@ -33,3 +33,4 @@ fi
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade pip setuptools wheel
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 printf '%s\n' "$stamp" >"$venv/.srnas-setup"
+echo "set up: $venv, $("$venv/bin/python" --version), srnas with its tests and exports" >&2

@@ -38,11 +38,19 @@ def command(
     options = load_options("train", RECIPES / "train/imdn_demo.yml", changes=chosen)
     model = train(options, resume=True, report=write_report)
     print("3/4 test: photographs that neither search nor training has seen")
-    sets = {"model": model, "scale": 2, "data": {"photographs": "packaged"}}
+    for file in (genotype, model):
+        shutil.copy(file, out / file.name)
+    sets = {
+        "model": out / "model.safetensors",  # named after its folder, "demo"
+        "data": {"photographs": "packaged"},
+        "crops": out / "pictures",
+    }
     test.run(check_options("test", sets, "demo"), out / "test.json")
     print("4/4 export")
     export(load_model(model), out / "model.onnx", overwrite=True)
-    for file in (genotype, model):
-        shutil.copy(file, out / file.name)
+    print("to look at:")
+    for name in ("search/report.html", "train/report.html", "pictures/photographs"):
+        print(f"  {out / name}")
+    print("to use:")
     for name in ("genotype.json", "model.safetensors", "model.onnx", "test.json"):
-        print(out / name)
+        print(f"  {out / name}")
