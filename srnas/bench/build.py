@@ -12,7 +12,6 @@ import torch
 from srnas.bench.pool import run_jobs
 from srnas.bench.protocol import Job, Protocol, jobs
 from srnas.bench.results import Result, read_results
-from srnas.bench.sample import sample_genotypes
 from srnas.choice import Space
 from srnas.distributed import Process, choose_device, move
 from srnas.engine.sessions import versions
@@ -72,9 +71,7 @@ def remaining(
     Raises:
         UserError: The folder has results of another protocol.
     """
-    training = protocol.training(0)
-    genotypes = sample_genotypes(training.space, protocol.sample.count, protocol.sample.seed)
-    wanted = list(jobs(protocol, genotypes))[:limit]
+    wanted = list(jobs(protocol, protocol.genotypes()))[:limit]
     results = read_results([out]) if out.is_dir() else []
     check_protocol(results, protocol, out)
     done = {(result.number, result.seed) for result in results}

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from srnas.bench.protocol import Protocol
-from srnas.bench.sample import sample_genotypes
 from srnas.choice import Genotype, Space
 from srnas.errors import UserError
 from srnas.files import append_line, finish_lines, read_json_lines
@@ -32,9 +31,7 @@ def measure(protocol: Protocol, folder: Path, limit: int | None = None) -> Path:
     Raises:
         UserError: onnx or onnxruntime is not installed, or another process measures in the folder.
     """
-    training = protocol.training(0)
-    sample = protocol.sample
-    genotypes = sample_genotypes(training.space, sample.count, sample.seed)[:limit]
+    genotypes = protocol.genotypes()[:limit]
     file = folder / "latency" / FILE
     with hold(file.with_name(".lock"), file, "give another --out"):
         finish_lines(file)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, NamedTuple
 from annotated_types import MinLen
 from pydantic import Field, ValidationError
 
+from srnas.bench.sample import sample_genotypes, spread_genotypes
 from srnas.choice import Genotype
 from srnas.errors import UserError
 from srnas.files import read_yaml
@@ -16,6 +17,7 @@ from srnas.methods import find_recipe
 from srnas.options import TrainOptions, check_options
 from srnas.overrides import apply_overrides
 from srnas.parts import Count, PositiveInt, Seed, Side, Strict, Threads, first_error
+from srnas.tables import read_table
 
 PLACES = ("hr", "cache", "root", "file", "experiments", "device", "threads")
 
@@ -26,12 +28,18 @@ class SampleOptions(Strict):
     Attributes:
         count: Number of genotypes.
         seed: Seed of the sample.
+        skip: Number of genotypes of the sample, the first ones, that are left out: what another
+            protocol has trained, so that what is left checks it.
+        spread: A table; the genotypes are then `count` of its, at equal steps of its ranking, from
+            the worst to the best.
         repeated: Number of genotypes, the first ones of the sample, that are trained with all
             seeds.
         seeds: Number of seeds of these, 0, 1, ...; the others have seed 0.
     """
 
     count: PositiveInt
+    skip: Count = 0
+    spread: Path | None = None
     seed: Seed = 0
     repeated: Count = 0
     seeds: PositiveInt = 1
@@ -82,6 +90,23 @@ class Protocol(Strict):
         assert isinstance(options, TrainOptions)
         return options
 
+    def genotypes(self) -> list[Genotype]:
+        """Return the genotypes of the sample, with those that are skipped.
+
+        Raises:
+            UserError: `spread` is not a table, or of another space.
+        """
+        space, sample = self.training(0).space, self.sample
+        if sample.spread is None:
+            return sample_genotypes(space, sample.count, sample.seed)
+        table = read_table(sample.spread)
+        if table.space != space.name:
+            raise UserError(
+                f"{sample.spread}: a table of space {table.space!r}; the protocol is of "
+                f"{space.name!r}"
+            )
+        return spread_genotypes(table, sample.count)
+
     def identity(self) -> str:
         """Return a hash of name, version and `train` as written, without the places of files."""
         content = json.dumps([self.name, self.version, without_places(self.train)], sort_keys=True)
@@ -128,10 +153,10 @@ def jobs(protocol: Protocol, genotypes: Sequence[Genotype]) -> Iterator[Job]:
     """Yield the trainings of a sample in their order: first those with several seeds."""
     sample = protocol.sample
     for number, genotype in enumerate(genotypes[: sample.repeated]):
-        for seed in range(sample.seeds):
+        for seed in range(sample.seeds) if number >= sample.skip else ():
             yield Job(number, genotype, seed)
     for number, genotype in enumerate(genotypes):
-        if number >= sample.repeated:
+        if number >= max(sample.repeated, sample.skip):
             yield Job(number, genotype, 0)
 
 

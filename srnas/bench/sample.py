@@ -3,9 +3,12 @@
 import random
 from collections.abc import Iterator
 from itertools import combinations, islice, product
+from typing import Any
 
 from srnas.choice import Choices, Genotype, OpenChoices, Place, Supernet
+from srnas.errors import UserError
 from srnas.spaces import SpaceLike, check_space, space_builder, space_class
+from srnas.tables import Row, Table
 
 
 def open_choices(space: SpaceLike) -> OpenChoices:
@@ -31,6 +34,25 @@ def sample_genotypes(space: SpaceLike, count: int, seed: int) -> list[Genotype]:
     choices = open_choices(space)
     total = count_genotypes(choices)
     return list(islice(_dealt(space.name, choices, seed), min(count, total)))
+
+
+def spread_genotypes(table: Table, count: int) -> list[Genotype]:
+    """Return genotypes of a table at equal steps of its ranking, from the worst to the best.
+
+    Raises:
+        UserError: Its space has links or cells, whose choices a table does not spell out.
+    """
+    choices = open_choices(table.about["space"])
+    if choices.links or choices.nodes:
+        raise UserError(f"{table.path}: only tables of spaces of plain positions can be spread")
+    ranked = sorted(table.rows, key=lambda row: row.psnr)
+    steps = max(1, count - 1)
+    places = dict.fromkeys(round(i * (len(ranked) - 1) / steps) for i in range(count))
+    return [Genotype(table.space, _labels(ranked[place])) for place in places]
+
+
+def _labels(row: Row) -> dict[str, Any]:
+    return dict(word.split("=") for word in row.genotype.split())
 
 
 def all_genotypes(space: SpaceLike) -> Iterator[Genotype]:

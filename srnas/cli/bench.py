@@ -103,6 +103,38 @@ def fit(
     print(out)
 
 
+@app.command("check")
+def check(
+    table: TableFile,
+    results: ResultFolders = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Compare a table with trainings that it has not seen, or with those of another protocol."""
+    from srnas.bench.check import check as run
+    from srnas.bench.results import read_results
+    from srnas.files import write_json
+    from srnas.tables import read_table
+
+    found = run(read_table(table), read_results(results or [Path("experiments/bench")]))
+    kind = "not seen by the table" if found["same_protocol"] else "of another protocol"
+    print(f"{found['genotypes']} genotypes, {kind}")
+    for name, figures in found["sets"].items():
+        ranks = (
+            f"{label} {figures[key]['value']:.2f} [{figures[key]['low']:.2f}, "
+            f"{figures[key]['high']:.2f}]"
+            for label, key in (("Spearman", "spearman"), ("Kendall's tau", "tau"))
+        )
+        error = (
+            f"; mean error {figures['mean_error']:.4f} dB, rms {figures['rms_error']:.4f} dB, "
+            f"bias {figures['bias']:+.4f} dB"
+            if found["same_protocol"]
+            else ""
+        )
+        print(f"{name}: {', '.join(ranks)}{error}")
+    if json_file:
+        write_json(json_file, found)
+
+
 @app.command("query")
 def query(
     genotype: Annotated[
