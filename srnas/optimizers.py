@@ -13,6 +13,11 @@ from srnas.schedules import Schedule, ScheduleOption, Update
 Beta = Annotated[float, Interval(ge=0, lt=1)]
 NonNegative = Annotated[float, Ge(0)]
 Parameters = Sequence[nn.Parameter]
+# What torch's optimizers keep of each parameter once it has moved.
+_MOMENTS: dict[type[torch.optim.Optimizer], set[str]] = {
+    torch.optim.Adam: {"step", "exp_avg", "exp_avg_sq"},
+    torch.optim.SGD: {"momentum_buffer"},
+}
 
 
 class ScheduledOptimizer:
@@ -70,8 +75,32 @@ class ScheduledOptimizer:
         return self.optimizer.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` returned."""
+        """Continue from what `state_dict` returned, with the options of this optimizer.
+
+        Raises:
+            ValueError: The state belongs to other parameters or to another optimizer.
+        """
+        own = [{k: v for k, v in group.items() if k != "params"} for group in self.param_groups]
         self.optimizer.load_state_dict(state)
+        for group, options in zip(self.param_groups, own, strict=True):
+            group.update(options)
+        self._check_state()
+
+    def _check_state(self) -> None:
+        """Raise a ValueError if a moment has not the shape of its parameter."""
+        names = _MOMENTS.get(type(self.optimizer))
+        for parameter, moments in self.state.items():
+            for name, value in moments.items():
+                if name == "step":
+                    fits = isinstance(value, int | float | torch.Tensor) and float(value) >= 0
+                else:
+                    fits = value is None or (
+                        torch.is_tensor(value) and value.shape == parameter.shape
+                    )
+                if not fits or (names is not None and name not in names):
+                    raise ValueError(f"{name} of the optimizer does not fit its parameter")
+            if names is not None and moments and moments.keys() != names:
+                raise ValueError(f"the optimizer's state lacks one of {', '.join(sorted(names))}")
 
 
 OPTIMIZERS: Registry[ScheduledOptimizer] = Registry("optimizer")

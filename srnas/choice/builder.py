@@ -21,7 +21,7 @@ from srnas.choice.mixed_op import MixedOp, MixedOpOptions, PartialMixedOp, Share
 from srnas.choice.open_choices import Link, Node, OpenChoices, Position
 from srnas.choice.place import Place
 from srnas.choice.primitive import Candidates, Primitive
-from srnas.errors import UserError, did_you_mean
+from srnas.errors import UserError, did_you_mean, one_line, short
 
 
 class Builder(Protocol):
@@ -246,8 +246,8 @@ class Derived:
         valid = all(isinstance(i, int) and 1 <= i <= count for i in numbers)
         if not valid or len(set(numbers)) != keep or len(numbers) != keep:
             raise UserError(
-                f"genotype: choices.{place}: {chosen!r} is not {keep} different numbers from 1 "
-                f"to {count}"
+                f"genotype: choices.{place}: {short(chosen)} is not {keep} different numbers from "
+                f"1 to {count}"
             )
         return ChosenInputs([number - 1 for number in numbers])
 
@@ -278,11 +278,11 @@ class Derived:
         indices = [pair[1] for pair in pairs] if valid else []
         if keep is None and indices != list(range(count)):
             wanted = f"a [candidate, input] pair for each input from 0 to {count - 1}, in order"
-            raise UserError(f"genotype: choices.{place}: {chosen!r} is not {wanted}")
+            raise UserError(f"genotype: choices.{place}: {short(chosen)} is not {wanted}")
         if keep is not None and not 1 <= len(indices) == len(set(indices)) <= keep:
             wanted = f"1 to {keep} [candidate, input] pairs with different inputs"
             raise UserError(
-                f"genotype: choices.{place}: {chosen!r} is not {wanted} from 0 to {count - 1}"
+                f"genotype: choices.{place}: {short(chosen)} is not {wanted} from 0 to {count - 1}"
             )
         tables = _tables(candidates, count)
         edges = [
@@ -296,8 +296,8 @@ class Derived:
         extra = sorted(str(place) for place in self.choices if place not in self.used)
         if extra:
             raise UserError(
-                f"genotype: choices.{extra[0]}: space {self.space!r} has no such "
-                f"position; {did_you_mean(extra[0], map(str, self.used))}"
+                f"genotype: choices.{one_line(str(extra[0]), 100)}: space {self.space!r} has no "
+                f"such position; {did_you_mean(extra[0], map(str, self.used))}"
             )
 
     def _chosen(self, place: Place) -> Any:
@@ -310,7 +310,7 @@ class Derived:
 def _named(name: Any, candidates: Candidates, place: Place) -> Primitive:
     if not isinstance(name, str) or name not in candidates:
         raise UserError(
-            f"genotype: choices.{place}: no candidate is named {name!r}; "
+            f"genotype: choices.{place}: no candidate is named {short(name)}; "
             f"{did_you_mean(name, candidates)}"
         )
     return candidates[name]

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from srnas.errors import UserError, one_line
+from srnas.errors import UserError, one_line, short
 from srnas.files import read_json, write_json
 
 FORMAT = "srnas-genotype"
@@ -61,9 +61,8 @@ class Genotype:
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise UserError(f'{where}: not a genotype (no "format": "{FORMAT}")')
         if content.get("version") != VERSION:
-            raise UserError(
-                f"{where}: genotype version {content.get('version')!r}; this srnas reads {VERSION}"
-            )
+            version = short(content.get("version"))
+            raise UserError(f"{where}: genotype version {version}; this srnas reads {VERSION}")
         space, choices = content.get("space"), content.get("choices")
         if not isinstance(space, str) or not isinstance(choices, dict):
             raise UserError(f'{where}: a genotype needs "space": NAME and "choices": {{...}}')

@@ -79,3 +79,6 @@ def _read_indices(masks: AliveMasks, *_: Any) -> None:
     masks.indices = {
         label: mask.nonzero().flatten().tolist() for label, mask in masks.named_buffers()
     }
+    for label, indices in masks.indices.items():
+        if not indices:
+            raise ValueError(f"no candidate is left at {label}")

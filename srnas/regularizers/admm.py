@@ -7,6 +7,7 @@ from annotated_types import Interval
 from torch import Tensor
 
 from srnas.choice import Supernet
+from srnas.errors import UserError
 from srnas.parts import PositiveInt
 from srnas.regularizers import REGULARIZERS, Regularizer
 from srnas.regularizers.proximity import distance
@@ -67,13 +68,28 @@ class ADMM(Regularizer):
         return {"z": self.z, "u": self.u, "count": self.count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` returned."""
-        self.z, self.u, self.count = state["z"], state["u"], state["count"]
+        """Continue from what `state_dict` returned.
+
+        Raises:
+            ValueError: Z and U are not rows of the same positions, or the count is none.
+        """
+        z, u, count = dict(state["z"]), dict(state["u"]), state["count"]
+        fits = z.keys() == u.keys() and all(
+            torch.is_tensor(row) and row.is_floating_point() and row.ndim == 1
+            for row in (*z.values(), *u.values())
+        )
+        if not fits or type(count) is not int or count < 0:
+            raise ValueError("Z, U or the count of ADMM is broken")
+        self.z, self.u, self.count = z, u, count
 
     def _start(self, p: Rows) -> None:
         if not self.z:
             self.z = {label: row.detach().clone() for label, row in p.items()}
             self.u = {label: torch.zeros_like(row) for label, row in self.z.items()}
+        for label, row in p.items():
+            rows = (self.z.get(label), self.u.get(label))
+            if any(one is None or one.shape != row.shape for one in rows):
+                raise UserError(f"the checkpoint's Z or U of ADMM does not fit position {label}")
         self.z, self.u = (
             {label: rows[label].to(p[label]) for label in p} for rows in (self.z, self.u)
         )

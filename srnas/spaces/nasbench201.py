@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srnas.choice import Builder, Choices, Genotype, Place, ScoreTable
-from srnas.errors import UserError, did_you_mean
+from srnas.errors import UserError, did_you_mean, short
 from srnas.parts import Channels, Classes, Depth
 from srnas.primitives.darts import relu_conv_bn
 from srnas.primitives.nasbench201 import NB201_PRIMITIVES
@@ -174,7 +174,8 @@ def read_arch(arch: str) -> list[list[list[str | int]]]:
     for op in (op for node in pairs for op, _ in node):
         if op not in CANDIDATES:
             raise UserError(
-                f"cell {arch!r}: no candidate is named {op!r}; {did_you_mean(op, CANDIDATES)}"
+                f"cell {short(arch)}: no candidate is named {short(op)}; "
+                f"{did_you_mean(op, CANDIDATES)}"
             )
     return pairs
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from torch import Tensor
 
 from srnas.choice import Candidates
-from srnas.errors import UserError, did_you_mean
+from srnas.errors import UserError, did_you_mean, short
 
 
 def named_candidates(family: Candidates, names: Iterable[str]) -> Candidates:
@@ -16,7 +16,7 @@ def named_candidates(family: Candidates, names: Iterable[str]) -> Candidates:
     """
     for name in names:
         if name not in family:
-            raise UserError(f"no candidate is named {name!r}; {did_you_mean(name, family)}")
+            raise UserError(f"no candidate is named {short(name)}; {did_you_mean(name, family)}")
     return {name: family[name] for name in names}
 
 

@@ -1,5 +1,6 @@
 """The contract of an update rule, and the interface of a search that it acts on."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Protocol
@@ -7,6 +8,7 @@ from typing import Any, ClassVar, Protocol
 from torch import Tensor
 
 from srnas.choice import Supernet
+from srnas.errors import short
 from srnas.optimizers import ScheduledOptimizer
 
 
@@ -105,6 +107,14 @@ class UpdateRule(ABC):
         return {name: getattr(self, name) for name in self.remembered}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` returned."""
+        """Continue from what `state_dict` returned.
+
+        Raises:
+            ValueError: A value is no finite number (or None, where that is possible).
+        """
         for name in self.remembered:
-            setattr(self, name, state[name])
+            value, now = state[name], getattr(self, name)
+            number = type(value) in (int, float) and math.isfinite(value)
+            if not number and not (value is None and now is None):
+                raise ValueError(f"{name} of the update rule is {short(value)}")
+            setattr(self, name, value)
