@@ -75,6 +75,8 @@ class PatchSampler:
                     f"data.hr_patch {hr_patch}; remove the image or take smaller patches"
                 )
         self.count = len(pairs)
+        self.names = [pair.name for pair in pairs]
+        self._last = torch.empty(0, dtype=torch.long)
         self.room = lr.sizes - side + 1
         self.levels = [_Level(lr, side, 1, device), _Level(hr, hr_patch, scale, device)]
 
@@ -87,8 +89,14 @@ class PatchSampler:
         turn = torch.randint(8, (self.batch_size,), generator=self.generator)
         corner = (place * self.room[image]).long()
         image, corner, turn = (t[self.mine] for t in (image, corner, turn))
+        self._last = image
         lr, hr = (level.cut(image, corner, turn) for level in self.levels)
         return lr, hr
+
+    @property
+    def recent(self) -> list[str]:
+        """Names of the images of the last batch."""
+        return [self.names[index] for index in self._last]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position in the stream of patches."""

@@ -4,7 +4,7 @@ import json
 import math
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -34,6 +34,7 @@ FREE_IN_DATA = frozenset({"keep", "cache", "workers"})
 LOGS = {"metrics.jsonl": read_metrics, "alphas.jsonl": read_alphas}
 CHECKPOINT = Path("checkpoints") / "last.pt"
 LOCK = ".lock"
+NAMED = 16  # images in a message
 ANOTHER = "give another name=..."
 
 
@@ -84,6 +85,7 @@ class Run:
         folder: The run folder.
         checkpoint: File of the checkpoint.
         saved: Content of the checkpoint to resume from, if there is one.
+        batches: What the steps draw from, to name the images when a loss is not finite.
 
     Raises:
         UserError: The folder exists and `resume` is off, or the run began with other options.
@@ -96,6 +98,7 @@ class Run:
         self.folder = options.folder
         self.checkpoint = self.folder / CHECKPOINT
         self.saved: dict[str, Any] | None = None
+        self.batches: Sequence[object] = ()
         options_file = self.folder / "options.yml"
         text = f"# srnas {kind}, resolved options\n" + dump_options(options)
         # All processes check for the file before the primary one writes it.
@@ -197,9 +200,14 @@ class Run:
             self._writer.close()
 
     def _diverged(self, what: str, step: int) -> UserError:
+        recent = [name for one in self.batches for name in getattr(one, "recent", ())]
+        names = ", ".join(dict.fromkeys(recent[:NAMED]))
+        more = ", ..." if len(recent) > NAMED else ""
+        images = f" (last images: {names}{more})" if recent else ""
         return UserError(
-            f"{self.folder}: {what} is not finite at step {step}; lower the learning rate or set "
-            f"clip_grad_norm. The last good state, if any, is {self.checkpoint}"
+            f"{self.folder}: {what} is not finite at step {step}{images}; lower the learning rate "
+            "or set clip_grad_norm, and if it happens at once, look at the images. The last good "
+            f"state, if any, is {self.checkpoint}"
         )
 
     def _cut_log(self, log: Path, read: Callable[[Path], list[dict[str, Any]]]) -> None:

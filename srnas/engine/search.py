@@ -72,6 +72,7 @@ def search(
     score = _open_table(options)
     with open_run("search", options, process, resume, report) as run:
         record = SearchRecord()
+        run.batches = (stepper.train_batches, stepper.alpha_batches)
         stepper.shrink_as_before(run.start)
         run.restore({**stepper.states, "notes": record})
         if not _settled(record, options):

@@ -139,6 +139,7 @@ def train(
     task, (batches,) = options.task.open(options, process, network, ("train",))
     with open_run("train", options, process, resume, report) as run:
         _keep_genotype(genotype, run)
+        run.batches = (batches,)
         _train(run, Trainer(options, network, task, batches), genotype)
     return run.folder / "model.safetensors"
 

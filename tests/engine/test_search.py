@@ -1,6 +1,7 @@
 """The two steps of a search: what moves, what does not, on which data."""
 
 import copy
+import re
 
 import pytest
 import torch
@@ -107,8 +108,11 @@ def test_training_learns(tmp_path, photo_folder):
 
 def test_a_loss_that_becomes_nan_is_told_and_not_checkpointed(tmp_path, photo_folder):
     options = train_options(tmp_path, photo_folder, optimizer={"lr": 1e30}, steps=60)
-    with pytest.raises(UserError, match=r"is not finite at step .*lower the learning rate"):
+    with pytest.raises(UserError, match=r"is not finite at step .*lower the learning rate") as told:
         train(check_options("train", options, "test"))
+    named = re.search(r"\(last images: ([\w, ]+)\)", str(told.value))[1].split(", ")
+    assert named
+    assert set(named) <= {file.stem for file in photo_folder.iterdir()}
     checkpoint = tmp_path / "experiments/train/checkpoints/last.pt"
     if checkpoint.exists():
         weights = load_tensors(checkpoint)["parts"]["network"]
