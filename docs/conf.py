@@ -14,3 +14,4 @@ autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 napoleon_google_docstring = True
 exclude_patterns = ["README.md"]
+napoleon_use_ivar = True
