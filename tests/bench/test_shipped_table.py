@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
+from srnas.bench.check import check
 from srnas.bench.results import read_results
 from srnas.choice import Genotype
 from srnas.spaces import derived_network
@@ -71,6 +72,23 @@ def test_costs_are_those_of_the_networks():
         choices = dict(word.split("=") for word in row.genotype.split())
         network = derived_network(TABLE.about["space"], Genotype("imdn", choices))
         assert row.params == sum(p.numel() for p in network.parameters())
+
+
+def test_the_card_has_the_figures_of_the_genotypes_that_were_held_out():
+    held_out = read_results([ROOT / "datasets/imdn_x2_unseen.jsonl.gz"])
+    assert {result.number for result in held_out} == set(range(600, 620))
+    report = check(TABLE, held_out)
+    assert report["genotypes"] == 20
+    for name, figures in report["sets"].items():
+        title = {"val": "validation"}.get(name, name)
+        ranks = (
+            f"{figures[key]['value']:.2f} [{figures[key]['low']:.2f}, {figures[key]['high']:.2f}]"
+            for key in ("spearman", "tau")
+        )
+        errors = (
+            f"{figures['mean_error']:.4f} | {figures['rms_error']:.4f} | {figures['bias']:+.4f}"
+        )
+        assert f"| {title} | {' | '.join(ranks)} | {errors} |" in CARD
 
 
 def test_the_card_has_the_figures_of_the_fit():
