@@ -88,14 +88,24 @@ def lr(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Writes NAMExN.png here")],
     scale: Annotated[int, typer.Option(metavar="N", help="2, 3 or 4")] = 2,
 ) -> None:
-    """Make LR images by MATLAB-equivalent bicubic, from HR cropped to a multiple of the scale."""
-    from srnas.data.images import pair_folders
+    """Make LR images by MATLAB-equivalent bicubic, from HR cropped to a multiple of the scale.
+
+    What an interrupted call has made is kept.
+    """
+    import numpy as np
+
+    from srnas.data.images import pair_folders, read_rgb
+    from srnas.files import remove_unfinished
     from srnas.tasks.super_resolution.div2k import make_lr
 
     pairs = pair_folders(folder, None, _known_scale(scale))
+    remove_unfinished(out)
     for pair in pairs:
-        if (out / f"{pair.name}x{scale}.png").exists():
-            raise UserError(f"{out / pair.name}x{scale}.png: exists; give another --out DIR")
+        made = out / f"{pair.name}x{scale}.png"
+        if made.exists() and not np.array_equal(read_rgb(made), pair.load(scale)[0]):
+            raise UserError(
+                f"{made}: exists, and is not the LR image of {pair.hr}; give another --out DIR"
+            )
     make_lr(pairs, out, scale)
     print(f"{counted(len(pairs), 'image')} in {out}")
 

@@ -393,7 +393,13 @@ def test_a_broken_validation_image_is_told_before_training_starts(tmp_path, phot
 def test_data_lr_and_data_check(tmp_path, photo_folder):
     lr = ("data", "lr", photo_folder, "--scale", 2, "--out", tmp_path / "lr")
     assert "6 images in" in srnas(*lr).stdout
-    assert refused(srnas(*lr), "exists; give another --out")
+    made = {file: file.read_bytes() for file in (tmp_path / "lr").iterdir()}
+    (tmp_path / "lr/2x2.png").unlink()  # as if it had been killed
+    assert "6 images in" in srnas(*lr).stdout
+    assert made == {file: file.read_bytes() for file in (tmp_path / "lr").iterdir()}
+    (tmp_path / "lr/2x2.png").write_bytes((tmp_path / "lr/3x2.png").read_bytes())
+    assert refused(srnas(*lr), "2x2.png: exists, and is not the LR image of", "another --out")
+    (tmp_path / "lr/2x2.png").write_bytes(made[tmp_path / "lr/2x2.png"])
     done = srnas("data", "check", photo_folder, "--lr", tmp_path / "lr", "--scale", 2)
     assert done.stdout.strip().endswith("6 images, no faults")
     expected = resize_uint8(read_rgb(photo_folder / "4.png"), 0.5)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -83,6 +84,8 @@ class Files(Dataset[tuple[Tensor, int]]):
         path, label = self.samples[index]
         try:
             image = self.load(path)
+        except Image.DecompressionBombError as error:
+            raise UserError(f"{path}: {error} Remove the file, or make it smaller") from error
         except (OSError, ValueError, SyntaxError) as error:  # what PIL raises for broken files
             if isinstance(error, OSError) and error.errno is not None:
                 raise UserError(f"{path}: cannot be read ({error.strerror})") from error
