@@ -73,6 +73,10 @@ def build_app() -> "typer.Typer":
                 help="Run this Python file first, to register parts of your own; repeatable",
             ),
         ] = None,
+        version: Annotated[
+            bool,
+            typer.Option("--version", is_eager=True, callback=_version, help="Print the version"),
+        ] = False,
     ) -> None:
         for file in plugin or ():
             load_plugin(file)
@@ -89,6 +93,16 @@ def build_app() -> "typer.Typer":
     app.add_typer(study.app, name="study")
     app.add_typer(nb201.app, name="nb201")
     return app
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        import typer
+
+        from srnas import __version__
+
+        print(__version__)
+        raise typer.Exit
 
 
 def plugins_first(arguments: Sequence[str]) -> list[str]:

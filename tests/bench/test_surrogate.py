@@ -5,10 +5,12 @@ import math
 
 import numpy as np
 import pytest
+import yaml
 from scipy import stats
 
+from srnas.bench.build import Workbench
 from srnas.bench.fit import costs, count_costs, fit
-from srnas.bench.protocol import load_protocol
+from srnas.bench.protocol import Job, load_protocol
 from srnas.bench.results import Result
 from srnas.bench.sample import all_genotypes, sample_genotypes
 from srnas.bench.surrogate import Encoder, Quality, ceiling, cross_validate, measured, models
@@ -16,6 +18,7 @@ from srnas.errors import UserError
 from srnas.spaces import check_space, derived_network
 from srnas.tables import read_table
 from srnas.tasks import task_of_space
+from tests.bench.test_build import PROTOCOL
 
 FOUR = {"name": "imdn", "candidates": ["conv_3x3", "conv_5x5", "ds_conv_3x3", "ds_conv_5x5"]}
 
@@ -162,6 +165,45 @@ def test_a_fitted_table_has_all_genotypes_and_tells_how_good_it_is(protocol, tmp
     content = (tmp_path / "t.csv.gz").read_bytes()
     fit(protocol, results, tmp_path / "t.csv.gz")
     assert (tmp_path / "t.csv.gz").read_bytes() == content
+
+
+def test_a_space_with_links_is_tabled_by_a_sample(tmp_path, monkeypatch):
+    # DLSR has 9^3 * 3 * 6 * 10 * ... genotypes; its links are choices as well
+    small = {"name": "dlsr", "num_feat": 8, "num_cell": 5}
+    content = {
+        **PROTOCOL,
+        "train": {**PROTOCOL["train"], "space": small, "steps": 2},
+        "sample": {"count": 40},
+    }
+    (tmp_path / "p.yml").write_text(yaml.safe_dump(content))
+    protocol = load_protocol(tmp_path / "p.yml")
+    genotypes = protocol.genotypes()
+    trained = Workbench(protocol).run(Job(0, genotypes[0], 0))
+    assert trained.genotype("dlsr") == genotypes[0]
+    x = Encoder(small)(genotypes)
+    truth = 30 + 0.1 * x[:, :9] @ np.arange(9)  # by the first convolution
+    counts = zip(*costs(protocol.training(0).space, genotypes), strict=True)
+    results = [
+        dataclasses.replace(
+            trained,
+            number=number,
+            choices=genotype.choices,
+            scores={"val": {"psnr": float(truth[number]), "ssim": 0.9}},
+            params=params,
+            macs=macs,
+        )
+        for number, (genotype, (params, macs)) in enumerate(zip(genotypes, counts, strict=True))
+    ]
+    monkeypatch.setattr("srnas.bench.fit.ENUMERABLE", 300)
+    monkeypatch.setattr(
+        "srnas.bench.fit.models", lambda encoder: {"additive": models(encoder)["additive"]}
+    )
+    report = fit(protocol, results, tmp_path / "t.csv")
+    assert report["val"]["quality"]["spearman"] > 0.8
+    table = read_table(tmp_path / "t.csv")
+    assert len(table.rows) == 60, "the trained ones among them"
+    row = table.find(genotypes[3])
+    assert row.measured == pytest.approx(truth[3], abs=1e-4)
 
 
 def test_what_cannot_be_fitted_is_told(protocol, tmp_path):

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from srnas import __version__
 from srnas.errors import UserError
 from srnas.options import check_options
 from srnas.tasks.super_resolution import download
@@ -49,6 +50,10 @@ def test_own_photographs_take_one_command(tmp_path, photo_folder):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "cats_search/genotype.json").exists()
+
+
+def test_the_version_is_told():
+    assert srnas("--version").stdout == f"{__version__}\n"
 
 
 def test_a_dry_run_tells_what_it_found_and_keeps_nothing(tmp_path, photo_folder):
