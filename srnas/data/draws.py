@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from srnas.errors import UserError
+from srnas.errors import UserError, short
+
+LARGEST_POSITION = 1 << 40  # batches
 
 
 class DrawStream:
@@ -73,8 +75,12 @@ class DrawStream:
         return {"done": self.done}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from the position that `state_dict` returned."""
-        self.done, self._batches = state["done"], None
+        """Continue from the position that `state_dict` returned.
+
+        Raises:
+            ValueError: It is none.
+        """
+        self.done, self._batches = position(state["done"]), None
 
     def _loader(self) -> DataLoader[Any]:
         size, mine = self.batch_size, self.mine
@@ -103,6 +109,17 @@ def share(batch_size: int, rank: int, world: int) -> slice:
     if batch_size % world:
         raise UserError(f"data.batch_size: {batch_size} is not a multiple of {world} processes")
     return slice(rank, None, world)
+
+
+def position(done: Any) -> int:
+    """Return a number of batches out of a checkpoint.
+
+    Raises:
+        ValueError: It is not a number, or so large that no run has got there.
+    """
+    if type(done) is not int or not 0 <= done <= LARGEST_POSITION:
+        raise ValueError(f"the position in the stream of batches is {short(done)}")
+    return done
 
 
 def drawn(seed: int, draw: int, count: int) -> int:

@@ -13,7 +13,7 @@ from srnas.errors import UserError
 from srnas.files import load_tensors, save_tensors
 from srnas.options import check_options
 from srnas.report.page import write_report
-from tests.helpers import search_options, told, train_options
+from tests.helpers import class_options, search_options, told, train_options
 
 
 def trained(tmp_path, photo_folder, **changes):
@@ -143,3 +143,15 @@ def test_alphas_of_two_supernets_in_one_log_are_told(tmp_path):
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(UserError, match="rows 1 and 2 are of different supernets"):
         read_alphas(file)
+
+
+@pytest.mark.parametrize("done", [-1, True, 1e3, 1 << 60, None, torch.tensor(2)])
+def test_a_position_that_is_none_is_told_and_not_searched_for(tmp_path, done):
+    # a negative one would loop for ever
+    options = check_options("search", class_options(tmp_path, epochs=1), "search")
+    file = search(options).parent / "checkpoints/last.pt"
+    content = load_tensors(file)
+    content["parts"]["train"]["done"] = done
+    save_tensors(file, content)
+    with pytest.raises(UserError, match=r"last\.pt: does not fit this run.*position in the stream"):
+        search(options, resume=True)

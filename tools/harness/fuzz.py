@@ -48,6 +48,7 @@ from tools.harness.work import photographs
 
 SECONDS = 10
 MEMORY = 2 << 30  # bytes
+ADDRESSES = 16 << 30  # bytes, so that a case that eats memory ends before the machine does
 COUNTS = {"options": 3000, "genotypes": 500, "weights": 300, "checkpoints": 200, "images": 200,
           "archives": 100, "tables": 200}  # fmt: skip
 NASTY: list[Any] = [
@@ -384,6 +385,7 @@ def run(kind: str, count: int, seed: int, folder: str, out: str) -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     signal.signal(signal.SIGALRM, stop)
+    resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
     torch.set_num_threads(1)
     counts: Counter[str] = Counter()
     failures: list[str] = []

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from srnas.data.draws import share
+from srnas.data.draws import position, share
 from srnas.tasks.classification.labelled import ClassBatch, LabelledImages
 
 
@@ -78,8 +78,12 @@ class ImageBatches:
         return {"done": self.done}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a position that `state_dict` returned."""
-        self.done = state["done"]
+        """Continue from a position that `state_dict` returned.
+
+        Raises:
+            ValueError: It is none.
+        """
+        self.done = position(state["done"])
 
     def _draws(self, first: int) -> Tensor:
         """Return the draws of a batch that starts at draw `first`, of shape (batch_size, 6)."""
