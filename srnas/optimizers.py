@@ -1,5 +1,6 @@
 """Optimizers with a scheduled learning rate."""
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -7,6 +8,7 @@ import torch
 from annotated_types import Ge, Interval
 from torch import nn
 
+from srnas.errors import short
 from srnas.registry import Registry
 from srnas.schedules import Schedule, ScheduleOption, Update
 
@@ -77,13 +79,18 @@ class ScheduledOptimizer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from what `state_dict` returned, with the options of this optimizer.
 
+        Of the state's options, only the learning rate is taken, which the schedule will set.
+
         Raises:
             ValueError: The state belongs to other parameters or to another optimizer.
         """
-        own = [{k: v for k, v in group.items() if k != "params"} for group in self.param_groups]
+        kept = ("params", "lr")
+        own = [{k: v for k, v in group.items() if k not in kept} for group in self.param_groups]
         self.optimizer.load_state_dict(state)
         for group, options in zip(self.param_groups, own, strict=True):
             group.update(options)
+            if type(group["lr"]) not in (int, float) or not math.isfinite(group["lr"]):
+                raise ValueError(f"the learning rate is {short(group['lr'])}")
         self._check_state()
 
     def _check_state(self) -> None:

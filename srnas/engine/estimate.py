@@ -42,7 +42,7 @@ def duration(seconds: float) -> str:
     """Write a duration with two figures that matter.
 
     >>> duration(8.4), duration(90), duration(5000), duration(200_000)
-    ('8 s', '1 min 30 s', '1 h 23 min', '2 days 8 h')
+    ('8 s', '1 min 30 s', '1 h 23 min', '2 days 7 h')
     """
     whole = round(seconds)
     if whole < 60:
