@@ -44,23 +44,32 @@ def run_command(
         sys.stderr.flush()
 
 
-def run_until(moment: int, place: str, work: Callable[..., object], *arguments: object) -> None:
-    """Do `work(*arguments)`, and kill this process just before one of its changes below a place.
+def watch_changes(place: str, act: Callable[[], None]) -> None:
+    """Call `act` just before every change of this process below a place.
 
     Changes are files that are opened for writing, linked, renamed or removed, and new folders.
     """
-    left = moment
 
     def watch(event: str, given: tuple[object, ...]) -> None:
-        nonlocal left
         if event == "open":
             changes = isinstance(given[2], int) and bool(given[2] & (os.O_WRONLY | os.O_RDWR))
         else:
             changes = event in ("os.link", "os.rename", "os.remove", "os.mkdir")
         if changes and any(str(path).startswith(place) for path in given[:2]):
-            left -= 1
-            if not left:
-                os.kill(os.getpid(), signal.SIGKILL)
+            act()
 
     sys.addaudithook(watch)
+
+
+def run_until(moment: int, place: str, work: Callable[..., object], *arguments: object) -> None:
+    """Do `work(*arguments)`, and kill this process just before one of its changes below a place."""
+    left = moment
+
+    def count() -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    watch_changes(place, count)
     work(*arguments)

@@ -1,7 +1,6 @@
 """What a run will take: a few real steps are timed, and the memory that they need is read."""
 
 import copy
-import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from typing import Any
 
 import torch
 
+from srnas.machine import peak_resident, wait_for
 from srnas.tasks import Task
 
 LEAST = 6  # timed steps of a kind
@@ -65,10 +65,10 @@ def time_steps(step: Callable[[int], object], device: torch.device) -> float:
     """
     times: list[float] = []
     for number in range(WARM_UP + MOST):
-        _wait(device)
+        wait_for(device)
         began = time.perf_counter()
         step(number)
-        _wait(device)
+        wait_for(device)
         if number >= WARM_UP:
             times.append(time.perf_counter() - began)
         if len(times) >= LEAST and sum(times) >= ENOUGH:
@@ -96,9 +96,4 @@ def peak_memory(device: torch.device) -> int:
     """Return the peak memory so far in bytes: of the device if it is CUDA, else of the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device)
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    return round(peak_resident() * 2**20)

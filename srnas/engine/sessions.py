@@ -1,6 +1,5 @@
 """sessions.jsonl: when, where and with what a run was worked on, a row for each start."""
 
-import os
 import platform
 from datetime import datetime, timezone
 from pathlib import Path
@@ -9,8 +8,8 @@ from typing import Any
 import torch
 
 import srnas
-from srnas.errors import counted
 from srnas.files import read_json_lines, write_json_lines
+from srnas.machine import machine
 
 FILE = "sessions.jsonl"
 
@@ -55,25 +54,6 @@ def versions() -> dict[str, str]:
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
-
-
-def machine(device: torch.device) -> str:
-    """Return what a device is: the name of the GPU, or of the processor with its cores."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return f"{_processor()}, {counted(cores, 'core')}, {counted(torch.get_num_threads(), 'thread')}"
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def _now() -> str:

@@ -1,17 +1,15 @@
 """Networks in the runtimes of their exports."""
 
 import multiprocessing
-import resource
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from torch import nn
 
 from srnas.errors import UserError, did_you_mean
 from srnas.export.target import EXPORT_TARGETS, Content, fold_batchnorm, photograph
+from srnas.machine import peak_resident
 from srnas.tasks import task_of
 from srnas.tasks.base import Ports
 
@@ -89,16 +87,6 @@ def _growth(
     before = peak_resident()
     _caller(content, target, ports, size, threads)()
     return peak_resident() - before
-
-
-def peak_resident() -> float:
-    """Return the largest resident set of this process so far, in MiB."""
-    status = Path("/proc/self/status")
-    if status.is_file():  # getrusage would include what the parent had before it started this one
-        (line,) = (x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
-        return int(line.split()[1]) / 2**10
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def _caller(

@@ -15,7 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from srnas.distributed import choose_device
 from srnas.latency import time_alternately
-from srnas.latency.runtime import peak_resident
+from srnas.machine import machine as name_of
+from srnas.machine import peak_resident, wait_for
 
 
 def parse(parser: argparse.ArgumentParser, repeats: int) -> tuple[argparse.Namespace, torch.device]:
@@ -29,12 +30,6 @@ def parse(parser: argparse.ArgumentParser, repeats: int) -> tuple[argparse.Names
     return arguments, choose_device(arguments.device)
 
 
-def synchronize(device: torch.device) -> None:
-    """Wait for the device."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def alternate(
     calls: Mapping[str, Callable[[], object]], device: torch.device, repeats: int
 ) -> dict[str, float]:
@@ -42,7 +37,7 @@ def alternate(
 
     def finished(call: Callable[[], object]) -> None:
         call()
-        synchronize(device)
+        wait_for(device)
 
     timings = time_alternately([partial(finished, call) for call in calls.values()], repeats)
     return {name: timing.median for name, timing in zip(calls, timings, strict=True)}
@@ -122,11 +117,4 @@ def _text(value: Any) -> str:
 
 def machine(device: torch.device) -> str:
     """Return what the figures were measured on."""
-    if device.type == "cuda":
-        return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
-    name = "CPU"
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        found = [x for x in info.read_text().splitlines() if x.startswith("model name")]
-        name = found[0].partition(":")[2].strip() if found else name
-    return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    return f"{name_of(device)}, torch {torch.__version__}"

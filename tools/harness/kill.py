@@ -18,30 +18,19 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.preloaded import run_until
+from tests.preloaded import run_until, watch_changes
 from tools.harness.work import KINDS, Work, photographs
 
-NEVER = 10**9
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["tools.harness.work", "tests.preloaded"])
 
 
 def count_changes(place: str, out: str, work: Work, *arguments: Any) -> None:
     """Do the work, and write the number of its changes below a place into a file."""
-    count = 0
-
-    def watch(event: str, given: tuple[object, ...]) -> None:
-        nonlocal count
-        if event == "open":
-            changes = isinstance(given[2], int) and bool(given[2] & (os.O_WRONLY | os.O_RDWR))
-        else:
-            changes = event in ("os.link", "os.rename", "os.remove", "os.mkdir")
-        count += changes and any(str(path).startswith(place) for path in given[:2])
-
-    sys.addaudithook(watch)
+    moments: list[None] = []
+    watch_changes(place, lambda: moments.append(None))
     work(*arguments)
-    changes = count
-    Path(out).write_text(str(changes))
+    Path(out).write_text(str(len(moments)))
 
 
 class Killer:

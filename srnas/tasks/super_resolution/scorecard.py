@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from srnas.cost import count_activations, count_macs
 from srnas.data.images import ImagePair
 from srnas.distributed import choose_device, move
+from srnas.machine import wait_for
 from srnas.progress import track
 from srnas.tasks.super_resolution.evaluate import to_tensor
 from srnas.tasks.super_resolution.options import TestOptions
@@ -130,18 +131,11 @@ def _runtimes(
 
 
 def _time(network: nn.Module, image: Tensor) -> float:
-    _wait(image.device)
+    wait_for(image.device)
     began = time.perf_counter()
     network(image)
-    _wait(image.device)
+    wait_for(image.device)
     return 1e3 * (time.perf_counter() - began)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
 
 
 def _name(device: torch.device) -> str:
