@@ -16,7 +16,7 @@ from torch import Tensor
 
 from srnas.choice import Genotype, Space
 from srnas.errors import UserError
-from srnas.model_file import Model, load_model
+from srnas.model_file import DEFAULT, Model, load_model
 from srnas.options import SearchOptions, TrainOptions, check_options, load_options
 from srnas.spaces import SPACES, SpaceLike, derived_network, genotype_space
 from srnas.spaces import check_space as _check_space
@@ -53,8 +53,11 @@ class TrainResult(NamedTuple):
     folder: Path
 
 
-def load(model_file: str | Path) -> Model:
+def load(model_file: str | Path = DEFAULT) -> Model:
     """Load a model file (model.safetensors), or published weights (IMDN_x2.pth).
+
+    Args:
+        model_file: The file, or "default" for the x2 model in the package.
 
     Returns:
         The model, in evaluation mode, on the CPU; `model.network` is an `nn.Module`.

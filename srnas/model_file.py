@@ -37,6 +37,8 @@ NETWORK = "srnas_network"  # the tensor, (N,) uint8: JSON in UTF-8
 VERSION = 2
 READ_VERSIONS = (1, 2)  # 1 has no tensor
 SCALES = (2, 3, 4)  # of published networks
+DEFAULT = "default"  # stands for the model in the package
+DEFAULT_FILE = Path(__file__).parent / "models" / "imdn_x2.safetensors"
 
 
 @dataclass(frozen=True)
@@ -82,12 +84,14 @@ def save_model(path: Path, model: Model) -> None:
 def load_model(path: Path) -> Model:
     """Rebuild the network of a model file, or of a published weight file, in evaluation mode.
 
-    A weight file is recognized if its tensors are those of the published network of a space, with
+    `default` is the model in the package, unless there is a file of this name. A weight file is recognized if its tensors are those of the published network of a space, with
     the authors' key names or ours, at any width and scale.
 
     Raises:
         UserError: The file is missing or broken, or its network is not recognized.
     """
+    if str(path) == DEFAULT and not Path(path).exists():
+        path = DEFAULT_FILE
     tensors, metadata = _read_tensors(path)
     described = _take_description(tensors, metadata, str(path))
     if described is None:

@@ -12,7 +12,11 @@ from srnas.errors import UserError
 def command(
     model: Annotated[
         Path,
-        typer.Option("--model", metavar="FILE", help="A model.safetensors, or published weights"),
+        typer.Option(
+            "--model",
+            metavar="FILE",
+            help="A model.safetensors, published weights, or default, the x2 model in the package",
+        ),
     ],
     out: Annotated[
         Path,

@@ -135,7 +135,8 @@ def table(
 
 
 def _reference(loaded: "Sequence[Model]") -> "dict[str, Space]":
-    """Return the published IMDN at the scale of the first model, if it has one."""
+    """Return the published IMDN at the scale of the first model, if it has one, and the default."""
+    from srnas.model_file import DEFAULT_FILE, load_model
     from srnas.spaces import derived_network, published_genotype
     from srnas.spaces.kinds import SuperResolutionSpace
 
@@ -143,9 +144,13 @@ def _reference(loaded: "Sequence[Model]") -> "dict[str, Space]":
     if not isinstance(network, SuperResolutionSpace):
         return {}
     space = {"name": "imdn", "scale": network.scale}
-    return {
+    found = {
         f"IMDN x{network.scale} (published)": derived_network(space, published_genotype("imdn"))
     }
+    default = load_model(DEFAULT_FILE).network
+    if isinstance(default, SuperResolutionSpace) and default.scale == network.scale:
+        found[f"default x{default.scale}"] = default
+    return found
 
 
 def _show(rows: Sequence[dict[str, Any]], title: str) -> None:

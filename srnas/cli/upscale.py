@@ -14,9 +14,17 @@ def command(
         list[Path], typer.Argument(metavar="IMAGE...", help="Image files, or folders of them")
     ],
     model: Annotated[
-        Path, typer.Option("--model", metavar="FILE", help="A model file, or published weights")
-    ],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Writes NAME_xN.png here")],
+        Path,
+        typer.Option(
+            "--model",
+            metavar="FILE",
+            help="A model file, or published weights; default: the x2 model in the package",
+        ),
+    ] = Path("default"),
+    out: Annotated[
+        Path,
+        typer.Option("--out", metavar="DIR", help="Writes NAME_xN.png here; default: this folder"),
+    ] = Path(),
     tile: Annotated[
         int | None,
         typer.Option(

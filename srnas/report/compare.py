@@ -20,6 +20,7 @@ COLUMNS = {
     "psnr": "PSNR, dB",
     "params": "parameters",
     "gmacs": "GMACs",
+    "ms": "ms",
     "percentile": "percentile",
     "settled": "settled at epoch",
     "genotype": "genotype",
@@ -41,7 +42,7 @@ def write_comparison(run_dirs: Sequence[Path], out: Path) -> list[Path]:
             the same name.
     """
     runs = [read_run(Path(folder)) for folder in run_dirs]
-    names = [run.folder.resolve().name for run in runs]
+    names = [run.name for run in runs]
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"{name}: two of the runs have this name; rename one of the folders")
@@ -74,6 +75,7 @@ def _row(run: RunRecord, name: str) -> Row:
         "psnr": run.last("val_psnr"),
         "params": run.costs.get("params"),
         "gmacs": round(macs[-1] / 1e9, 3) if macs else None,
+        "ms": next(iter(run.latencies().values()), None),
         "percentile": run.last("table_percentile"),
         "settled": settled.epoch + 1 if settled and settled.converged else None,
         "genotype": str(Genotype(run.space["name"], run.choices)) if run.choices else None,
@@ -95,7 +97,7 @@ def _text(value: str | float | None) -> str:
 def _fronts(rows: Sequence[Row]) -> list[str]:
     """Draw PSNR against each cost, with the runs that no other one beats at their cost joined."""
     figures = []
-    for key, title in (("params", "parameters"), ("gmacs", "GMACs")):
+    for key, title in (("params", "parameters"), ("gmacs", "GMACs"), ("ms", "ms")):
         points = {
             _marked(row): [(float(row[key] or 0), float(row["psnr"] or 0))]
             for row in rows

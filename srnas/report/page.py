@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from srnas.analysis.trajectory import convergence
+from srnas.choice import Genotype
 from srnas.files import read_json, read_text, write_atomic
 from srnas.report.charts import lines, ranked_lines
 from srnas.report.networks import draw
@@ -152,7 +153,9 @@ def _curves(run: RunRecord) -> str:
     positive = all(value > 0 for points in losses.values() for _, value in points)
     figures = [lines("Loss", _named(losses), "step", log=positive)]
     for key, title in {**run.task_curves(), **TABLE_CURVES}.items():
-        figures.append(lines(title, {"": run.series(key)}, "step"))
+        others = run.baselines(key)
+        series = {"network" if others else "": run.series(key), **others}
+        figures.append(lines(title, series, "step"))
     key = "expected_macs_per_pixel"
     macs = [(row["step"], row[key]) for row in run.alphas if run.learns and key in row]
     figures.append(lines("Expected MACs per pixel of the searched operations", {"": macs}, "step"))
@@ -166,7 +169,7 @@ def _named(series: Mapping[str, list[tuple[float, float]]]) -> dict[str, list[tu
 
 def _quality(run: RunRecord) -> str:
     """Show what `srnas test --json` measured, and the crops, if they lie in the folder."""
-    parts = []
+    parts = [_beside(run)]
     for file in sorted(run.folder.glob("*.json")):
         content = read_json(file)
         if isinstance(content, dict) and {"protocol", "results", "scale"} <= set(content):
@@ -177,6 +180,29 @@ def _quality(run: RunRecord) -> str:
         if used <= PICTURES:
             figures.append(picture(file, file.stem))
     return section("Quality", *parts, charts(*figures))
+
+
+def _beside(run: RunRecord) -> str:
+    """Show the last validation beside bicubic's and that of other trainings on the same images."""
+    mine = run.last("val_psnr")
+    if run.kind == "search" or mine is None:
+        return ""
+    rows = [(name, "", points[-1][1]) for name, points in run.baselines("val_psnr").items()]
+    rows.append((f"{run.name} (this run)", _network_name(run), mine))
+    for other in run.siblings():
+        psnr = other.last("val_psnr")
+        if psnr is not None:
+            rows.append((other.name, _network_name(other), psnr))
+    if len(rows) == 1:
+        return ""
+    rows.sort(key=lambda row: row[2])
+    note = "<p>PSNR in dB on the validation images, at the end of each training.</p>"
+    shown = [(name, network, f"{psnr:.3f}") for name, network, psnr in rows]
+    return note + table(("run", "network", "PSNR"), shown)
+
+
+def _network_name(run: RunRecord) -> str:
+    return str(Genotype(run.space["name"], run.choices)) if run.choices else ""
 
 
 def _test(content: dict[str, Any]) -> str:

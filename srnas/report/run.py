@@ -11,7 +11,7 @@ from typing import Any
 from srnas.analysis.logs import read_alphas, read_metrics
 from srnas.choice import Genotype
 from srnas.errors import UserError, one_line
-from srnas.files import read_json_lines, read_yaml
+from srnas.files import read_json, read_json_lines, read_yaml
 from srnas.spaces import SPACES, check_space, derived_network
 from srnas.tasks import task_of, task_of_space
 
@@ -37,6 +37,11 @@ class RunRecord:
     alphas: list[dict[str, Any]]
     sessions: list[dict[str, Any]] = field(default_factory=list)
     choices: dict[str, Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.resolve().name
 
     @property
     def kind(self) -> str:
@@ -105,6 +110,47 @@ class RunRecord:
         name = self.space["name"]
         return dict(task_of_space(name).curves) if name in SPACES else {}
 
+    def baselines(self, key: str) -> dict[str, Points]:
+        """Return what a metric of the task is compared with, by name."""
+        name = self.space["name"]
+        names = task_of_space(name).baselines.get(key, {}) if name in SPACES else {}
+        return {names[other]: self.series(other) for other in names if self.series(other)}
+
+    def latencies(self) -> dict[str, float]:
+        """Return what `srnas latency --json` measured of this network: ms by setting.
+
+        The files are those in the run folder.
+        """
+        found = {}
+        for file in sorted(self.folder.glob("*.json")):
+            content = read_json(file)
+            if isinstance(content, dict) and {"runtime", "models", "threads"} <= set(content):
+                for row in content["models"]:
+                    if Path(row["model"]).parts[-2:] == (self.name, "model.safetensors"):
+                        threads = f"{content['threads']} thread{'s' * (content['threads'] > 1)}"
+                        setting = (content["runtime"], content["precision"], threads)
+                        found[f"ms, {', '.join(setting)}, {content['size']}"] = row["median"]
+        return found
+
+    def siblings(self) -> "list[RunRecord]":
+        """Return the other trainings beside this one of its task and on its validation images."""
+        found = []
+        for file in sorted(self.folder.resolve().parent.glob("*/options.yml")):
+            if file.parent == self.folder.resolve():
+                continue
+            try:
+                other = read_run(file.parent)
+            except UserError:  # it is another run's page that tells of this
+                continue
+            if other.kind == "train" and self._validated_alike(other):
+                found.append(other)
+        return found
+
+    def _validated_alike(self, other: "RunRecord") -> bool:
+        mine, theirs = ((run.options.get("data") or {}).get("val") for run in (self, other))
+        scales = [run.space.get("scale") for run in (self, other)]
+        return mine == theirs and scales[0] == scales[1]
+
     def summary(self) -> str:
         """Return in a line what the run is: method, space, data, length."""
         what = "Search" if self.kind == "search" else "Training"
@@ -172,6 +218,7 @@ class RunRecord:
             for name, value in self.costs.items():
                 if isinstance(value, dict):
                     shown[f"GMACs, {name.replace('_', ' ')}"] = f"{value['macs'] / 1e9:,.2f}"
+        shown |= {name: f"{ms:.1f}" for name, ms in self.latencies().items()}
         return shown
 
 

@@ -22,7 +22,7 @@ from srnas.options import check_options
 
 FILES = Path(__file__).parent / "v0_1_0"
 # Another processor or torch rounds otherwise; on the machine that made them the logs are equal.
-TOLERANCE = {"rel": 1e-3, "abs": 1e-5}
+TOLERANCE = {"rel": 1e-3, "abs": 3e-5}
 
 
 def resumed(tmp_path, kind, name):
@@ -62,7 +62,10 @@ def test_a_run_resumes_to_the_result_of_the_release(tmp_path, kind, name, logs):
     for log in logs:
         expected = read_json_lines(FILES / "expected" / name / log)
         assert len(expected) > len(read_json_lines(FILES / "runs" / name / log))
-        assert_close(read_json_lines(run / log), expected)
+        rows = read_json_lines(run / log)
+        for row in rows:
+            row.pop("val_bicubic_psnr", None)  # newer than the release
+        assert_close(rows, expected)
 
 
 def test_a_resumed_training_keeps_the_weights_of_the_release(tmp_path):

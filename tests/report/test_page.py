@@ -277,3 +277,58 @@ def test_nothing_overflows_in_a_browser_without_a_network(tmp_path, darts, width
     assert untold == 0
     assert outside == 0
     assert (background == "rgb(255, 255, 255)") != dark
+
+
+def written_run(folder, **options):
+    """A run folder of a training that validated twice."""
+    folder.mkdir(parents=True)
+    content = {
+        "name": folder.name,
+        "space": {"name": "imdn", "scale": 2, "num_feat": 8, "num_block": 1},
+        "steps": 20,
+        "data": {"val": {"hr": "photos"}},
+        **options,
+    }
+    (folder / "options.yml").write_text(json.dumps(content))
+    published_genotype("imdn").save(folder / "genotype.json")
+    return folder
+
+
+def test_a_training_is_shown_beside_bicubic_and_other_trainings_on_its_images(tmp_path):
+    mine = written_run(tmp_path / "mine")
+    other, elsewhere, larger = (written_run(tmp_path / name) for name in ("other", "else", "x4"))
+    (elsewhere / "options.yml").write_text(
+        (elsewhere / "options.yml").read_text().replace("photos", "drawings")
+    )
+    (larger / "options.yml").write_text(
+        (larger / "options.yml").read_text().replace('"scale": 2', '"scale": 4')
+    )
+    for run, psnr in ((mine, 31.5), (other, 32.25), (elsewhere, 40.0), (larger, 27.0)):
+        rows = [
+            {"step": step, "loss": 1.0, "val_psnr": value, "val_bicubic_psnr": 30.0}
+            for step, value in ((10, 25.0), (20, psnr))
+        ]
+        (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (mine / "latency.json").write_text(
+        json.dumps(
+            {
+                "runtime": "onnxruntime",
+                "precision": "fp32",
+                "threads": 1,
+                "size": "320x180",
+                "models": [
+                    {"model": "x/other/model.safetensors", "median": 5.0},
+                    {"model": "x/mine/model.safetensors", "median": 7.25},
+                ],
+            }
+        )
+    )
+    text = write_report(mine).read_text()
+    cells = re.findall(r"<tr><td>([^<]*)</td><td>[^<]*</td><td>([\d.]+)</td></tr>", text)
+    assert cells == [("bicubic", "30.000"), ("mine (this run)", "31.500"), ("other", "32.250")]
+    assert "<b>7.2</b><span>ms, onnxruntime, fp32, 1 thread, 320x180</span>" in text
+    curve = text.split("PSNR on the validation images, dB</title>")[1].split("</svg>")[0]
+    assert "bicubic" in curve
+    write_comparison([mine, other], tmp_path / "both.html")
+    rows = list(csv.DictReader((tmp_path / "both.csv").open()))
+    assert [row["ms"] for row in rows] == ["7.25", ""]

@@ -48,6 +48,7 @@ class Denoising(Task):
     }
     score = "psnr"
     curves: ClassVar[Mapping[str, str]] = {"val_psnr": "PSNR on the validation images, dB"}
+    baselines: ClassVar[Mapping[str, Mapping[str, str]]] = {"val_psnr": {"val_noisy_psnr": "noisy"}}
     ports = Ports("noisy", "clean", ((48, 48), (37, 51), (120, 180)))
 
     def __init__(

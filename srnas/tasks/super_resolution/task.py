@@ -20,7 +20,7 @@ from srnas.parts import Strict
 from srnas.spaces.kinds import SuperResolutionSpace
 from srnas.tasks import TASKS
 from srnas.tasks.base import Batches, Ports, Task
-from srnas.tasks.super_resolution.evaluate import NetworkUpscale, evaluate
+from srnas.tasks.super_resolution.evaluate import NetworkUpscale, Upscale, bicubic, evaluate
 from srnas.tasks.super_resolution.images import open_batches, open_splits
 from srnas.tasks.super_resolution.options import (
     SuperResolutionSearchOptions,
@@ -51,6 +51,9 @@ class SuperResolution(Task):
     }
     score = "psnr"
     curves: ClassVar[Mapping[str, str]] = {"val_psnr": "PSNR on the validation images, dB"}
+    baselines: ClassVar[Mapping[str, Mapping[str, str]]] = {
+        "val_psnr": {"val_bicubic_psnr": "bicubic"}
+    }
     ports = Ports("lr", "sr", ((48, 48), (37, 51), (120, 180)))
 
     def __init__(
@@ -66,6 +69,7 @@ class SuperResolution(Task):
         self.val = decode(val, scale)
         self.device = device
         self.precision = precision
+        self._bicubic_psnr: float | None = None
 
     @classmethod
     def open(
@@ -109,11 +113,22 @@ class SuperResolution(Task):
         return self.criterion(sr.float(), hr) * self.rgb_range
 
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Return mean "psnr" (dB) and "ssim" over the validation images, protocol `basicsr`."""
-        result = evaluate(
-            NetworkUpscale(network, self.device), self.val, self.scale, PROTOCOLS["basicsr"]
-        )
-        return {"psnr": result["psnr"], "ssim": result["ssim"]}
+        """Return means over the validation images, protocol `basicsr`.
+
+        Returns:
+            "psnr" (dB), "ssim", and the PSNR of bicubic interpolation, "bicubic_psnr".
+        """
+        result = self._measure(NetworkUpscale(network, self.device))
+        if self._bicubic_psnr is None:
+            self._bicubic_psnr = self._measure(bicubic(self.scale))["psnr"]
+        return {
+            "psnr": result["psnr"],
+            "ssim": result["ssim"],
+            "bicubic_psnr": self._bicubic_psnr,
+        }
+
+    def _measure(self, upscale: Upscale) -> dict[str, Any]:
+        return evaluate(upscale, self.val, self.scale, PROTOCOLS["basicsr"])
 
     def describe(self, quality: Mapping[str, float]) -> str:
         """Summarize the PSNR."""

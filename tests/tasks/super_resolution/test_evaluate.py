@@ -11,6 +11,7 @@ from srnas.model_file import load_published
 from srnas.spaces import check_space, derived_network, published_genotype
 from srnas.tasks.super_resolution.evaluate import NetworkUpscale, bicubic, evaluate
 from srnas.tasks.super_resolution.protocols import EVERY_PROTOCOL, PROTOCOLS
+from srnas.tasks.super_resolution.task import SuperResolution
 from srnas.tasks.super_resolution.tiles import Tiled
 
 FILES, MADE = True, False
@@ -83,6 +84,16 @@ def test_bicubic_reaches_the_published_figures(shared, name, scale, psnr, ssim):
     result = evaluate(bicubic(scale), pairs, scale, PROTOCOLS["basicsr"])
     assert result["psnr"] == pytest.approx(psnr, abs=0.005)
     assert result["ssim"] == pytest.approx(ssim, abs=1e-5)
+
+
+def test_a_validation_tells_bicubics_published_psnr_beside_the_networks(shared):
+    pairs = benchmark_pairs(shared / "data/Set5", 4)
+    task = SuperResolution(4, torch.nn.L1Loss(), pairs, torch.device("cpu"))
+    network = torch.nn.Upsample(scale_factor=4)
+    first, second = (task.validate(network) for _ in range(2))
+    assert first == second
+    assert first["bicubic_psnr"] == pytest.approx(28.431, abs=0.005)
+    assert first["psnr"] < first["bicubic_psnr"]
 
 
 EXPLAINED = {  # IMDN x4, Set5: PSNR under other protocols and common mistakes
