@@ -84,8 +84,9 @@ def save_model(path: Path, model: Model) -> None:
 def load_model(path: Path) -> Model:
     """Rebuild the network of a model file, or of a published weight file, in evaluation mode.
 
-    `default` is the model in the package, unless there is a file of this name. A weight file is recognized if its tensors are those of the published network of a space, with
-    the authors' key names or ours, at any width and scale.
+    `default` is the model in the package, unless there is a file of this name. A weight file is
+    recognized if its tensors are those of the published network of a space, with the authors' key
+    names or ours, at any width and scale.
 
     Raises:
         UserError: The file is missing or broken, or its network is not recognized.
