@@ -91,6 +91,25 @@ def test_the_card_has_the_figures_of_the_genotypes_that_were_held_out():
         assert f"| {title} | {' | '.join(ranks)} | {errors} |" in CARD
 
 
+def test_the_card_has_the_rank_correlation_with_the_larger_size():
+    larger = read_results([ROOT / "datasets/imdn_x2_wide.jsonl.gz"])
+    report = check(TABLE, larger)
+    assert report["genotypes"] == 12
+    for name, figures in report["sets"].items():
+        title = {"val": "validation"}.get(name, name)
+        ranks = (
+            f"{figures[key]['value']:.2f} [{figures[key]['low']:.2f}, {figures[key]['high']:.2f}]"
+            for key in ("spearman", "tau")
+        )
+        assert f"| {title} | {' | '.join(ranks)} |\n" in CARD
+    ranked = sorted(larger, key=lambda result: result.scores["val"]["psnr"])
+    assert str(ranked[-1].genotype("imdn")) == TABLE.best().genotype
+    best, second, worst = (f"{ranked[place].scores['val']['psnr']:.3f}" for place in (-1, -2, 0))
+    text = " ".join(CARD.split())
+    assert f"{best} dB with {ranked[-1].params:,} parameters, before {second} dB" in text
+    assert f"from {worst} to {best} dB" in text
+
+
 def test_the_card_has_the_figures_of_the_fit():
     report = TABLE.about["report"]
     for name, figures in {"validation": report["val"], **report["sets"]}.items():

@@ -1,0 +1,74 @@
+"""The model in the package: that it is small, good, and what its card says."""
+
+import json
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from srnas.data.bicubic import resize_uint8
+from srnas.data.images import read_rgb
+from srnas.model_file import DEFAULT_FILE, load_model
+from tests.helpers import srnas
+
+BICUBIC = {"Set5": 33.678, "Set14": 30.329}  # dB, as published; basicsr's protocol
+CARD = Path(DEFAULT_FILE).with_suffix(".md").read_text(encoding="utf-8")
+
+
+def told(name):
+    """PSNR and SSIM of the default model on a set, as its card tells them."""
+    (row,) = re.findall(rf"^\| default \|.*$", CARD, re.MULTILINE)
+    (head,) = re.findall(r"^\| network \|.*$", CARD, re.MULTILINE)
+    column = [cell.strip() for cell in head.split("|")].index(name)
+    return tuple(map(float, row.split("|")[column].split("/")))
+
+
+@pytest.mark.parametrize("name", ["Set5", "Set14"])
+def test_it_reaches_the_figures_of_its_card_and_beats_bicubic(shared, tmp_path, name):
+    run = srnas(
+        "test", "--model", "default", "--data", f"{name}={shared / 'data' / name}",
+        "--json", tmp_path / "r.json",
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    (found,) = json.loads((tmp_path / "r.json").read_text())["results"]
+    psnr, ssim = told(name)
+    assert found["psnr"] == pytest.approx(psnr, abs=0.002)
+    assert found["ssim"] == pytest.approx(ssim, abs=1e-4)
+    assert found["bicubic"]["psnr"] == pytest.approx(BICUBIC[name], abs=0.005)
+    if name == "Set5":
+        assert found["psnr"] > BICUBIC[name] + 3.5
+
+
+def test_it_is_small_and_names_no_machine():
+    model = load_model(Path("default"))
+    assert DEFAULT_FILE.stat().st_size < 2_000_000
+    count = sum(p.numel() for p in model.network.parameters())
+    assert count < 400_000
+    assert f"{count:,}" in CARD
+    assert not re.search(r'"/[^"]', json.dumps(model.provenance))
+
+
+def test_a_photograph_is_enlarged_without_naming_a_model(shared, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    hr = read_rgb(shared / "data/Set5/HR/butterfly.png")
+    hr = hr[: hr.shape[0] // 2 * 2, : hr.shape[1] // 2 * 2]
+    lr = resize_uint8(hr, 0.5)
+    cv2.imwrite("photo.png", lr[..., ::-1])
+    run = srnas("upscale", "photo.png")
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == "photo_x2.png"
+
+    def error(image):
+        return np.square(image.astype(float) - hr).mean()
+
+    assert error(read_rgb(Path("photo_x2.png"))) < 0.5 * error(resize_uint8(lr, 2))
+
+
+def test_a_file_of_this_name_goes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("default").write_bytes(b"nothing")
+    run = srnas("upscale", "photo.png")
+    assert run.returncode == 2
+    assert run.stderr.startswith("error: default: ")
