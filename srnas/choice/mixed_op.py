@@ -215,8 +215,7 @@ class PartialMixedOp(nn.Module):
         searched = self.mixed(x[:, : self.searched_channels])
         passed = self.bypass(x[:, self.searched_channels :])
         both = torch.cat((searched, passed), dim=1)
-        # F.channel_shuffle has no derivative in torch 2.4
-        return both.unflatten(1, (self.divisor, -1)).transpose(1, 2).flatten(1, 2)
+        return F.channel_shuffle(both, self.divisor)
 
 
 def _auxiliary_skip(in_channels: int, out_channels: int, stride: int, affine: bool) -> nn.Module:

@@ -1,6 +1,5 @@
 """Export to ONNX, in a single file with dynamic batch, height and width."""
 
-import inspect
 import logging
 import tempfile
 import warnings
@@ -37,13 +36,7 @@ class ONNX(ExportTarget):
             warnings.simplefilter("ignore")  # the exporter's messages to its own developers
             logging.getLogger("torch.onnx").setLevel(logging.ERROR)
             file = Path(folder) / "model.onnx"
-            how: dict[str, Any]
-            if "dynamic_shapes" in inspect.signature(torch.onnx.export).parameters:
-                shapes = {k: torch.export.Dim(v, min=1) for k, v in dims.items()}
-                how = {"dynamo": True, "dynamic_shapes": (shapes,), "external_data": False}
-            else:  # torch 2.4
-                axes = {ports.input: dims, ports.output: dims}
-                how = {"dynamic_axes": axes, "opset_version": 17}
+            shapes = {axis: torch.export.Dim(name, min=1) for axis, name in dims.items()}
             torch.onnx.export(
                 network,
                 (torch.rand(2, 3, 24, 32),),
@@ -51,7 +44,9 @@ class ONNX(ExportTarget):
                 input_names=[ports.input],
                 output_names=[ports.output],
                 verbose=False,
-                **how,
+                dynamo=True,
+                dynamic_shapes=(shapes,),
+                external_data=False,
             )
             return {".onnx": _finished(file, precision)}
 

@@ -57,12 +57,12 @@ class DepthwiseConv2d(nn.Conv2d):
     def _differentiates_slowly(self, x: Tensor) -> bool:
         """Return whether a backward pass may follow for which oneDNN is slow."""
         return (
-            torch.is_grad_enabled()
+            not torch.compiler.is_compiling()  # before the width, which must not become a guard
+            and torch.is_grad_enabled()
             and x.device.type == "cpu"
             and self.stride[0] == 1
             and self.dilation[0] * self.kernel_size[0] > 3
             and x.shape[-1] <= MAX_WIDTH
-            and not torch.compiler.is_compiling()
             and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         )
 

@@ -73,20 +73,24 @@ def _figure(title: str, hr: Image, frame: Rectangle, crops: Sequence[tuple[str, 
     width = GAP + hr_width + GAP + columns * (tile + GAP)
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
 
-    def show(image: Image, text: str, x: int, y: int, w: int, h: int, how: str) -> Axes:
-        """Draw an image of w x h pixels with its upper left corner at pixel (x, y)."""
+    def place(text: str, x: int, y: int, w: int, h: int) -> Axes:
+        """Return axes of w x h pixels with their upper left corner at pixel (x, y)."""
         axes = figure.add_axes((x / width, 1 - (y + h) / height, w / width, h / height))
         axes.set_axis_off()
-        axes.imshow(image, interpolation=how)
         axes.set_title(text, fontsize=9, parse_math=False)  # names may contain "$"
         return axes
 
-    show(hr, title, GAP, GAP + TITLE, hr_width, hr_height, "auto").add_patch(frame)
+    axes = place(title, GAP, GAP + TITLE, hr_width, hr_height)
+    axes.imshow(hr, interpolation="auto")
+    axes.add_patch(frame)
     for index, (text, crop) in enumerate(crops):
         row, column = divmod(index, columns)
         x = GAP + hr_width + GAP + column * (tile + GAP)
         y = GAP + TITLE + row * (tile + TITLE + GAP)
-        show(crop, text, x, y, tile, tile, "nearest")
+        place(text, x, y, tile, tile)
+        # Pixel by pixel: imshow with "nearest" is off by one at some sizes before matplotlib 3.11.
+        enlarged = crop.repeat(tile // side, 0).repeat(tile // side, 1)
+        figure.figimage(enlarged, x, height - y - tile, origin="upper")
     return figure
 
 
