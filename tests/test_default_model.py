@@ -19,7 +19,7 @@ CARD = Path(DEFAULT_FILE).with_suffix(".md").read_text(encoding="utf-8")
 
 def told(name):
     """PSNR and SSIM of the default model on a set, as its card tells them."""
-    (row,) = re.findall(rf"^\| default \|.*$", CARD, re.MULTILINE)
+    (row,) = re.findall(r"^\| default \|.*$", CARD, re.MULTILINE)
     (head,) = re.findall(r"^\| network \|.*$", CARD, re.MULTILINE)
     column = [cell.strip() for cell in head.split("|")].index(name)
     return tuple(map(float, row.split("|")[column].split("/")))
