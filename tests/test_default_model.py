@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 
 from srnas.data.bicubic import resize_uint8
-from srnas.data.images import read_rgb
+from srnas.data.images import benchmark_pairs, read_rgb
+from srnas.export.target import EXPORT_TARGETS, export
 from srnas.model_file import DEFAULT_FILE, load_model
+from srnas.tasks.super_resolution.evaluate import evaluate
+from srnas.tasks.super_resolution.protocols import PROTOCOLS
+from srnas.tasks.super_resolution.task import SuperResolution
 from tests.helpers import srnas
 
 BICUBIC = {"Set5": 33.678, "Set14": 30.329}  # dB, as published; basicsr's protocol
@@ -48,6 +52,26 @@ def test_it_is_small_and_names_no_machine():
     assert count < 400_000
     assert f"{count:,}" in CARD
     assert not re.search(r'"/[^"]', json.dumps(model.provenance))
+
+
+@pytest.mark.parametrize(
+    ("target", "precision", "most"),
+    [("onnx", "fp32", 1e-3), ("ncnn", "fp32", 1e-3), ("ncnn", "fp16", 0.01)],
+)
+def test_exported_it_keeps_its_psnr_on_set5(shared, tmp_path, target, precision, most):
+    pytest.importorskip({"onnx": "onnxruntime"}.get(target, target), reason="needs its extra")
+    model = load_model(DEFAULT_FILE)
+    files = export(model, tmp_path / "m", target, precision).files
+    content = {file.suffix: file.read_bytes() for file in files}
+    run = EXPORT_TARGETS.build(target).open(content, SuperResolution.ports, 1)
+
+    def upscale(lr):
+        image = lr.astype(np.float32).transpose(2, 0, 1)[None] / 255
+        return np.round(run(image)[0].clip(0, 1) * 255).astype(np.uint8).transpose(1, 2, 0)
+
+    pairs = benchmark_pairs(shared / "data/Set5", 2)
+    found = evaluate(upscale, pairs, 2, PROTOCOLS["basicsr"])["psnr"]
+    assert found == pytest.approx(told("Set5")[0], abs=most + 0.0005)
 
 
 def test_a_photograph_is_enlarged_without_naming_a_model(shared, tmp_path, monkeypatch):

@@ -196,7 +196,7 @@ def _beside(run: RunRecord) -> str:
     if len(rows) == 1:
         return ""
     rows.sort(key=lambda row: row[2])
-    note = "<p>PSNR in dB on the validation images, at the end of each training.</p>"
+    note = "<p>PSNR in dB at the last validation of each training.</p>"
     shown = [(name, network, f"{psnr:.3f}") for name, network, psnr in rows]
     return note + table(("run", "network", "PSNR"), shown)
 

@@ -164,7 +164,7 @@ class RunRecord:
         if self.kind == "search":
             parts.append(f"{self.options.get('epochs')} epochs")
         else:
-            parts.append(f"{self.options.get('steps')} steps")
+            parts.append(f"{self.options.get('steps', 0):,} steps")
         images = self._images()
         return " · ".join([*parts, *([images] if images else [])])
 
