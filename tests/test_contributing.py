@@ -208,6 +208,7 @@ def test_every_file_and_command_that_contributing_names_exists():
 
 
 def test_the_code_of_every_recipe_is_linted_and_formatted(checkout):
+    pytest.importorskip("ruff", reason="needs srnas[dev]")
     python = [name for name in files(TEXT) if name.endswith(".py")]
     run(checkout, "-m", "ruff", "check", *python)
     run(checkout, "-m", "ruff", "format", "--check", *python)
