@@ -61,7 +61,7 @@ def models(
 
     loaded = [load_model(file) for file in files]
     networks = {str(file): model.network for file, model in zip(files, loaded, strict=True)}
-    networks |= _reference(loaded)
+    networks |= _reference(files, loaded)
     pixels = parse_size(size, "--size")
     opened = {
         name: open_network(network, runtime, pixels, threads, precision)
@@ -134,9 +134,9 @@ def table(
     print(out)
 
 
-def _reference(loaded: "Sequence[Model]") -> "dict[str, Space]":
-    """Return the published IMDN at the scale of the first model, if it has one, and the default."""
-    from srnas.model_file import DEFAULT_FILE, load_model
+def _reference(files: Sequence[Path], loaded: "Sequence[Model]") -> "dict[str, Space]":
+    """Return the published IMDN and the default model, at the scale of the first model."""
+    from srnas.model_file import DEFAULT, DEFAULT_FILE, load_model
     from srnas.spaces import derived_network, published_genotype
     from srnas.spaces.kinds import SuperResolutionSpace
 
@@ -148,7 +148,8 @@ def _reference(loaded: "Sequence[Model]") -> "dict[str, Space]":
         f"IMDN x{network.scale} (published)": derived_network(space, published_genotype("imdn"))
     }
     default = load_model(DEFAULT_FILE).network
-    if isinstance(default, SuperResolutionSpace) and default.scale == network.scale:
+    given = any(str(file) == DEFAULT or file.resolve() == DEFAULT_FILE.resolve() for file in files)
+    if isinstance(default, SuperResolutionSpace) and default.scale == network.scale and not given:
         found[f"default x{default.scale}"] = default
     return found
 
