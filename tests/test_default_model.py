@@ -23,8 +23,9 @@ CARD = Path(DEFAULT_FILE).with_suffix(".md").read_text(encoding="utf-8")
 
 def told(name):
     """PSNR and SSIM of the default model on a set, as its card tells them."""
-    (row,) = re.findall(r"^\| default \|.*$", CARD, re.MULTILINE)
-    (head,) = re.findall(r"^\| network \|.*$", CARD, re.MULTILINE)
+    head, row = (
+        re.search(rf"^\| {first} \|.*$", CARD, re.MULTILINE)[0] for first in ("network", "default")
+    )
     column = [cell.strip() for cell in head.split("|")].index(name)
     return tuple(map(float, row.split("|")[column].split("/")))
 
