@@ -15,10 +15,11 @@ from srnas.model_file import DEFAULT_FILE, load_model
 from srnas.tasks.super_resolution.evaluate import evaluate
 from srnas.tasks.super_resolution.protocols import PROTOCOLS
 from srnas.tasks.super_resolution.task import SuperResolution
-from tests.helpers import srnas
+from tests.helpers import ROOT, srnas
 
 BICUBIC = {"Set5": 33.678, "Set14": 30.329}  # dB, as published; basicsr's protocol
 CARD = Path(DEFAULT_FILE).with_suffix(".md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def told(name):
@@ -41,6 +42,7 @@ def test_it_reaches_the_figures_of_its_card_and_beats_bicubic(shared, tmp_path, 
     psnr, ssim = told(name)
     assert found["psnr"] == pytest.approx(psnr, abs=0.002)
     assert found["ssim"] == pytest.approx(ssim, abs=1e-4)
+    assert f"{psnr:.3f} dB on {name}" in README
     assert found["bicubic"]["psnr"] == pytest.approx(BICUBIC[name], abs=0.005)
     if name == "Set5":
         assert found["psnr"] > BICUBIC[name] + 3.5

@@ -144,6 +144,7 @@ run "$srnas" test --model "$model" --scale 2 --data P=packaged --json test.json
 written test.json
 photo=$("$fresh" -c 'import skimage; print(skimage.__path__[0] + "/data/chelsea.png")')
 run "$srnas" upscale --model "$model" "$photo" --out up
+run "$srnas" upscale "$photo" --out default && shows "_x2.png"
 written up/chelsea_x2.png
 run "$fresh" - "$model" "$photo" <<'PYTHON' # the API
 import sys
