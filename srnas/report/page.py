@@ -85,6 +85,8 @@ def _verdict(run: RunRecord) -> str:
         text += (
             f" At every position the most probable candidate is ahead of the next by at least "
             f"{gaps[weakest]:.2f} ({weakest})."
+            if gaps[weakest] >= 0.005
+            else f" At {weakest} the two most probable candidates are level."
         )
     kind = "verdict" if converged else "verdict open"
     return f'<p class="{kind}">{escape(text)}</p>'

@@ -217,9 +217,14 @@ class RunRecord:
             shown["parameters"] = f"{self.costs['params']:,}"
             for name, value in self.costs.items():
                 if isinstance(value, dict):
-                    shown[f"GMACs, {name.replace('_', ' ')}"] = f"{value['macs'] / 1e9:,.2f}"
+                    shown[f"GMACs, {name.replace('_', ' ')}"] = _rounded(value["macs"] / 1e9)
         shown |= {name: f"{ms:.1f}" for name, ms in self.latencies().items()}
         return shown
+
+
+def _rounded(value: float) -> str:
+    """Return two decimals, or three digits where that is more."""
+    return f"{value:,.2f}" if value >= 1 else f"{value:.3g}"
 
 
 def _seconds(began: str, ended: str) -> int:
