@@ -194,9 +194,10 @@ def test_the_command_times_models_beside_the_published_network(tmp_path):
         "--json", tmp_path / "l.json",
     ).stdout  # fmt: skip
     content = json.loads((tmp_path / "l.json").read_text())
-    mine, published = content["models"]
+    mine, published, default = content["models"]
     assert mine["params"] == sum(p.numel() for p in network.parameters())
     assert published["params"] == 694_404  # the published size of IMDN x2
+    assert default["params"] == 375_222  # as its card says
     assert 0 < mine["low"] <= mine["median"] <= mine["high"]
     assert "694,404" in shown
     refused = srnas("latency", tmp_path / "m.safetensors", "--size", "32")
