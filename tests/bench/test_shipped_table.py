@@ -17,6 +17,14 @@ RESULTS = read_results([ROOT / "datasets/imdn_x2_results.jsonl.gz"])
 CARD = (ROOT / "datasets/imdn_x2.md").read_text()
 
 
+def ranks(figures):
+    """The cells of a card's row with both rank correlations and their intervals."""
+    return " | ".join(
+        f"{figures[key]['value']:.2f} [{figures[key]['low']:.2f}, {figures[key]['high']:.2f}]"
+        for key in ("spearman", "tau")
+    )
+
+
 def test_it_has_all_genotypes_and_the_trainings_are_as_many_as_it_says():
     assert len({row.genotype for row in TABLE.rows}) == 12**4
     by_genotype = Counter(str(result.genotype("imdn")) for result in RESULTS)
@@ -81,14 +89,10 @@ def test_the_card_has_the_figures_of_the_genotypes_that_were_held_out():
     assert report["genotypes"] == 20
     for name, figures in report["sets"].items():
         title = {"val": "validation"}.get(name, name)
-        ranks = (
-            f"{figures[key]['value']:.2f} [{figures[key]['low']:.2f}, {figures[key]['high']:.2f}]"
-            for key in ("spearman", "tau")
-        )
         errors = (
             f"{figures['mean_error']:.4f} | {figures['rms_error']:.4f} | {figures['bias']:+.4f}"
         )
-        assert f"| {title} | {' | '.join(ranks)} | {errors} |" in CARD
+        assert f"| {title} | {ranks(figures)} | {errors} |" in CARD
 
 
 def test_the_card_has_the_rank_correlation_with_the_larger_size():
@@ -97,11 +101,7 @@ def test_the_card_has_the_rank_correlation_with_the_larger_size():
     assert report["genotypes"] == 12
     for name, figures in report["sets"].items():
         title = {"val": "validation"}.get(name, name)
-        ranks = (
-            f"{figures[key]['value']:.2f} [{figures[key]['low']:.2f}, {figures[key]['high']:.2f}]"
-            for key in ("spearman", "tau")
-        )
-        assert f"| {title} | {' | '.join(ranks)} |\n" in CARD
+        assert f"| {title} | {ranks(figures)} |\n" in CARD
     ranked = sorted(larger, key=lambda result: result.scores["val"]["psnr"])
     assert str(ranked[-1].genotype("imdn")) == TABLE.best().genotype
     best, second, worst = (f"{ranked[place].scores['val']['psnr']:.3f}" for place in (-1, -2, 0))

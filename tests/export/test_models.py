@@ -128,7 +128,7 @@ def test_published_networks_run_in_ncnn(tmp_path, shared, name, precision):
     published = load_published(file, {"name": name, "scale": 2})
     written = export(published, tmp_path / name, "ncnn", precision)
     assert [file.name for file in written.files] == [f"{name}.param", f"{name}.bin"]
-    limit = {"fp32": 1e-4, "fp16": 4e-3}[precision]  # half: 67 dB between both by older pnnx
+    limit = {"fp32": 1e-4, "fp16": 2e-3}[precision]
     assert all(agreement.largest < limit for agreement in written.agreements)
     # as a program of ncnn's own would load it, on a photograph of another size
     net = ncnn.Net()
