@@ -152,7 +152,8 @@ CASES = {
             "steps": 8,
             "log_every": 1,
             "val_every": 8,
-            "optimizer": {"name": "sgd", "lr": 0.01},
+            # A larger rate enlarges rounding: at 0.01, 3e-5 on processors with AMX.
+            "optimizer": {"name": "sgd", "lr": 0.001},
             "drop_path": {"name": "constant", "value": 0.3},
         },
     ),
