@@ -73,6 +73,7 @@ expected = {}
 for folder, inside, pattern in (
     ("srnas", "srnas", "*.py"),
     ("srnas", "srnas", "*.css"),
+    ("srnas/models", "srnas/models", "*"),
     ("options", "srnas/recipes", "*.yml"),
 ):
     for file in (checkout / folder).rglob(pattern):
