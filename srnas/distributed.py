@@ -23,6 +23,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from srnas.errors import UserError, one_line, short
+from srnas.machine import keep_freed_memory
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -50,6 +51,8 @@ class Process:
 def start(device: str = "auto", threads: int | None = None) -> Process:
     """Choose the device, and join the process group if torchrun started several processes.
 
+    The process then keeps memory that it frees, see `keep_freed_memory`.
+
     Args:
         device: Name of the device, see `choose_device`. In a distributed run on CUDA, each process
             takes the GPU of its local rank.
@@ -60,6 +63,7 @@ def start(device: str = "auto", threads: int | None = None) -> Process:
     """
     if threads:
         torch.set_num_threads(threads)
+    keep_freed_memory()
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         return Process(choose_device(device))

@@ -1,5 +1,6 @@
 """The machine that something runs on: its name, the end of its work, the memory of this process."""
 
+import ctypes
 import os
 import platform
 import resource
@@ -10,6 +11,8 @@ import torch
 
 from srnas.errors import counted
 
+LARGEST_BLOCK = 2**25  # bytes; glibc takes no larger bound for blocks that are mapped on their own
+
 
 def machine(device: torch.device) -> str:
     """Return what a device is: the name of the GPU, or of the processor with its cores."""
@@ -18,6 +21,24 @@ def machine(device: torch.device) -> str:
     affinity = getattr(os, "sched_getaffinity", None)  # not on every system
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     return f"{_processor()}, {counted(cores, 'core')}, {counted(torch.get_num_threads(), 'thread')}"
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep the memory that it frees, as every step asks for the same again.
+
+    By default glibc returns large blocks to the system; each step then pays for its pages anew,
+    a fifth to a third of the time of a search on small images.
+
+    Returns:
+        Whether the C library took the settings; only glibc knows them.
+    """
+    if sys.platform != "linux":
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+    if mallopt is None:
+        return False
+    trim_threshold, mmap_threshold = -1, -3  # names in malloc.h
+    return bool(mallopt(mmap_threshold, LARGEST_BLOCK)) and bool(mallopt(trim_threshold, 2**31 - 1))
 
 
 def wait_for(device: torch.device) -> None:

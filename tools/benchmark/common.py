@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from srnas.distributed import choose_device
 from srnas.latency import time_alternately
 from srnas.machine import machine as name_of
-from srnas.machine import peak_resident, wait_for
+from srnas.machine import keep_freed_memory, peak_resident, wait_for
 
 
 def parse(parser: argparse.ArgumentParser, repeats: int) -> tuple[argparse.Namespace, torch.device]:
@@ -27,6 +28,7 @@ def parse(parser: argparse.ArgumentParser, repeats: int) -> tuple[argparse.Names
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    keep_freed_memory()
     return arguments, choose_device(arguments.device)
 
 
@@ -61,9 +63,22 @@ def conv_speed(device: torch.device, batch: int, channels: int, side: int) -> fl
 
 def flop(call: Callable[[], object]) -> int:
     """Count the floating point operations of convolutions and products of matrices in a call."""
-    with FlopCounterMode(display=False) as counter:
+    counted = {torch.ops.aten.convolution_backward: _backward_flop}
+    with FlopCounterMode(display=False, custom_mapping=counted) as counter:
         call()
     return counter.get_total_flops()
+
+
+def _backward_flop(
+    gradient: Sequence[int], x: object, weight: Sequence[int], *rest: Any, **named: object
+) -> int:
+    """Count a convolution's backward pass; torch's own count forgets the groups.
+
+    Each gradient takes what the forward pass takes. That of the bias is not counted.
+    """
+    of_x, of_weight, _ = rest[-1]
+    batch, _, *size = gradient
+    return (of_x + of_weight) * 2 * batch * math.prod(size) * math.prod(weight)
 
 
 def peak_memory(script: str, arguments: Sequence[str], device: torch.device) -> float:
