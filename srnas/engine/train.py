@@ -156,10 +156,10 @@ def _train(run: Run, trainer: Trainer, genotype: Genotype) -> None:
             meter.add("loss", trainer.step(step))
             done = step + 1
             validates = done % options.val_every == 0 or done == options.steps
-            if done % options.log_every == 0 or validates:
+            shows = done % options.log_every == 0 or validates
+            if shows:
                 means = meter.means()
                 run.log("metrics.jsonl", {"step": done, **means, "lr": trainer.optimizer.lr})
-                loop.say(_summary(record, means["loss"]))
             if validates:
                 trainer.settle()
                 quality = task.validate(judged) if task.val_count else {}
@@ -171,6 +171,8 @@ def _train(run: Run, trainer: Trainer, genotype: Genotype) -> None:
                 if quality:
                     best = "" if record.best_step == done else f", best {record.summary}"
                     loop.tell(f"step {done}: {task.describe(quality)}{best}")
+            if shows:  # with the validation that this step may have had
+                loop.say(_summary(record, means["loss"]))
             if done == options.steps:
                 _test(run, task, done)
             loop.done(done, states, checkpoint=validates)

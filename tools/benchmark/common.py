@@ -16,8 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from srnas.distributed import choose_device
 from srnas.latency import time_alternately
-from srnas.machine import machine as name_of
 from srnas.machine import keep_freed_memory, peak_resident, wait_for
+from srnas.machine import machine as name_of
 
 
 def parse(parser: argparse.ArgumentParser, repeats: int) -> tuple[argparse.Namespace, torch.device]:
@@ -45,8 +45,10 @@ def alternate(
     return {name: timing.median for name, timing in zip(calls, timings, strict=True)}
 
 
-def conv_speed(device: torch.device, batch: int, channels: int, side: int) -> float:
-    """Return the GFLOP/s of a dense 3x3 convolution, forward and backward: what is attainable."""
+def dense_convolution(
+    device: torch.device, batch: int, channels: int, side: int
+) -> Callable[[], object]:
+    """Return a dense 3x3 convolution, forward and backward: its FLOP/s are what is attainable."""
     x = torch.randn(batch, channels, side, side, device=device, requires_grad=True)
     x = x.to(memory_format=torch.channels_last)
     weight = torch.randn(channels, channels, 3, 3, device=device, requires_grad=True)
@@ -57,8 +59,7 @@ def conv_speed(device: torch.device, batch: int, channels: int, side: int) -> fl
     def both() -> None:
         torch.autograd.grad(F.conv2d(x, weight, padding=1), (x, weight), gradient)
 
-    (milliseconds,) = alternate({"conv": both}, device, 15).values()
-    return flop(both) / milliseconds / 1e6
+    return both
 
 
 def flop(call: Callable[[], object]) -> int:
