@@ -126,7 +126,7 @@ def _rows(
     report: dict[str, Any],
 ) -> list[Row]:
     space = protocol.training(0).space
-    everything = _everything(space, val.genotypes)
+    everything = predicted_genotypes(space, val.genotypes)
     x, known = encoder(everything), encoder(val.genotypes)
     predictions = {
         name: models(encoder)[chosen].fit(known, values.values, values.counts).predict(x)
@@ -164,7 +164,7 @@ def _rows(
     ]
 
 
-def _everything(space: Part[Any], trained: Sequence[Genotype]) -> list[Genotype]:
+def predicted_genotypes(space: Part[Any], trained: Sequence[Genotype]) -> list[Genotype]:
     """Return all genotypes, or of a large space a sample and those that were trained."""
     if count_genotypes(open_choices(space)) <= ENUMERABLE:
         return list(all_genotypes(space))

@@ -135,6 +135,27 @@ def check(
         write_json(json_file, found)
 
 
+@app.command("budget")
+def budget(
+    opt: OptionsFile = None,
+    overrides: Overrides = None,
+    results: ResultFolders = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Simulate searches that train a few random networks, from the results of many."""
+    from srnas.bench.budget import budget as run
+    from srnas.bench.budget import show
+    from srnas.bench.protocol import load_protocol
+    from srnas.bench.results import read_results
+    from srnas.files import write_json
+
+    protocol = load_protocol(*need_file(opt, overrides, "bench ..."))
+    rows = run(protocol, read_results(results or [Path("experiments/bench")]))
+    print(show(rows))
+    if json_file:
+        write_json(json_file, rows)
+
+
 @app.command("query")
 def query(
     genotype: Annotated[
