@@ -1,5 +1,7 @@
 """Mixed operations: the sum itself, merged kernels, partial channels."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -7,17 +9,21 @@ from torch import nn
 from srnas.choice import Relaxed, Supernet
 from srnas.choice.mixed_op import MixedOp, PartialMixedOp
 from srnas.errors import UserError
+from srnas.primitives.darts import DARTS_PRIMITIVES
 from srnas.primitives.sr import SR_PRIMITIVES
 from srnas.spaces import space_builder
 
 SMALL = {"name": "imdn", "scale": 2, "num_feat": 16, "num_block": 2}
 
 
-def mixed_op(c_in=6, c_out=8, divisor=1, merge=True, stride=1, seed=0):
+def mixed_op(
+    c_in=6, c_out=8, divisor=1, merge=True, stride=1, seed=0, candidates=SR_PRIMITIVES, affine=False
+):
     torch.manual_seed(seed)
-    choose = Relaxed(partial_channels=divisor, merge=merge)
-    op = choose.op("c", SR_PRIMITIVES, c_in, c_out, stride).double()
-    weights = torch.softmax(torch.randn(12, dtype=torch.double), 0).requires_grad_()
+    choose = Relaxed(partial_channels=divisor, merge=merge, affine=affine)
+    op = choose.op("c", candidates, c_in, c_out, stride).double()
+    alphas = torch.randn(len(candidates), dtype=torch.double)
+    weights = torch.softmax(alphas, 0).requires_grad_()
     choose.shared.weights = {"c": weights}
     return op, weights
 
@@ -126,3 +132,36 @@ def test_a_label_shares_one_row_between_all_blocks():
     assert {k: a.shape for k, a in supernet.alphas.items()} == dict.fromkeys(
         ("c1", "c2", "c3", "c4"), (12,)
     )
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("momentum", [0.1, None])
+@pytest.mark.parametrize("affine", [False, True])
+@pytest.mark.parametrize("candidates", [SR_PRIMITIVES, DARTS_PRIMITIVES], ids=["sr", "darts"])
+def test_weights_in_the_norms_leave_outputs_gradients_and_statistics(
+    candidates, affine, momentum, training
+):
+    torch.manual_seed(0)
+    ours, _ = mixed_op(c_out=6, candidates=candidates, affine=affine)
+    for module in ours.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = momentum
+            if affine:
+                nn.init.normal_(module.weight)
+                nn.init.normal_(module.bias)
+    theirs = copy.deepcopy(ours)
+    theirs.merge = False
+    found = []
+    for op in (ours, theirs):
+        op.train()
+        for seed in range(2):  # twice, as a mean of all batches begins with one of them
+            torch.manual_seed(seed)
+            op(torch.randn(2, 6, 8, 8, dtype=torch.double))
+        op.train(training)
+        x = torch.randn(2, 6, 8, 8, dtype=torch.double, requires_grad=True)
+        output = op(x)
+        wanted = [x, op.shared.weights["c"], *op.parameters()]
+        gradients = torch.autograd.grad(output.square().sum(), wanted, allow_unused=True)
+        found.append([output, *gradients, *op.buffers()])
+    for mine, other in zip(*found, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-9, atol=1e-9)
