@@ -25,6 +25,7 @@ from srnas.engine.run import CHECKPOINT, LOCK
 from srnas.engine.search import search
 from srnas.errors import UserError
 from srnas.files import read_json_lines, read_yaml
+from srnas.latency.table import LatencyTable
 from srnas.lock import hold
 from srnas.methods import find_method, find_recipe, load_method, method_folders
 from srnas.options import SearchOptions, check_options
@@ -260,7 +261,11 @@ def interval(values: Sequence[float]) -> Interval:
 
 
 def collect(
-    study: Study, results: Sequence[Searched], table: Table, training_seconds: float
+    study: Study,
+    results: Sequence[Searched],
+    table: Table,
+    training_seconds: float,
+    latency: LatencyTable | None = None,
 ) -> list[dict[str, Any]]:
     """Judge the arms of a study.
 
@@ -269,12 +274,14 @@ def collect(
         results: Results of `run`; those of other versions of an arm are left out.
         table: The table of the space.
         training_seconds: Processor time of one training of the table, for the random rival.
+        latency: Times of the candidates, to predict those of the networks.
 
     Returns:
         For each arm with results, by name of the figure: number of "seeds"; `Interval` of
         "percentile", "regret" (dB), "regret_at_macs" (dB), "tau" (Kendall's, between the logarithm
         of a genotype's probability and its PSNR in the table); mean "macs", "settled" (epoch),
-        "largest" (mean of the positions' largest probabilities), "minutes" (processor time), and
+        "largest" (mean of the positions' largest probabilities), "minutes" (processor time), with
+        `latency` "ms" (mean of the networks' predicted times), and
         "rival", the percentile of the best of as many random genotypes as could have been trained
         in the same time, chosen by one noisy training each.
     """
@@ -283,13 +290,18 @@ def collect(
         if result.arm in study.arms and result.identity == study.identity(result.arm):
             found[result.arm].append(result)
     return [
-        {"arm": arm, **_judge(found[arm], table, training_seconds)}
+        {"arm": arm, **_judge(found[arm], table, training_seconds, latency)}
         for arm in study.arms
         if found[arm]
     ]
 
 
-def _judge(results: Sequence[Searched], table: Table, training_seconds: float) -> dict[str, Any]:
+def _judge(
+    results: Sequence[Searched],
+    table: Table,
+    training_seconds: float,
+    latency: LatencyTable | None,
+) -> dict[str, Any]:
     genotypes = [Genotype(table.space, r.genotypes[-1]) for r in results]
     judged = [table.judge(genotype) for genotype in genotypes]
     times = [r.cpu_seconds for r in results if r.cpu_seconds is not None]
@@ -308,6 +320,7 @@ def _judge(results: Sequence[Searched], table: Table, training_seconds: float) -
         "epochs": len(results[0].genotypes),
         "largest": float(np.mean([max(row) for r in results for row in r.probabilities.values()])),
         "minutes": seconds / 60,
+        **({"ms": float(np.mean([latency.predict(g) for g in genotypes]))} if latency else {}),
         "draws": draws,
         "rival": rival(table, draws),
     }
@@ -354,11 +367,10 @@ def rival(table: Table, draws: int, seed: int = 0) -> float:
 
 def show(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the judged arms as a Markdown table."""
-    head = (
-        "| arm | seeds | percentile | regret, dB | at equal MACs, dB | GMACs | Kendall's tau | "
-        "largest p | settled | CPU minutes | best of k random |"
-    )
-    lines = [head, "| " + " | ".join(["---"] * 11) + " |"]
+    heads = ["arm", "seeds", "percentile", "regret, dB", "at equal MACs, dB", "GMACs"]
+    heads += ["ms"] if any("ms" in row for row in rows) else []
+    heads += ["Kendall's tau", "largest p", "settled", "CPU minutes", "best of k random"]
+    lines = ["| " + " | ".join(heads) + " |", "| " + " | ".join(["---"] * len(heads)) + " |"]
     for row in rows:
         cells = [
             row["arm"],
@@ -367,6 +379,7 @@ def show(rows: Sequence[Mapping[str, Any]]) -> str:
             _cell(row["regret"], 3),
             _cell(row["regret_at_macs"], 3),
             f"{row['macs'] / 1e9:.2f}",
+            *([f"{row['ms']:.1f}"] if "ms" in row else []),
             _cell(row["tau"], 2),
             f"{row['largest']:.2f}",
             f"{row['settled'] + 1:.0f} of {row['epochs']}",

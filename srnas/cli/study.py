@@ -45,17 +45,22 @@ def collect(
     training_seconds: Annotated[
         float, typer.Option(help="Processor time of one training of the table, for its rival")
     ] = 40.0,
+    latency: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also predict times: srnas latency table")
+    ] = None,
     json_file: JsonFile = None,
 ) -> None:
     """Print the table of a study as Markdown: means with 95% intervals over the seeds."""
     from srnas.bench.study import collect as judge
     from srnas.bench.study import load_study, read_searched, show
     from srnas.files import write_json
+    from srnas.latency.table import read_latency_table
     from srnas.tables import read_table
 
     study = load_study(*need_file(opt, overrides, "study ..."))
     found = read_searched(results or [Path("experiments/study")])
-    rows = judge(study, found, read_table(table), training_seconds)
+    times = read_latency_table(latency) if latency else None
+    rows = judge(study, found, read_table(table), training_seconds, times)
     print(show(rows))
     if json_file:
         write_json(json_file, rows)

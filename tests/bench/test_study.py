@@ -11,6 +11,7 @@ import yaml
 
 from srnas.bench.sample import all_genotypes
 from srnas.bench.study import (
+    Searched,
     agreement,
     collect,
     interval,
@@ -24,12 +25,14 @@ from srnas.choice import Genotype
 from srnas.engine.run import LOCK
 from srnas.errors import UserError
 from srnas.files import write_json_lines
+from srnas.latency.table import LatencyTable
 from srnas.lock import hold
 from srnas.spaces import check_space
 from srnas.tables import Row, read_table, write_table
 from tests.helpers import kill_when, search_options, srnas
 
-SPACE = {"name": "imdn", "num_feat": 8, "num_block": 1, "candidates": ["conv_3x3", "conv_5x5"]}
+NAMES = ["conv_3x3", "conv_5x5"]
+SPACE = {"name": "imdn", "num_feat": 8, "num_block": 1, "candidates": NAMES}
 
 
 @pytest.fixture
@@ -113,7 +116,23 @@ def test_a_study_is_run_once_and_judged(file, table, tmp_path):
         "--json", tmp_path / "rows.json",
     )  # fmt: skip
     assert shown.stdout.strip() == show(rows), shown.stderr
+    assert "| ms |" not in show(rows)
     assert len(json.loads((tmp_path / "rows.json").read_text())) == 2
+
+
+def test_times_are_those_of_the_networks_at_the_end(file, table):
+    study = load_study(file)
+    genotypes = [{f"c{i + 1}": NAMES[large] for i in range(4)} for large in (0, 1)]
+    even = {f"c{i + 1}": [0.4, 0.6] for i in range(4)}
+    results = [
+        Searched("plain", seed, study.identity("plain"), [genotypes[0], end], even, 0, 1.0)
+        for seed, end in enumerate((genotypes[1], genotypes[0]))
+    ]
+    times = {f"c{i + 1}": {"conv_3x3": 20.0, "conv_5x5": 20.0 + 2**i} for i in range(4)}
+    latency = LatencyTable({}, {}, {}, 20.0, times, {}, {})
+    (row,) = collect(study, results, table, 1.0, latency)
+    assert row["ms"] == pytest.approx((20 + 20 + 1 + 2 + 4 + 8) / 2)
+    assert "| 27.5 |" in show([row])
 
 
 def test_a_killed_study_continues_its_search_to_the_same_result(file, tmp_path):

@@ -1,0 +1,34 @@
+"""The tables of docs/results.md are what the stored results give, cell by cell."""
+
+import pytest
+
+from srnas.bench.budget import budget
+from srnas.bench.budget import show as show_budget
+from srnas.bench.protocol import load_protocol
+from srnas.bench.results import read_results
+from srnas.bench.study import collect, load_study, read_searched, show
+from srnas.tables import read_table
+from tests.helpers import ROOT
+
+PAGE = (ROOT / "docs/results.md").read_text()
+TRAINING_SECONDS = 40  # the default of `srnas study collect`
+
+
+@pytest.mark.parametrize(
+    ("study", "results"),
+    [
+        ("study/imdn_table.yml", "imdn_x2_study.jsonl.gz"),
+        ("study/imdn_settings.yml", "imdn_x2_settings.jsonl"),
+    ],
+)
+def test_study(study, results):
+    found = read_searched([ROOT / "datasets" / results])
+    table = read_table(ROOT / "datasets/imdn_x2.csv.gz")
+    rows = collect(load_study(study), found, table, TRAINING_SECONDS)
+    assert sum(row["seeds"] for row in rows) == len(found), "a search belongs to no arm"
+    assert show(rows) in PAGE
+
+
+def test_budget():
+    results = read_results([ROOT / "datasets/imdn_x2_results.jsonl.gz"])
+    assert show_budget(budget(load_protocol("bench/imdn_x2.yml"), results)) in PAGE
