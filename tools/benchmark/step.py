@@ -133,6 +133,7 @@ def measure(
                 "plain ms": times["plain"],
                 "ratio": times["plain"] / times["ours"],
                 "GFLOP": flop(calls["ours"]) / 1e9,
+                "plain GFLOP": flop(calls["plain"]) / 1e9,
                 "floor ms": floor,
                 "of floor": times["ours"] / floor,
                 "ours MiB": memory["ours"] if kind == "weight" else None,
