@@ -255,5 +255,5 @@ def _number(text: str) -> float | None:
 def _cost(row: Row, name: str, path: Path) -> float:
     value: float | None = getattr(row, name)
     if value is None:
-        raise UserError(f"{path}: has no {name}; measure it by srnas bench latency")
+        raise UserError(f"{path}: has no {name}; srnas bench fit takes it from a latency table")
     return value

@@ -22,6 +22,7 @@ from srnas.bench.surrogate import (
 )
 from srnas.choice import Genotype
 from srnas.errors import UserError
+from srnas.latency.table import LatencyTable
 from srnas.parts import Part
 from srnas.spaces import derived_network
 from srnas.tables import Row, write_table
@@ -36,7 +37,7 @@ def fit(
     protocol: Protocol,
     results: Sequence[Result],
     out: Path,
-    latency: Mapping[str, float] | None = None,
+    latency: Mapping[str, float] | LatencyTable | None = None,
 ) -> dict[str, Any]:
     """Fit a surrogate to results and write a table.
 
@@ -47,17 +48,21 @@ def fit(
         protocol: The protocol.
         results: Results of `build`.
         out: Table to write.
-        latency: Measured milliseconds by genotype, see `srnas.bench.latency`.
+        latency: Measured milliseconds by genotype, see `srnas.bench.latency`; or times of the
+            candidates.
 
     Returns:
         The report: noise of retraining, quality of each model, what noise alone would allow, and
         the quality of the chosen model on each set.
 
     Raises:
-        UserError: There are too few results, or they belong to another protocol.
+        UserError: There are too few results, they belong to another protocol, or the latency table
+            is of another space.
     """
     check_protocol(results, protocol, out)
     space = protocol.training(0).space
+    if isinstance(latency, LatencyTable) and latency.space != space.to_dict():
+        raise UserError(f"the latency table is of space {latency.space}, not {space.to_dict()}")
     val = measured(results, space.name, "val", FIGURE)
     if len(val.genotypes) < LEAST:
         raise UserError(
@@ -122,7 +127,7 @@ def _rows(
     val: Measured,
     sets: Mapping[str, Measured],
     results: Sequence[Result],
-    latency: Mapping[str, float],
+    latency: Mapping[str, float] | LatencyTable,
     report: dict[str, Any],
 ) -> list[Row]:
     space = protocol.training(0).space
@@ -134,7 +139,11 @@ def _rows(
     }
     params, macs = costs(space, everything, results)
     milliseconds: list[float | None] = [None] * len(everything)
-    if latency:
+    if isinstance(latency, LatencyTable):
+        quality = {name: latency.check[name] for name in ("spearman", "error") if latency.check}
+        report["latency"] = {"settings": latency.setting, "quality": quality}
+        milliseconds = [latency.predict(genotype) for genotype in everything]
+    elif latency:
         timed = [g for g in everything if str(g) in latency]
         times = np.array([latency[str(g)] for g in timed])
         features, ones = encoder(timed), np.ones(len(timed))

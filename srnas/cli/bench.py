@@ -82,6 +82,10 @@ def fit(
     overrides: Overrides = None,
     results: ResultFolders = None,
     out: Annotated[Path, typer.Option(help="Table to write, .csv or .csv.gz")] = Path("table.csv"),
+    latency: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Times: a latency table, else those of bench latency"),
+    ] = None,
     json_file: JsonFile = None,
 ) -> None:
     """Predict all genotypes from the results, and say how well."""
@@ -90,13 +94,15 @@ def fit(
     from srnas.bench.protocol import load_protocol
     from srnas.bench.results import read_results
     from srnas.files import write_json
+    from srnas.latency.table import read_latency_table
 
     places = results or [Path("experiments/bench")]
     protocol = load_protocol(*need_file(opt, overrides, "bench ..."))
     times: dict[str, float] = {}
     for place in places:
         times |= read_latency(place, protocol) if place.is_dir() else {}
-    report = run(protocol, read_results(places), out, times)
+    timed = read_latency_table(latency) if latency else times
+    report = run(protocol, read_results(places), out, timed)
     _show_report(report)
     if json_file:
         write_json(json_file, report)

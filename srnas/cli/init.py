@@ -29,7 +29,7 @@ data:
 epochs: 20
 steps_per_epoch: 40
 warmup_epochs: 4  # only the weights move
-weight_optimizer: {{lr: {{name: cosine, start: 4.0e-3, end: 0}}}}
+weight_optimizer: {{lr: {{name: cosine, start: 5.0e-4, end: 0}}}}  # larger ones find worse networks
 alpha_optimizer: {{lr: 3.0e-2, betas: [0.5, 0.999]}}
 regularizer_scale: 0.00392  # 1/255: the papers' weights are for RGB in 0-255
 log_every: 40
@@ -63,7 +63,7 @@ def command(
     photographs: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of photographs")],
     name: Annotated[str, typer.Option(help="Name of the runs and files")] = "mine",
     space: Annotated[str, typer.Option(help="Search space, for super-resolution")] = "imdn",
-    method: Annotated[str, typer.Option(help="Search method; `srnas methods`")] = "sac_darts",
+    method: Annotated[str, typer.Option(help="Search method; `srnas methods`")] = "darts_prime",
     scale: Annotated[int, typer.Option(metavar="N", help="2, 3 or 4")] = 2,
     width: Annotated[int, typer.Option(metavar="C", help="Channels of the networks")] = 32,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where to write")] = Path(),

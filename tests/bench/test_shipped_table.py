@@ -1,16 +1,18 @@
 """The table that ships: whole, in agreement with its trainings, and described by its card."""
 
+import json
 from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from srnas.bench.check import check
 from srnas.bench.results import read_results
 from srnas.choice import Genotype
 from srnas.spaces import derived_network
 from srnas.tables import read_table
-from tests.helpers import ROOT
+from tests.helpers import ROOT, srnas
 
 TABLE = read_table(ROOT / "datasets/imdn_x2.csv.gz")
 RESULTS = read_results([ROOT / "datasets/imdn_x2_results.jsonl.gz"])
@@ -80,6 +82,35 @@ def test_costs_are_those_of_the_networks():
         choices = dict(word.split("=") for word in row.genotype.split())
         network = derived_network(TABLE.about["space"], Genotype("imdn", choices))
         assert row.params == sum(p.numel() for p in network.parameters())
+
+
+def test_times_are_sums_of_what_the_candidates_add():
+    times = json.loads((ROOT / "datasets/imdn_x2_latency.json").read_text())
+    base = times["base_ms"]
+    for row in TABLE.rows[::97]:
+        picks = dict(word.split("=") for word in row.genotype.split())
+        expected = base + sum(times["ms"][label][name] - base for label, name in picks.items())
+        assert row.latency == pytest.approx(expected, abs=6e-4)
+    predicted, measured = zip(
+        *((n["predicted"], n["measured"]) for n in times["check"]["networks"]), strict=True
+    )
+    assert len(predicted) == 20
+    spearman = stats.spearmanr(predicted, measured).statistic
+    assert spearman > 0.95
+    assert f"Spearman {spearman:.2f}" in CARD
+
+
+def test_a_latency_table_of_another_width_is_refused(tmp_path):
+    times = json.loads((ROOT / "datasets/imdn_x2_latency.json").read_text())
+    times["space"]["num_feat"] = 32
+    (tmp_path / "l.json").write_text(json.dumps(times))
+    done = srnas(
+        "bench", "fit", "-opt", "bench/imdn_x2.yml", "--latency", tmp_path / "l.json",
+        "--results", ROOT / "datasets/imdn_x2_results.jsonl.gz", "--out", tmp_path / "t.csv",
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "the latency table is of space" in done.stderr
+    assert not (tmp_path / "t.csv").exists()
 
 
 def test_the_card_has_the_figures_of_the_genotypes_that_were_held_out():
