@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,9 @@ def run_jobs(
         finish_lines(file)
     before = sum(map(_count, files))
     context = multiprocessing.get_context("spawn")
+    stop = context.Event()
     workers = [
-        context.Process(target=_work, args=(jobs[w :: len(files)], file, setup, given, work))
+        context.Process(target=_work, args=(jobs[w :: len(files)], file, setup, given, work, stop))
         for w, file in enumerate(files)
     ]
     with _ignoring(signal.SIGINT):  # Ctrl-C reaches the workers, too, but this process ends them
@@ -64,8 +66,11 @@ def run_jobs(
                     progress.say(label)
                     said = done
     finally:
+        stop.set()  # a job that is about to end may miss the signal
         for worker in workers:
             worker.terminate()
+        for worker in workers:  # they save; what this process holds stays held until then
+            worker.join()
     if any(worker.exitcode for worker in workers):
         raise UserError(f"a worker failed, see above; {files[0].parent} keeps what is done")
 
@@ -96,6 +101,7 @@ def _work(
     setup: Callable[..., Any],
     given: tuple[Any, ...],
     work: Work,
+    stop: Event,
 ) -> None:
     import torch
 
@@ -104,7 +110,7 @@ def _work(
     try:
         state = setup(*given)
         for job in jobs:
-            if os.getppid() != parent:  # the parent was killed
+            if stop.is_set() or os.getppid() != parent:  # or the parent was killed
                 return
             append_line(file, work(state, job))
     except (UserError, OSError) as error:

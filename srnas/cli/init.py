@@ -63,7 +63,7 @@ def command(
     photographs: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of photographs")],
     name: Annotated[str, typer.Option(help="Name of the runs and files")] = "mine",
     space: Annotated[str, typer.Option(help="Search space, for super-resolution")] = "imdn",
-    method: Annotated[str, typer.Option(help="Search method; `srnas methods`")] = "darts_prime",
+    method: Annotated[str, typer.Option(help="Search method; `srnas methods`")] = "drnas",
     scale: Annotated[int, typer.Option(metavar="N", help="2, 3 or 4")] = 2,
     width: Annotated[int, typer.Option(metavar="C", help="Channels of the networks")] = 32,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where to write")] = Path(),

@@ -44,7 +44,7 @@ def collect(
     ] = None,
     training_seconds: Annotated[
         float, typer.Option(help="Processor time of one training of the table, for its rival")
-    ] = 40.0,
+    ] = 34.0,
     latency: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also predict times: srnas latency table")
     ] = None,

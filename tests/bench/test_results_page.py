@@ -1,5 +1,7 @@
 """The tables of docs/results.md are what the stored results give, cell by cell."""
 
+from pathlib import Path
+
 import pytest
 
 from srnas.bench.budget import budget
@@ -7,11 +9,12 @@ from srnas.bench.budget import show as show_budget
 from srnas.bench.protocol import load_protocol
 from srnas.bench.results import read_results
 from srnas.bench.study import collect, load_study, read_searched, show
+from srnas.latency.table import read_latency_table
 from srnas.tables import read_table
 from tests.helpers import ROOT
 
 PAGE = (ROOT / "docs/results.md").read_text()
-TRAINING_SECONDS = 40  # the default of `srnas study collect`
+TRAINING_SECONDS = 34  # the default of `srnas study collect`
 
 
 @pytest.mark.parametrize(
@@ -24,11 +27,12 @@ TRAINING_SECONDS = 40  # the default of `srnas study collect`
 def test_study(study, results):
     found = read_searched([ROOT / "datasets" / results])
     table = read_table(ROOT / "datasets/imdn_x2.csv.gz")
-    rows = collect(load_study(study), found, table, TRAINING_SECONDS)
+    times = read_latency_table(ROOT / "datasets/imdn_x2_latency.json")
+    rows = collect(load_study(Path(study)), found, table, TRAINING_SECONDS, times)
     assert sum(row["seeds"] for row in rows) == len(found), "a search belongs to no arm"
     assert show(rows) in PAGE
 
 
 def test_budget():
     results = read_results([ROOT / "datasets/imdn_x2_results.jsonl.gz"])
-    assert show_budget(budget(load_protocol("bench/imdn_x2.yml"), results)) in PAGE
+    assert show_budget(budget(load_protocol(Path("bench/imdn_x2.yml")), results)) in PAGE
