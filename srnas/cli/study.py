@@ -51,8 +51,9 @@ def collect(
     json_file: JsonFile = None,
 ) -> None:
     """Print the table of a study as Markdown: means with 95% intervals over the seeds."""
-    from srnas.bench.study import collect as judge
-    from srnas.bench.study import load_study, read_searched, show
+    from srnas.bench.judge import collect as judge
+    from srnas.bench.judge import show
+    from srnas.bench.study import load_study, read_searched
     from srnas.files import write_json
     from srnas.latency.table import read_latency_table
     from srnas.tables import read_table

@@ -6,9 +6,10 @@ import pytest
 
 from srnas.bench.budget import budget
 from srnas.bench.budget import show as show_budget
+from srnas.bench.judge import collect, show
 from srnas.bench.protocol import load_protocol
 from srnas.bench.results import read_results
-from srnas.bench.study import collect, load_study, read_searched, show
+from srnas.bench.study import load_study, read_searched
 from srnas.latency.table import read_latency_table
 from srnas.tables import read_table
 from tests.helpers import ROOT

@@ -9,18 +9,9 @@ import numpy as np
 import pytest
 import yaml
 
+from srnas.bench.judge import agreement, collect, interval, rival, show
 from srnas.bench.sample import all_genotypes
-from srnas.bench.study import (
-    Searched,
-    agreement,
-    collect,
-    interval,
-    load_study,
-    read_searched,
-    rival,
-    run,
-    show,
-)
+from srnas.bench.study import Searched, load_study, read_searched, run
 from srnas.choice import Genotype
 from srnas.engine.run import LOCK
 from srnas.errors import UserError

@@ -1,0 +1,196 @@
+"""The searches of a study, judged against a table: intervals over seeds, and a random rival."""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from srnas.bench.sample import open_choices
+from srnas.bench.study import Searched, Study
+from srnas.choice import Genotype
+from srnas.errors import UserError
+from srnas.latency.table import LatencyTable
+from srnas.tables import Table
+
+LEVEL = 0.95  # of intervals
+RESAMPLES = 10_000
+SIMULATED = 2_000  # draws of the random rival
+
+
+class Interval(NamedTuple):
+    """A mean with its interval.
+
+    Attributes:
+        mean: The mean.
+        low, high: Ends of the interval; NaN for a single value.
+    """
+
+    mean: float
+    low: float
+    high: float
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """Return the mean and its 95% interval, by bootstrap over the values (the seeds)."""
+    data = np.array(values)
+    if len(data) < 2 or float(np.ptp(data)) == 0:
+        nothing = float("nan") if len(data) < 2 else float(data[0])
+        return Interval(float(data.mean()), nothing, nothing)
+    result = stats.bootstrap(
+        (data,),
+        np.mean,
+        confidence_level=LEVEL,
+        n_resamples=RESAMPLES,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return Interval(float(data.mean()), float(result.low), float(result.high))
+
+
+def collect(
+    study: Study,
+    results: Sequence[Searched],
+    table: Table,
+    training_seconds: float,
+    latency: LatencyTable | None = None,
+) -> list[dict[str, Any]]:
+    """Judge the arms of a study.
+
+    Args:
+        study: The study.
+        results: Results of `run`; those of other versions of an arm are left out.
+        table: The table of the space.
+        training_seconds: Processor time of one training of the table, for the random rival.
+        latency: Times of the candidates, to predict those of the networks.
+
+    Returns:
+        For each arm with results, by name of the figure: number of "seeds"; `Interval` of
+        "percentile", "regret" (dB), "regret_at_macs" (dB), "tau" (Kendall's, between the logarithm
+        of a genotype's probability and its PSNR in the table); mean "macs", "settled" (epoch),
+        "largest" (mean of the positions' largest probabilities), "minutes" (processor time), with
+        `latency` "ms" (mean of the networks' predicted times), and
+        "rival", the percentile of the best of as many random genotypes as could have been trained
+        in the same time, chosen by one noisy training each.
+    """
+    found: dict[str, list[Searched]] = defaultdict(list)
+    for result in results:
+        if result.arm in study.arms and result.identity == study.identity(result.arm):
+            found[result.arm].append(result)
+    return [
+        {"arm": arm, **_judge(found[arm], table, training_seconds, latency)}
+        for arm in study.arms
+        if found[arm]
+    ]
+
+
+def _judge(
+    results: Sequence[Searched],
+    table: Table,
+    training_seconds: float,
+    latency: LatencyTable | None,
+) -> dict[str, Any]:
+    genotypes = [Genotype(table.space, r.genotypes[-1]) for r in results]
+    judged = [table.judge(genotype) for genotype in genotypes]
+    times = [r.cpu_seconds for r in results if r.cpu_seconds is not None]
+    seconds = float(np.median(times)) if times else float("nan")
+    draws = max(1, int(seconds / training_seconds)) if times else 1
+    taus = [agreement(result.probabilities, table) for result in results]
+    return {
+        "seeds": len(results),
+        **{
+            name: interval([j[name] for j in judged])
+            for name in ("percentile", "regret", "regret_at_macs")
+        },
+        "tau": interval(taus),
+        "macs": float(np.mean([table.find(genotype).macs for genotype in genotypes])),
+        "settled": float(np.mean([r.settled for r in results])),
+        "epochs": len(results[0].genotypes),
+        "largest": float(np.mean([max(row) for r in results for row in r.probabilities.values()])),
+        "minutes": seconds / 60,
+        **({"ms": float(np.mean([latency.predict(g) for g in genotypes]))} if latency else {}),
+        "draws": draws,
+        "rival": rival(table, draws),
+    }
+
+
+def agreement(probabilities: Mapping[str, Sequence[float]], table: Table) -> float:
+    """Return Kendall's tau between log-probabilities of all genotypes and their PSNR.
+
+    A genotype's log-probability is the sum over its positions; NaN where all are equal.
+    """
+    scores, psnr = [], []
+    names = _candidates(table, list(probabilities))
+    logs = {
+        label: dict(zip(names[label], np.log(np.maximum(row, 1e-12)), strict=True))
+        for label, row in probabilities.items()
+    }
+    for row in table.rows:
+        choices = dict(word.split("=") for word in row.genotype.split())
+        scores.append(sum(logs[label][name] for label, name in choices.items()))
+        psnr.append(row.psnr)
+    return float(stats.kendalltau(np.round(scores, 9), psnr).statistic)
+
+
+def rival(table: Table, draws: int, seed: int = 0) -> float:
+    """Return the mean percentile of the best of several random genotypes, after one training each.
+
+    Each genotype's training gives its PSNR in the table plus the noise that the table's report
+    states; the one with the highest result is kept.
+
+    Args:
+        table: The table.
+        draws: Number of genotypes.
+        seed: Seed of the simulation.
+    """
+    rng = np.random.default_rng(seed)
+    psnr = np.array([row.psnr for row in table.rows])
+    percentiles = 100 * (stats.rankdata(psnr) - 1) / max(1, len(psnr) - 1)
+    noise = float(table.about.get("report", {}).get("val", {}).get("noise", 0.0))
+    picked = rng.integers(len(psnr), size=(SIMULATED, draws))
+    seen = psnr[picked] + rng.normal(0, noise, picked.shape)
+    best = picked[np.arange(SIMULATED), seen.argmax(1)]
+    return float(percentiles[best].mean())
+
+
+def show(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the judged arms as a Markdown table."""
+    heads = ["arm", "seeds", "percentile", "regret, dB", "at equal MACs, dB", "GMACs"]
+    heads += ["ms"] if any("ms" in row for row in rows) else []
+    heads += ["Kendall's tau", "largest p", "settled", "CPU minutes", "best of k random"]
+    lines = ["| " + " | ".join(heads) + " |", "| " + " | ".join(["---"] * len(heads)) + " |"]
+    for row in rows:
+        cells = [
+            row["arm"],
+            str(row["seeds"]),
+            _cell(row["percentile"], 1),
+            _cell(row["regret"], 3),
+            _cell(row["regret_at_macs"], 3),
+            f"{row['macs'] / 1e9:.2f}",
+            *([f"{row['ms']:.1f}"] if "ms" in row else []),
+            _cell(row["tau"], 2),
+            f"{row['largest']:.2f}",
+            f"{row['settled'] + 1:.0f} of {row['epochs']}",
+            f"{row['minutes']:.1f}",
+            f"{row['rival']:.1f} (k = {row['draws']})",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _cell(value: Interval, digits: int) -> str:
+    if math.isnan(value.mean):
+        return "-"
+    if math.isnan(value.low):
+        return f"{value.mean:.{digits}f}"
+    return f"{value.mean:.{digits}f} [{value.low:.{digits}f}, {value.high:.{digits}f}]"
+
+
+def _candidates(table: Table, labels: Sequence[str]) -> dict[str, list[str]]:
+    positions = open_choices(table.about["space"]).positions
+    missing = [label for label in labels if label not in positions]
+    if missing or not labels:
+        raise UserError(f"{table.path}: no positions {', '.join(missing)} in its space")
+    return {label: list(positions[label].candidates) for label in labels}
