@@ -87,6 +87,9 @@ def test_a_log_in_a_pipe_says_what_was_measured_last(tmp_path, photo_folder):
     for row in map(json.loads, rows):
         if "val_psnr" in row:
             assert f"step {row['step']}: val PSNR {row['val_psnr']:.3f} dB" in done.stderr
+    best = max(row["val_psnr"] for row in map(json.loads, rows) if "val_psnr" in row)
+    *_, shown = [line for line in done.stderr.splitlines() if line.startswith("4/4  ")]
+    assert f"best val PSNR {best:.3f} dB" in shown
 
 
 def test_the_scale_is_that_of_the_model(tmp_path, photo_folder):
