@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from srnas.primitives import depthwise
 from srnas.primitives.depthwise import DepthwiseConv2d, _Depthwise, kernel_gradient
 
 SHAPES = [  # batch, channels, height, width, kernel, dilation
@@ -17,6 +18,12 @@ SHAPES = [  # batch, channels, height, width, kernel, dilation
     (2, 2, 10, 8, 3, 3),
     (2, 3, 8, 8, 1, 1),
 ]
+
+
+@pytest.fixture(autouse=True, params=[1, 10**6], ids=["in tiles", "whole"])
+def wide(request, monkeypatch):
+    """Take the gradients of kernels in tiles, as with many channels, or whole."""
+    monkeypatch.setattr(depthwise, "WIDE", request.param)
 
 
 @pytest.mark.parametrize(("batch", "channels", "height", "width", "size", "dilation"), SHAPES)
