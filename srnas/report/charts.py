@@ -9,10 +9,11 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 INK, GREY = "#0b0c0d", "#8a8f98"
 COLORS = ("#3b7dd8", "#d9822b", "#2f9e6e", "#b0539a", "#c0483f", "#7a6bd0")  # on white and black
+TICKS = (1, 2, 5, 10)  # steps between them, times a power of ten
 SIZE = (4.3, 2.5)  # inches; as wide as a phone's screen
 STYLE: Any = {  # names of matplotlib's own
     "svg.fonttype": "none",
@@ -60,7 +61,7 @@ def lines(title: str, series: Series, x: str, log: bool = False, mark: float | N
     Args:
         title: Title of the chart.
         series: The lines; a legend shows their names if there are several.
-        x: What the x axis shows.
+        x: What the x axis shows, in whole numbers.
         log: Whether the y axis is logarithmic.
         mark: Where to draw a vertical line.
     """
@@ -80,6 +81,7 @@ def lines(title: str, series: Series, x: str, log: bool = False, mark: float | N
             axes.yaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_minor_formatter("{x:g}")
             axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=TICKS, integer=True))
         axes.set_xlabel(x)
         if len(series) > 1:
             axes.legend()
@@ -93,7 +95,7 @@ def ranked_lines(title: str, series: Series, x: str, named: int = 3) -> str:
     Args:
         title: Title of the chart.
         series: The lines; the others are grey.
-        x: What the x axis shows.
+        x: What the x axis shows, in whole numbers.
         named: How many are named.
     """
     order = sorted(series, key=lambda name: -series[name][-1][1])
@@ -120,6 +122,7 @@ def ranked_lines(title: str, series: Series, x: str, named: int = 3) -> str:
                 fontsize=8,
                 annotation_clip=False,
             )
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=TICKS, integer=True))
         axes.set_xlabel(x)
 
     return chart(title, draw)
@@ -150,6 +153,8 @@ def scatter(
             )
         axes.set_xlabel(x)
         axes.set_ylabel(y)
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=TICKS))
+        axes.xaxis.set_major_formatter("{x:,g}")
         axes.margins(0.15)
 
     return chart(title, draw)

@@ -38,14 +38,11 @@ def write_comparison(run_dirs: Sequence[Path], out: Path) -> list[Path]:
         Both files.
 
     Raises:
-        UserError: A folder is not a run folder, a file in one is broken, or two runs have
-            the same name.
+        UserError: A folder is not a run folder, a file in one is broken, or one is given
+            twice.
     """
     runs = [read_run(Path(folder)) for folder in run_dirs]
-    names = [run.name for run in runs]
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"{name}: two of the runs have this name; rename one of the folders")
+    names = _names([run.folder.resolve() for run in runs])
     with told_of(*(run.folder for run in runs)):
         rows = [_row(run, name) for run, name in zip(runs, names, strict=True)]
         body = [
@@ -62,6 +59,18 @@ def write_comparison(run_dirs: Sequence[Path], out: Path) -> list[Path]:
     write_atomic(files[0], page("Comparison of runs", body))
     write_atomic(files[1], text.getvalue())
     return files
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """Name runs by their folders, and by the folders above where those are equal."""
+    for folder in folders:
+        if folders.count(folder) > 1:
+            raise UserError(f"{folder}: given twice; name each run once")
+    for depth in range(1, max(len(folder.parts) for folder in folders) + 1):
+        names = ["/".join(folder.parts[-depth:]) for folder in folders]
+        if len(set(names)) == len(names):
+            break
+    return names
 
 
 def _row(run: RunRecord, name: str) -> Row:

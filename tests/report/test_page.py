@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from srnas.errors import UserError
-from srnas.report.charts import COLORS, lines, ranked_lines
+from srnas.report.charts import COLORS, lines, ranked_lines, scatter
 from srnas.report.compare import write_comparison
 from srnas.report.networks import draw
 from srnas.report.page import write_report
@@ -108,6 +108,15 @@ def test_a_chart_has_the_points_of_its_series():
     assert (y2 - y0) / (y1 - y0) == pytest.approx(0.5)
     assert y1 < y0, "up is more"
     assert lines("Nothing", {"": []}, "step") == ""
+
+
+def test_ticks_are_whole_numbers_apart_from_each_other():
+    text = lines("Loss", {"": [(step, step / 5) for step in range(1, 6)]}, "epoch")
+    ticks = re.findall(r"<text[^>]*>(\d[^<]*)</text>", text[: text.index("epoch")])
+    assert ticks == ["1", "2", "3", "4", "5"]
+    text = scatter("Front", {"a": [(30_922, 1)], "b": [(61_482, 2)]}, "parameters", "dB")
+    ticks = re.findall(r"<text[^>]*>([^<]*)</text>", text[: text.index("parameters")])
+    assert ticks == ["30,000", "40,000", "50,000", "60,000"]
 
 
 def test_the_three_largest_at_the_end_are_named():
@@ -218,8 +227,18 @@ def test_a_comparison_has_the_front_and_the_figures(tmp_path):
     assert "PSNR against parameters" in text
     (step,) = set(re.findall(r'<path d="([^"]*)"[^>]*stroke: #8a8f98; stroke-linecap', text))
     assert step.count("L") == 2, "the front has two points and one step"
-    with pytest.raises(UserError, match="two of the runs have this name"):
+    with pytest.raises(UserError, match="small: given twice; name each run once"):
         write_comparison([tmp_path / "small", tmp_path / "small"], tmp_path / "c.html")
+
+
+def test_runs_of_one_name_are_told_apart_by_the_folders_above_them(tmp_path):
+    folders = [tmp_path / "one/search", tmp_path / "two/search", tmp_path / "other"]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        page(folder, [], [{"step": 5, "val_psnr": 30.0}])
+    out, table = write_comparison(folders, tmp_path / "c.html")
+    names = [row["run"] for row in csv.DictReader(table.open())]
+    assert names == ["one/search", "two/search", f"{tmp_path.name}/other"]
 
 
 def test_a_followed_report_is_written_again_until_it_is_interrupted(tmp_path):
