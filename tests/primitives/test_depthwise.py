@@ -48,6 +48,31 @@ def test_gradients_are_those_of_torch(batch, channels, height, width, size, dila
     )
 
 
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(
+    ("size", "stride", "dilation"), [(5, 2, 2), (3, 2, 2), (3, 2, 4), (3, 3, 3), (5, 2, 1)]
+)
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (7, 9), (1, 2)])
+def test_gradients_with_a_stride_are_those_of_torch(
+    size, stride, dilation, height, width, memory_format
+):
+    torch.manual_seed(0)
+    ours = DepthwiseConv2d(3, size, stride, dilation).double()
+    margin = dilation * (size // 2)
+    theirs = nn.Conv2d(3, 3, size, stride, margin, dilation, groups=3).double()
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(2, 3, height, width, dtype=torch.double).to(memory_format=memory_format)
+    x.requires_grad_()
+    weights = torch.randn_like(theirs(x))
+    results = []
+    for module in (ours, theirs):
+        output = module(x)
+        gradients = torch.autograd.grad((weights * output).sum(), (x, *module.parameters()))
+        results.append((output.detach(), *gradients))
+    for mine, other in zip(*results, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-10, atol=1e-10)
+
+
 def test_gradients_of_first_and_second_order_by_finite_differences():
     torch.manual_seed(0)
     x, weight, bias = (
@@ -95,6 +120,6 @@ def test_other_convolutions_take_the_path_of_torch(size, stride):
     output = module(torch.randn(1, 2, 6, 8))
     assert type(output.grad_fn).__name__ == "ConvolutionBackward0"
     assert output.shape[-1] == 8 // stride
-    assert type(DepthwiseConv2d(2, 5)(torch.randn(1, 2, 6, 8)).grad_fn).__name__ == (
-        "_DepthwiseBackward"
-    )
+    for ours in (DepthwiseConv2d(2, 5), DepthwiseConv2d(2, 3, stride=2, dilation=2)):
+        output = ours(torch.randn(1, 2, 6, 8))
+        assert type(output.grad_fn).__name__ == "_DepthwiseBackward"
