@@ -13,6 +13,7 @@ from srnas.choice.pruning import prune, shrink
 from srnas.choice.widen import Widening
 from srnas.distributed import Process, average_gradients, move
 from srnas.engine.checkpoint import Meter, Stateful
+from srnas.errors import UserError
 from srnas.options import SearchOptions, ShrinkOptions
 from srnas.regularizers import Regularizer
 from srnas.schedules import Schedule
@@ -91,6 +92,11 @@ class SearchStepper:
     ) -> None:
         self.options, self.process = options, process
         self.rule = options.update.build()
+        if options.perturbation is not None and self.rule.joint:
+            raise UserError(
+                f"perturbation: update {options.update.name} moves weights and alphas together and "
+                "takes none; choose another update"
+            )
         self.partial_channels = options.partial_channels
         self.supernet = self._placed(supernet or build_supernet(options))
         self.task, (self.train_batches, self.alpha_batches) = options.task.open(

@@ -82,11 +82,13 @@ class UpdateRule(ABC):
         pools_images: Whether the training batches are drawn from all images, those of the alphas
             included, because the alphas also learn from them.
         differentiates_twice: Whether the rule differentiates gradients of the supernet.
+        joint: Whether it takes joint steps, which have no place for a perturbation.
         remembered: Names of the attributes that go into the checkpoint.
     """
 
     pools_images: bool = False
     differentiates_twice: bool = False
+    joint: ClassVar[bool] = False
     remembered: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod

@@ -1,6 +1,6 @@
 """Single-level updates: weights and alphas move together (Single-DARTS)."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from srnas.updates import UPDATES
 from srnas.updates.rule import Stepper, UpdateRule
@@ -18,6 +18,8 @@ class SingleLevel(UpdateRule):
             batches of all images, and "bilevel" takes that of the alphas from a batch of their own
             images.
     """
+
+    joint: ClassVar[bool] = True
 
     def __init__(self, *, data: Literal["single", "same_subset", "bilevel"] = "single") -> None:
         self.data = data

@@ -15,6 +15,7 @@ from srnas.choice.pruning import shrink
 from srnas.choice.supernet import project
 from srnas.distributed import Process
 from srnas.engine.stepper import SearchStepper
+from srnas.errors import UserError
 from srnas.options import check_options
 from srnas.perturbations import PERTURBATIONS
 from srnas.primitives.sr import SR_PRIMITIVES
@@ -142,6 +143,11 @@ def test_one_pass_gives_both_gradients_of_the_joint_step(tmp_path, photo_folder)
     for parameter, gradient in zip(stepped, expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient)
     assert state.train_batches.count == 5, "the alphas' images joined the pool"
+
+
+def test_a_joint_step_has_no_place_for_a_perturbation(tmp_path, photo_folder):
+    with pytest.raises(UserError, match="perturbation: update single_level .* takes none"):
+        make_state(tmp_path, photo_folder, update="single_level", perturbation="random")
 
 
 @pytest.fixture
