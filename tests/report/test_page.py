@@ -236,7 +236,7 @@ def test_runs_of_one_name_are_told_apart_by_the_folders_above_them(tmp_path):
     for folder in folders:
         folder.mkdir(parents=True)
         page(folder, [], [{"step": 5, "val_psnr": 30.0}])
-    out, table = write_comparison(folders, tmp_path / "c.html")
+    _, table = write_comparison(folders, tmp_path / "c.html")
     names = [row["run"] for row in csv.DictReader(table.open())]
     assert names == ["one/search", "two/search", f"{tmp_path.name}/other"]
 
