@@ -2,21 +2,25 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from srnas.api import evaluate
 from srnas.choice import Genotype
 from srnas.engine.train import train
 from srnas.errors import UserError
-from srnas.export.target import export, fold_batchnorm, photograph
-from srnas.model_file import Model, load_model, load_published, save_model
+from srnas.export.int8 import photograph_budget
+from srnas.export.target import EXPORT_TARGETS, export, fold_batchnorm, photograph
+from srnas.model_file import DEFAULT, Model, load_model, load_published, save_model
 from srnas.options import check_options
 from srnas.primitives.sr import SR_PRIMITIVES
 from srnas.report.card import card, write_card
 from srnas.spaces import check_space, derived_network, published_genotype
+from srnas.tasks.base import Ports
 from srnas.tasks.super_resolution.task import SuperResolution, scale_of
 from srnas.tasks.super_resolution.tiles import MarginTiles
 from tests.helpers import ROOT, srnas, train_options
@@ -148,6 +152,25 @@ def test_published_networks_run_in_ncnn(tmp_path, shared, name, precision):
     bytes_each = {"fp32": 4, "fp16": 2}[precision]
     assert sizes[1] == pytest.approx(bytes_each * parameters, rel=0.02)
     assert "tiles of 200" in written.notes[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "psnr"), [("imdn", 37.996), ("dlsr", 38.039), ("default", None)])
+def test_half_precision_ncnn_keeps_the_psnr_on_set5(tmp_path, shared, name, psnr):
+    """Published figures, and for the model in the package what PyTorch gives."""
+    pytest.importorskip("ncnn", reason="needs srnas[ncnn]")
+    pytest.importorskip("pnnx", reason="needs srnas[ncnn]")
+    if name == "default":
+        made = load_model(Path(DEFAULT))
+        psnr = evaluate(made, {"Set5": shared / "data/Set5"}, device="cpu")["Set5"]["psnr"]
+    else:
+        file = shared / "checkpoints" / f"{name.upper()}_x2.pth"
+        made = load_published(file, {"name": name, "scale": 2})
+    written = export(made, tmp_path / "m", "ncnn", "fp16")
+    content = {file.suffix: file.read_bytes() for file in written.files}
+    budget = photograph_budget(made.network, None, shared / "data/Set5", 0)
+    run = EXPORT_TARGETS.build("ncnn").open(content, Ports("lr", "sr", ((51, 37),)))
+    assert budget.psnr(run) == pytest.approx(psnr, abs=0.01)
 
 
 def test_half_precision_onnx_takes_and_gives_float32(tmp_path):
