@@ -26,6 +26,17 @@ def wide(request, monkeypatch):
     monkeypatch.setattr(depthwise, "WIDE", request.param)
 
 
+def assert_the_same(ours, theirs, x, weights):
+    """Compare outputs, and the gradients of their weighted sum."""
+    results = []
+    for module in (ours, theirs):
+        output = module(x)
+        gradients = torch.autograd.grad((weights * output).sum(), (x, *module.parameters()))
+        results.append((output.detach(), *gradients))
+    for mine, other in zip(*results, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-10, atol=1e-10)
+
+
 @pytest.mark.parametrize(("batch", "channels", "height", "width", "size", "dilation"), SHAPES)
 def test_gradients_are_those_of_torch(batch, channels, height, width, size, dilation):
     torch.manual_seed(0)
@@ -36,16 +47,10 @@ def test_gradients_are_those_of_torch(batch, channels, height, width, size, dila
     theirs.load_state_dict(ours.state_dict())
     x = torch.randn(batch, channels, height, width, dtype=torch.double, requires_grad=True)
     weights = torch.randn_like(x)
-    results = []
-    for module in (ours, theirs):
-        output = module(x)
-        gradients = torch.autograd.grad((weights * output).sum(), (x, *module.parameters()))
-        results.append((output.detach(), *gradients))
-    for mine, other in zip(*results, strict=True):
-        torch.testing.assert_close(mine, other, rtol=1e-10, atol=1e-10)
-    torch.testing.assert_close(
-        kernel_gradient(x.detach(), weights, size, dilation), results[1][2], rtol=1e-10, atol=1e-10
-    )
+    assert_the_same(ours, theirs, x, weights)
+    (expected,) = torch.autograd.grad((weights * theirs(x)).sum(), theirs.weight)
+    found = kernel_gradient(x.detach(), weights, size, dilation)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
@@ -64,13 +69,7 @@ def test_gradients_with_a_stride_are_those_of_torch(
     x = torch.randn(2, 3, height, width, dtype=torch.double).to(memory_format=memory_format)
     x.requires_grad_()
     weights = torch.randn_like(theirs(x))
-    results = []
-    for module in (ours, theirs):
-        output = module(x)
-        gradients = torch.autograd.grad((weights * output).sum(), (x, *module.parameters()))
-        results.append((output.detach(), *gradients))
-    for mine, other in zip(*results, strict=True):
-        torch.testing.assert_close(mine, other, rtol=1e-10, atol=1e-10)
+    assert_the_same(ours, theirs, x, weights)
 
 
 def test_gradients_of_first_and_second_order_by_finite_differences():
