@@ -22,6 +22,8 @@ def quality_table(result: dict[str, Any], names: Sequence[str]) -> None:
     console = Console()
     models = list(zip(names, (result, *result.get("beside", ())), strict=True))
     for name, model in models:
+        if "genotype" not in model:  # an exported file
+            continue
         choices = " ".join(f"{label}={choice}" for label, choice in model["genotype"].items())
         console.print(f"{name}: {choices}", markup=False, highlight=False)
     made = [one["dataset"] for one in result["results"] if one["lr_source"] != "files"]

@@ -37,7 +37,7 @@ def command(
     genotype: GenotypeFile = None,
     beside: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="Another model to compare; repeatable"),
+        typer.Option(metavar="FILE", help="Another model, or an export; repeatable"),
     ] = None,
     scale: Annotated[
         int | None, typer.Option(metavar="N", help="2, 3 or 4; default: the model's")
@@ -74,7 +74,7 @@ def command(
     json_file: JsonFile = None,
     device: Device = None,
 ) -> None:
-    """Measure PSNR and SSIM of a model file, or of published weights, on benchmark sets."""
+    """Measure PSNR and SSIM of models, published weights or exported files on benchmark sets."""
     from srnas.options import check_options, load_options
 
     opt, changes = split_file(opt, overrides)

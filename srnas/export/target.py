@@ -43,9 +43,11 @@ class ExportTarget(ABC):
         suffixes: Suffixes of its files; the first one names the format in `--out FILE`.
         limits: Largest difference from PyTorch that is accepted, by precision; the first precision
             is the default.
+        holds_code: Whether opening a file may run code in it.
     """
 
     suffixes: ClassVar[tuple[str, ...]]
+    holds_code: ClassVar[bool] = False
     limits: ClassVar[Mapping[str, float]] = {"fp32": 1e-4}
 
     @abstractmethod
@@ -260,8 +262,13 @@ def require(*packages: str, extra: str) -> None:
             ) from error
 
 
+def target_names() -> dict[str, str]:
+    """Return the names of the targets by the first suffix of their files."""
+    return {EXPORT_TARGETS[name].suffixes[0]: name for name in EXPORT_TARGETS}  # type: ignore[attr-defined]
+
+
 def _target_of(path: Path) -> str:
-    by_suffix = {EXPORT_TARGETS[name].suffixes[0]: name for name in EXPORT_TARGETS}  # type: ignore[attr-defined]
+    by_suffix = target_names()
     if path.suffix not in by_suffix:
         known = did_you_mean(path.suffix, by_suffix)
         raise UserError(f"--out {path}: no export for files {path.suffix!r}; {known}")

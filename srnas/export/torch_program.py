@@ -22,6 +22,7 @@ class TorchProgram(ExportTarget):
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".pt2",)
+    holds_code: ClassVar[bool] = True
     limits: ClassVar[Mapping[str, float]] = {"fp32": 1e-4}
 
     def convert(self, network: nn.Module, ports: Ports, precision: str) -> Content:

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+from torch import nn
 
 from srnas.choice import Genotype
 from srnas.cost import count_parameters
@@ -12,6 +13,7 @@ from srnas.data.bicubic import resize_uint8
 from srnas.data.images import ImagePair, check_file_names, write_rgb
 from srnas.distributed import choose_device
 from srnas.errors import UserError
+from srnas.export.exported import ExportedNetwork, is_exported
 from srnas.files import file_name
 from srnas.model_file import Model, load_model, load_published
 from srnas.progress import track
@@ -19,8 +21,10 @@ from srnas.tasks.super_resolution.evaluate import Measurement, NetworkUpscale, U
 from srnas.tasks.super_resolution.options import TestOptions
 from srnas.tasks.super_resolution.protocols import EVERY_PROTOCOL, PROTOCOLS, Protocol
 from srnas.tasks.super_resolution.scorecard import card_protocols, scorecard
-from srnas.tasks.super_resolution.task import open_benchmark, scale_of
+from srnas.tasks.super_resolution.task import SuperResolution, open_benchmark, scale_of
 from srnas.tasks.super_resolution.tiles import in_parts
+
+Tested: TypeAlias = Model | ExportedNetwork
 
 
 def test(options: TestOptions) -> dict[str, Any]:
@@ -38,14 +42,15 @@ def test(options: TestOptions) -> dict[str, Any]:
         `scorecard`, it has "explained" (see `Measurement.result`). If there are LR files, it has
         "lr_difference_to_bicubic": their mean absolute difference from MATLAB's bicubic in levels
         of 255. Other models are added as "beside": [{"model", "params", "genotype", "results"}],
-        and the figures of `scorecard` as "scorecard".
+        and the figures of `scorecard` as "scorecard". An exported file has no "params" and no
+        "genotype".
 
     Raises:
         UserError: A model or image cannot be read, or does not fit the scale; or files cannot be
             named after the images of a set.
     """
     models = open_models(options)
-    scale = scale_of(models[0].network)
+    scale = _scale(models[0])
     options = options.model_copy(update={"scale": scale})
     sets = {
         name: open_benchmark(folder, scale, options.lr == "files")
@@ -58,11 +63,7 @@ def test(options: TestOptions) -> dict[str, Any]:
             pair.read(scale)
     by_set = [_test_set(name, pairs, models, options) for name, pairs in sets.items()]
     tested = [
-        {
-            "params": count_parameters(model.network),
-            "genotype": model.genotype.choices,
-            "results": list(results),
-        }
+        {**_described(model), "results": list(results)}
         for model, results in zip(models, zip(*by_set, strict=True), strict=True)
     ]
     beside = [
@@ -77,13 +78,13 @@ def test(options: TestOptions) -> dict[str, Any]:
     }
     if options.scorecard:
         first = next(iter(sets.values()))
-        networks = [model.network for model in models]
+        networks = [_network(model) for model in models]
         result["scorecard"] = scorecard(options, networks, tested, first)
     return result
 
 
 def _test_set(
-    name: str, pairs: list[ImagePair], models: list[Model], options: TestOptions
+    name: str, pairs: list[ImagePair], models: Sequence[Tested], options: TestOptions
 ) -> list[dict[str, Any]]:
     """Return the results of each model on one set; each image is read once for all models."""
     assert options.scale, options
@@ -92,7 +93,7 @@ def _test_set(
     if options.scorecard and not options.explain:
         others = card_protocols(options.protocol)
     device = choose_device(options.device)
-    networks = (NetworkUpscale(m.network, device, options.self_ensemble) for m in models)
+    networks = (NetworkUpscale(_network(m), device, options.self_ensemble) for m in models)
     upscales: list[Upscale] = [bicubic(scale), *networks]
     tiled = 0
     measurements = [
@@ -150,34 +151,63 @@ def _lr_check(pairs: list[ImagePair], scale: int) -> dict[str, float]:
     return {"lr_difference_to_bicubic": float(np.mean(differences))}
 
 
-def open_models(options: TestOptions) -> list[Model]:
+def open_models(options: TestOptions) -> list[Tested]:
     """Load the models of the options, the main one first.
 
     Raises:
-        UserError: A model cannot be read or has another scale.
+        UserError: A model cannot be read or has another scale, or there is an exported file among
+            those of a scorecard.
     """
+    main: Tested
     if options.model:
-        main = load_model(options.model)
+        main = _load(options.model)
     else:
         assert options.weights, options
         assert options.space, options
         genotype = Genotype.load(options.genotype) if options.genotype else None
         main = load_published(options.weights, options.space, genotype)
-    models = [main, *map(load_model, options.beside)]
-    expected = options.scale or scale_of(main.network)
+    models = [main, *map(_load, options.beside)]
+    expected = options.scale or _scale(main)
     for file, model in zip(options.files, models, strict=True):
-        scale = scale_of(model.network)
-        if scale != expected:
-            raise UserError(f"{file}: the model enlarges x{scale}, but scale is {expected}")
+        if _scale(model) != expected:
+            raise UserError(f"{file}: the model enlarges x{_scale(model)}, but scale is {expected}")
+        if options.scorecard and isinstance(model, ExportedNetwork):
+            raise UserError(
+                f"{file}: a scorecard counts the layers of a network, which an exported file does "
+                "not show; leave out --scorecard"
+            )
     return models
+
+
+def _load(file: Path) -> Tested:
+    return ExportedNetwork(file, SuperResolution.ports) if is_exported(file) else load_model(file)
+
+
+def _network(model: Tested) -> nn.Module:
+    return model if isinstance(model, ExportedNetwork) else model.network
+
+
+def _scale(model: Tested) -> int:
+    return model.scale if isinstance(model, ExportedNetwork) else scale_of(model.network)
+
+
+def _described(model: Tested) -> dict[str, Any]:
+    if isinstance(model, ExportedNetwork):
+        return {}
+    return {"params": count_parameters(model.network), "genotype": model.genotype.choices}
 
 
 def model_names(options: TestOptions) -> list[str]:
     """Return names of the models for tables and figures.
 
-    A model.safetensors is named after its run folder, any other file after its stem.
+    A model.safetensors is named after its run folder, an exported file by its whole name, any other
+    file after its stem.
     """
     return [
-        file.absolute().parent.name if file.name == "model.safetensors" else file.stem
+        file.absolute().parent.name
+        if file.name == "model.safetensors"
+        else file.name
+        if is_exported(file)
+        else file.stem
         for file in options.files
     ]

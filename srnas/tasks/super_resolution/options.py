@@ -38,11 +38,12 @@ class TestOptions(Strict):
     Either `model` is given, or `weights` with `space`.
 
     Attributes:
-        model: A model file of srnas, or published weights that it recognizes.
+        model: A model file of srnas, published weights that it recognizes, or an exported file
+            (.onnx, .xml, .param), which runs in its own runtime on the CPU.
         weights: Any weight file of a network of the space.
         space: Space of the weights.
         genotype: File of their genotype, if it is not that of the space's published network.
-        beside: Other model files of the same scale, measured in the same run.
+        beside: Other such files of the same scale, measured in the same run.
         scale: Scale factor; by default that of the main model.
         tile: Side of the tiles that networks work in, in LR pixels; 0 for none. By default, images
             of more than 2 megapixels (LR) go in tiles of 512, see `tiles.in_parts`.
