@@ -77,6 +77,16 @@ class Table:
         """The rows by genotype."""
         return {row.genotype: row for row in self.rows}
 
+    @cached_property
+    def choices(self) -> dict[str, list[str]]:
+        """The candidates that the rows choose, by position, in the order of the rows."""
+        found: dict[str, list[str]] = {}
+        for row in self.rows:
+            for word in row.genotype.split():
+                label, _, name = word.partition("=")
+                found.setdefault(label, []).append(name)
+        return found
+
     def find(self, genotype: Genotype) -> Row:
         """Return the row of a genotype.
 

@@ -16,6 +16,7 @@ from srnas.latency.table import LatencyTable
 from srnas.tables import Table
 
 LEVEL = 0.95  # of intervals
+GOOD = 90.0  # percentile from which on a genotype is in the upper tenth
 RESAMPLES = 10_000
 SIMULATED = 2_000  # draws of the random rival
 
@@ -70,8 +71,9 @@ def collect(
         For each arm with results, by name of the figure: number of "seeds"; `Interval` of
         "percentile", "regret" (dB), "regret_at_macs" (dB), "tau" (Kendall's, between the logarithm
         of a genotype's probability and its PSNR in the table); mean "macs", "settled" (epoch),
-        "largest" (mean of the positions' largest probabilities), "minutes" (processor time), with
-        `latency` "ms" (mean of the networks' predicted times), and
+        "largest" (mean of the positions' largest probabilities), "minutes" (processor time);
+        "good", the minutes after which searches stayed in the upper tenth, of those that did; with
+        `latency` "ms" (mean of the networks' predicted times); and
         "rival", the percentile of the best of as many random genotypes as could have been trained
         in the same time, chosen by one noisy training each.
     """
@@ -110,6 +112,7 @@ def _judge(
         "epochs": len(results[0].genotypes),
         "largest": float(np.mean([max(row) for r in results for row in r.probabilities.values()])),
         "minutes": seconds / 60,
+        "good": [m for m in (minutes_to_stay(r, table) for r in results) if m is not None],
         **({"ms": float(np.mean([latency.predict(g) for g in genotypes]))} if latency else {}),
         "draws": draws,
         "rival": rival(table, draws),
@@ -121,17 +124,25 @@ def agreement(probabilities: Mapping[str, Sequence[float]], table: Table) -> flo
 
     A genotype's log-probability is the sum over its positions; NaN where all are equal.
     """
-    scores, psnr = [], []
     names = _candidates(table, list(probabilities))
-    logs = {
-        label: dict(zip(names[label], np.log(np.maximum(row, 1e-12)), strict=True))
-        for label, row in probabilities.items()
-    }
-    for row in table.rows:
-        choices = dict(word.split("=") for word in row.genotype.split())
-        scores.append(sum(logs[label][name] for label, name in choices.items()))
-        psnr.append(row.psnr)
+    scores = np.zeros(len(table.rows))
+    for label, row in probabilities.items():
+        logs = dict(zip(names[label], np.log(np.maximum(row, 1e-12)), strict=True))
+        scores += [logs[name] for name in table.choices[label]]
+    psnr = [row.psnr for row in table.rows]
     return float(stats.kendalltau(np.round(scores, 9), psnr).statistic)
+
+
+def minutes_to_stay(result: Searched, table: Table) -> float | None:
+    """Return the processor time until a search's genotype is, and stays, in the upper tenth.
+
+    Minutes, with epochs of equal length; None if it does not end there, or its time is unknown.
+    """
+    judged = [table.judge(Genotype(table.space, one)) for one in result.genotypes]
+    last = max((i for i, j in enumerate(judged) if j["percentile"] < GOOD), default=-1) + 1
+    if last == len(judged) or result.cpu_seconds is None:
+        return None
+    return result.cpu_seconds / 60 * (last + 1) / len(judged)
 
 
 def rival(table: Table, draws: int, seed: int = 0) -> float:
@@ -159,7 +170,8 @@ def show(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the judged arms as a Markdown table."""
     heads = ["arm", "seeds", "percentile", "regret, dB", "at equal MACs, dB", "GMACs"]
     heads += ["ms"] if any("ms" in row for row in rows) else []
-    heads += ["Kendall's tau", "largest p", "settled", "CPU minutes", "best of k random"]
+    heads += ["Kendall's tau", "largest p", "settled", "CPU minutes", "in the upper tenth"]
+    heads += ["best of k random"]
     lines = ["| " + " | ".join(heads) + " |", "| " + " | ".join(["---"] * len(heads)) + " |"]
     for row in rows:
         cells = [
@@ -174,10 +186,15 @@ def show(rows: Sequence[Mapping[str, Any]]) -> str:
             f"{row['largest']:.2f}",
             f"{row['settled'] + 1:.0f} of {row['epochs']}",
             f"{row['minutes']:.1f}",
+            _good(row["good"]),
             f"{row['rival']:.1f} (k = {row['draws']})",
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _good(minutes: Sequence[float]) -> str:
+    return f"{len(minutes)}, after {np.median(minutes):.1f}" if minutes else "0"
 
 
 def _cell(value: Interval, digits: int) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from srnas.bench.judge import agreement, collect, interval, rival, show
+from srnas.bench.judge import agreement, collect, interval, minutes_to_stay, rival, show
 from srnas.bench.sample import all_genotypes
 from srnas.bench.study import Searched, load_study, read_searched, run
 from srnas.choice import Genotype
@@ -124,6 +124,28 @@ def test_times_are_those_of_the_networks_at_the_end(file, table):
     (row,) = collect(study, results, table, 1.0, latency)
     assert row["ms"] == pytest.approx((20 + 20 + 1 + 2 + 4 + 8) / 2)
     assert "| 27.5 |" in show([row])
+
+
+def test_the_minutes_until_a_search_stays_in_the_upper_tenth(file, table):
+    study = load_study(file)
+    # the best of the 16 genotypes, and the one that 12 of 15 are worse than
+    best, worse = ({f"c{i + 1}": NAMES[i >= least] for i in range(4)} for least in (0, 2))
+    even = {f"c{i + 1}": [0.4, 0.6] for i in range(4)}
+    courses = [
+        ([best, worse, best, best], 120.0, 2 * 3 / 4),
+        ([best] * 4, 120.0, 2 * 1 / 4),
+        ([best, best, best, worse], 120.0, None),
+        ([best] * 4, None, None),
+    ]
+    results = [
+        Searched("plain", seed, study.identity("plain"), course, even, 0, seconds)
+        for seed, (course, seconds, _) in enumerate(courses)
+    ]
+    found = [minutes_to_stay(result, table) for result in results]
+    assert found == [minutes for _, _, minutes in courses]
+    (row,) = collect(study, results, table, 1.0)
+    assert row["good"] == [1.5, 0.5]
+    assert "| 2, after 1.0 |" in show([row])
 
 
 def test_a_killed_study_continues_its_search_to_the_same_result(file, tmp_path):
