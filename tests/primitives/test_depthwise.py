@@ -1,5 +1,7 @@
 """Depthwise convolutions: torch's own gradients, and finite differences, are the oracle."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -111,6 +113,27 @@ def test_autocast_computes_in_its_precision_and_keeps_single_precision_gradients
     module(x).square().mean().backward()
     assert mine.dtype == torch.float32
     torch.testing.assert_close(mine, module.weight.grad, rtol=0.05, atol=0.01)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("channels", [3, 12, 16, 64])
+@pytest.mark.parametrize(
+    ("size", "stride", "dilation"), [(3, 1, 2), (5, 1, 2), (5, 1, 1), (5, 2, 2)]
+)
+def test_half_precision_gradients_are_those_of_double_precision(
+    channels, size, stride, dilation, memory_format
+):
+    torch.manual_seed(0)
+    ours = DepthwiseConv2d(channels, size, stride, dilation)
+    exact = copy.deepcopy(ours).double()
+    x = torch.randn(4, channels, 32, 32).to(memory_format=memory_format)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = ours(x)
+    weights = torch.randn_like(output)
+    found = torch.autograd.grad((output * weights).sum(), ours.weight)[0]
+    expected = torch.autograd.grad((exact(x.double()) * weights).sum(), exact.weight)[0]
+    limit = 0.02 * float(expected.abs().max())  # bfloat16 has 8 bits
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=limit)
 
 
 @pytest.mark.parametrize(("size", "stride"), [(5, 2), (3, 1)], ids=["strided", "small"])
