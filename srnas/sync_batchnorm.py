@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srnas.distributed import Process, add_processes, world
+from srnas.primitives.batchnorm import BatchNorm2d
 
 
 class SyncedBatchNorm2d(nn.BatchNorm2d):
@@ -72,7 +73,8 @@ def synchronize(network: nn.Module, process: Process, *, twice: bool = False) ->
         return
     for parent in list(network.modules()):
         for name, module in parent.named_children():
-            if type(module) is nn.BatchNorm2d:
+            known = type(module) in (nn.BatchNorm2d, BatchNorm2d)  # others may do something else
+            if known and isinstance(module, nn.BatchNorm2d):
                 setattr(parent, name, _synced(module))
 
 

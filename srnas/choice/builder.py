@@ -22,6 +22,7 @@ from srnas.choice.open_choices import Link, Node, OpenChoices, Position
 from srnas.choice.place import Place
 from srnas.choice.primitive import Candidates, Primitive
 from srnas.errors import UserError, did_you_mean, one_line, short
+from srnas.primitives.batchnorm import BatchNorm2d
 
 
 class Builder(Protocol):
@@ -199,7 +200,7 @@ class Relaxed:
         ]
         norm = None
         if self.node_norm and keep is not None:
-            norm = nn.BatchNorm2d(channels, affine=False)
+            norm = BatchNorm2d(channels, affine=False)
         normalized = self.edge_normalization and keep is not None
         return WeightedEdges(self.shared, label, edges, normalized=normalized, norm=norm)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from srnas.choice.primitive import Candidates, LinearPrimitive, Primitive
 from srnas.errors import UserError
+from srnas.primitives.batchnorm import BatchNorm2d, in_fast_memory
 from srnas.primitives.darts import FactorizedReduce
 
 
@@ -227,7 +229,7 @@ def _weighted_output(weight: Tensor, candidate: nn.Module, x: Tensor) -> Tensor:
     """
     layers = list(candidate) if isinstance(candidate, nn.Sequential) else [candidate]
     last = layers.pop()
-    if type(last) not in (nn.BatchNorm2d, nn.Conv2d):
+    if type(last) not in (BatchNorm2d, nn.BatchNorm2d, nn.Conv2d):
         return _plain_weighted_output(weight, candidate, x)
     for layer in layers:
         x = layer(x)
@@ -253,16 +255,19 @@ def _scaled_norm(weight: Tensor, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
         if norm.momentum is None:  # the mean of all batches
             momentum = 1 / float(norm.num_batches_tracked)
     weight = weight.to(torch.promote_types(x.dtype, torch.float32))
-    return F.batch_norm(
-        x,
-        norm.running_mean,
-        norm.running_var,
-        weight * norm.weight if norm.affine else weight.repeat(norm.num_features),  # no stride of 0
-        weight * norm.bias if norm.affine else None,
-        norm.training or norm.running_mean is None,
-        momentum,
-        norm.eps,
+    training = norm.training or norm.running_mean is None
+    scaled = partial(
+        F.batch_norm,
+        running_mean=norm.running_mean,
+        running_var=norm.running_var,
+        # no stride of 0
+        weight=weight * norm.weight if norm.affine else weight.repeat(norm.num_features),
+        bias=weight * norm.bias if norm.affine else None,
+        training=training,
+        momentum=momentum,
+        eps=norm.eps,
     )
+    return in_fast_memory(scaled, x) if training else scaled(x)
 
 
 def _auxiliary_skip(in_channels: int, out_channels: int, stride: int, affine: bool) -> nn.Module:
@@ -285,7 +290,7 @@ def _searched(
     built = primitive.build(in_channels, out_channels, stride, affine)
     if not primitive.searched_norm:
         return built
-    return nn.Sequential(built, nn.BatchNorm2d(out_channels, affine=affine))
+    return nn.Sequential(built, BatchNorm2d(out_channels, affine=affine))
 
 
 def add_all(tensors: Sequence[Tensor]) -> Tensor:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from srnas.distributed import draw_samples
+from srnas.primitives.batchnorm import BatchNorm2d
 from srnas.primitives.separable import relu_separable
 
 
@@ -42,7 +43,7 @@ def relu_conv_bn(
     return nn.Sequential(
         nn.ReLU(),
         nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=False),
-        nn.BatchNorm2d(out_channels, affine=affine),
+        BatchNorm2d(out_channels, affine=affine),
     )
 
 
@@ -63,7 +64,7 @@ class FactorizedReduce(nn.Module):
         half = out_channels // 2
         self.even = nn.Conv2d(in_channels, half, 1, stride=2, bias=False)
         self.odd = nn.Conv2d(in_channels, half, 1, stride=2, bias=False)
-        self.bn = nn.BatchNorm2d(2 * half, affine=affine)
+        self.bn = BatchNorm2d(2 * half, affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C_in, H, W) with even H and W to (B, C_out, H/2, W/2)."""
@@ -149,7 +150,7 @@ class SeparableConv:
             out = out_channels if repeat == self.repeats - 1 else in_channels
             step = stride if repeat == 0 else 1
             layers += relu_separable(in_channels, out, self.kernel_size, step, self.dilation)
-            layers.append(nn.BatchNorm2d(out, affine=affine))
+            layers.append(BatchNorm2d(out, affine=affine))
         return nn.Sequential(*layers)
 
     def macs_per_pixel(self, in_channels: int, out_channels: int) -> int:

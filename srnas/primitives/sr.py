@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from srnas.primitives.batchnorm import BatchNorm2d
 from srnas.primitives.depthwise import DepthwiseConv2d
 
 
@@ -62,7 +63,7 @@ class SRConv:
             conv = nn.Conv2d(in_channels, out_channels, padding=padding, **shape)
             layers = [("conv", conv)]
         if self.norm:
-            layers.append(("bn", nn.BatchNorm2d(out_channels, affine=affine)))
+            layers.append(("bn", BatchNorm2d(out_channels, affine=affine)))
         return nn.Sequential(OrderedDict(layers)) if len(layers) > 1 else layers[0][1]
 
     @property

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from srnas.choice import Builder, Candidates, Choices, Place
 from srnas.errors import UserError
 from srnas.parts import Channels, Classes, Depth
+from srnas.primitives.batchnorm import BatchNorm2d
 from srnas.primitives.darts import FactorizedReduce, relu_conv_bn
 from srnas.spaces import SPACES
 from srnas.spaces.darts_sets import NODES, edge_candidates
@@ -198,7 +199,7 @@ class Cell(nn.Module):
 
 def _conv_bn(in_channels: int, out_channels: int, stride: int) -> list[nn.Module]:
     conv = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
-    return [conv, nn.BatchNorm2d(out_channels)]
+    return [conv, BatchNorm2d(out_channels)]
 
 
 def _cifar_stem(width: int) -> tuple[nn.Module, nn.Module]:
@@ -217,10 +218,10 @@ def _auxiliary_head(channels: int, num_classes: int, imagenet: bool) -> nn.Modul
         nn.ReLU(),
         nn.AvgPool2d(5, stride=2 if imagenet else 3),
         nn.Conv2d(channels, 128, 1, bias=False),
-        nn.BatchNorm2d(128),
+        BatchNorm2d(128),
         nn.ReLU(),
         nn.Conv2d(128, 768, 2, bias=False),
-        nn.Identity() if imagenet else nn.BatchNorm2d(768),
+        nn.Identity() if imagenet else BatchNorm2d(768),
         nn.ReLU(),
         nn.Flatten(),
         nn.Linear(768, num_classes),

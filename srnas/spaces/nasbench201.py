@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from srnas.choice import Builder, Choices, Genotype, Place, ScoreTable
 from srnas.errors import UserError, did_you_mean, short
 from srnas.parts import Channels, Classes, Depth
+from srnas.primitives.batchnorm import BatchNorm2d
 from srnas.primitives.darts import relu_conv_bn
 from srnas.primitives.nasbench201 import NB201_PRIMITIVES
 from srnas.spaces import SPACES
@@ -60,7 +61,7 @@ class NASBench201(ClassificationSpace):
         self.num_classes = num_classes
         widths = [num_feat * 2**stage for stage in range(STAGES)]
         self.stem = nn.Sequential(
-            nn.Conv2d(3, num_feat, 3, padding=1, bias=False), nn.BatchNorm2d(num_feat)
+            nn.Conv2d(3, num_feat, 3, padding=1, bias=False), BatchNorm2d(num_feat)
         )
         layers: list[nn.Module] = []
         for stage, width in enumerate(widths):
@@ -68,7 +69,7 @@ class NASBench201(ClassificationSpace):
                 layers.append(ResidualBlock(widths[stage - 1], width))
             layers += [Cell(choose, width) for _ in range(num_cell)]
         self.body = nn.Sequential(*layers)
-        self.norm = nn.BatchNorm2d(widths[-1])
+        self.norm = BatchNorm2d(widths[-1])
         self.classifier = nn.Linear(widths[-1], num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
