@@ -139,10 +139,10 @@ def minutes_to_stay(result: Searched, table: Table) -> float | None:
     Minutes, with epochs of equal length; None if it does not end there, or its time is unknown.
     """
     judged = [table.judge(Genotype(table.space, one)) for one in result.genotypes]
-    last = max((i for i, j in enumerate(judged) if j["percentile"] < GOOD), default=-1) + 1
-    if last == len(judged) or result.cpu_seconds is None:
+    first = max((i for i, j in enumerate(judged) if j["percentile"] < GOOD), default=-1) + 1
+    if first == len(judged) or result.cpu_seconds is None:
         return None
-    return result.cpu_seconds / 60 * (last + 1) / len(judged)
+    return result.cpu_seconds / 60 * (first + 1) / len(judged)
 
 
 def rival(table: Table, draws: int, seed: int = 0) -> float:

@@ -48,7 +48,14 @@ def test_the_memory_format_changes_where_channels_share_cache_lines_alone(thread
         seen.append(x.is_contiguous())
         return x
 
-    for channels, moved in ((4, True), (12, threads > 1), (16, False), (48, False)):
+    for channels, moved in (
+        (4, True),
+        (12, threads > 1),
+        (16, False),
+        (20, threads > 1),
+        (24, False),
+        (48, False),
+    ):
         x = torch.rand(2, channels, 3, 5).to(memory_format=torch.channels_last)
         assert in_fast_memory(norm, x).is_contiguous(memory_format=torch.channels_last)
         assert seen.pop() == moved

@@ -203,11 +203,10 @@ def model_names(options: TestOptions) -> list[str]:
     A model.safetensors is named after its run folder, an exported file by its whole name, any other
     file after its stem.
     """
-    return [
-        file.absolute().parent.name
-        if file.name == "model.safetensors"
-        else file.name
-        if is_exported(file)
-        else file.stem
-        for file in options.files
-    ]
+    return [_name(file) for file in options.files]
+
+
+def _name(file: Path) -> str:
+    if file.name == "model.safetensors":
+        return file.absolute().parent.name
+    return file.name if is_exported(file) else file.stem
