@@ -1,6 +1,7 @@
 """What makes a network searchable: builders, alphas and their relaxation, and genotypes."""
 
 from srnas.choice.builder import Builder, Derived, Relaxed
+from srnas.choice.edges import run_nodes
 from srnas.choice.genotype import Genotype
 from srnas.choice.mixed_op import MixedOp
 from srnas.choice.open_choices import Choices, Link, Node, OpenChoices, Position
@@ -29,4 +30,5 @@ __all__ = [
     "ScoreTable",
     "Space",
     "Supernet",
+    "run_nodes",
 ]

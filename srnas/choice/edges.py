@@ -1,10 +1,11 @@
 """A node of a cell: the sum over its edges, each a searched operation on one earlier output."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from torch import Tensor, nn
 
 from srnas.choice.mixed_op import SharedWeights, add_all
+from srnas.choice.together import run_together
 from srnas.distributed import draw_samples
 
 
@@ -35,12 +36,45 @@ class WeightedEdges(nn.Module):
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         """Map the input of each edge, (B, C, H, W), to the sum, (B, C, H', W')."""
-        outputs = [edge(x) for edge, x in zip(self.edges, inputs, strict=True)]
+        return self.total([edge(x) for edge, x in zip(self.edges, inputs, strict=True)])
+
+    def total(self, outputs: Sequence[Tensor]) -> Tensor:
+        """Return the node's sum (B, C, H', W') of the outputs of its edges."""
         if self.normalized:
             weights = self.shared.weights[self.label].unbind()
             outputs = [w * y for w, y in zip(weights, outputs, strict=True)]
         total = add_all(outputs)
         return total if self.norm is None else self.norm(total)
+
+
+def run_nodes(nodes: Iterable[nn.Module], inputs: Sequence[Tensor]) -> list[Tensor]:
+    """Run the nodes of a cell, each of which reads the inputs of the cell and the nodes before it.
+
+    Edges of a supernet that leave the same feature map run together.
+
+    Args:
+        nodes: What `Builder.edges` returned, in order.
+        inputs: Inputs of the cell, (B, C, H, W) each.
+
+    Returns:
+        The output of each node.
+    """
+    nodes, maps = list(nodes), list(inputs)
+    terms: list[list[Tensor]] = [[] for _ in nodes]
+    for number in range(len(inputs) + len(nodes)):
+        if number >= len(inputs):
+            node = nodes[number - len(inputs)]
+            known = terms[number - len(inputs)]
+            maps.append(node.total(known) if isinstance(node, WeightedEdges) else node(maps))
+        readers = [
+            (node.edges[number], terms[index])
+            for index, node in enumerate(nodes)
+            if isinstance(node, WeightedEdges) and number < len(node.edges)
+        ]
+        outputs = run_together([edge for edge, _ in readers], maps[number])
+        for (_, term), output in zip(readers, outputs, strict=True):
+            term.append(output)
+    return maps[len(inputs) :]
 
 
 class ChosenEdges(nn.Module):

@@ -1,6 +1,6 @@
 """Mixed operations: weighted sums of candidates, on all channels or on a fraction of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from srnas.choice.primitive import Candidates, LinearPrimitive, Primitive
 from srnas.errors import UserError
 from srnas.primitives.batchnorm import BatchNorm2d, in_fast_memory
-from srnas.primitives.darts import FactorizedReduce
+from srnas.primitives.darts import FactorizedReduce, Zero
 
 
 class SharedWeights:
@@ -85,6 +85,7 @@ class MixedOp(nn.Module):
         self.shared = shared
         self.label = label
         self.stride = stride
+        self.shape = (in_channels, out_channels, stride)
         self.merge = options.merge
         self.primitives = dict(candidates)
         self.candidates = nn.ModuleDict(
@@ -101,21 +102,41 @@ class MixedOp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C_in, H, W) to (B, C_out, H/stride, W/stride)."""
-        weights = dict(zip(self.candidates, self.shared.weights[self.label].unbind(), strict=True))
-        names = list(self.candidates)
-        if self.label in self.shared.computed:
-            names = [names[index] for index in self.shared.computed[self.label]]
-        merged, size = self.merged(names)
-        weigh = _weighted_output if self.merge else _plain_weighted_output
-        outputs = [weigh(weights[n], self.candidates[n], x) for n in names if n not in merged]
+        weights = self.computed()
+        merged, size = self.merged(weights)
+        weigh = weighted_output if self.merge else _plain_weighted_output
+        outputs = [
+            weigh(weight, self.candidates[name], x)
+            for name, weight in weights.items()
+            if name not in merged
+        ]
         if merged:
             kernel, bias = self._merged_kernel(weights, merged, size)
             outputs.append(F.conv2d(x, kernel, bias, stride=self.stride, padding=size // 2))
-        if self.auxiliary_skip is not None and self.shared.skip_weight:
-            outputs.append(self.shared.skip_weight * self.auxiliary_skip(x))
-        return add_all(outputs)
+        return add_all([*outputs, *self.auxiliary(x)])
 
-    def merged(self, names: Sequence[str]) -> tuple[list[str], int]:
+    def computed(self) -> dict[str, Tensor]:
+        """Return the weights of the candidates to compute, by name.
+
+        Zeros are not among them if there is anything to add them to.
+        """
+        weights = dict(zip(self.candidates, self.shared.weights[self.label].unbind(), strict=True))
+        if self.label in self.shared.computed:
+            names = list(weights)
+            kept = [names[index] for index in self.shared.computed[self.label]]
+            weights = {name: weights[name] for name in kept}
+        if not self.merge:
+            return weights
+        others = {n: w for n, w in weights.items() if type(self.candidates[n]) is not Zero}
+        return others or weights
+
+    def auxiliary(self, x: Tensor) -> list[Tensor]:
+        """Return the weighted auxiliary skip connection in a list, which is empty without one."""
+        if self.auxiliary_skip is None or not self.shared.skip_weight:
+            return []
+        return [self.shared.skip_weight * self.auxiliary_skip(x)]
+
+    def merged(self, names: Collection[str]) -> tuple[list[str], int]:
         """Return the names of the candidates to run as one convolution, and its kernel size.
 
         These are the linear candidates whose kernels fit into the largest dense kernel, since the
@@ -217,13 +238,19 @@ class PartialMixedOp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C_in, H, W) to (B, C_out, H/stride, W/stride)."""
-        searched = self.mixed(x[:, : self.searched_channels])
-        passed = self.bypass(x[:, self.searched_channels :])
-        both = torch.cat((searched, passed), dim=1)
-        return F.channel_shuffle(both, self.divisor)
+        searched, passing = self.split(x)
+        return self.join(self.mixed(searched), self.bypass(passing))
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Split (B, C_in, H, W) into the inputs of the mixed operation and of the bypass."""
+        return x[:, : self.searched_channels], x[:, self.searched_channels :]
+
+    def join(self, searched: Tensor, passed: Tensor) -> Tensor:
+        """Join the outputs of the mixed operation and of the bypass."""
+        return F.channel_shuffle(torch.cat((searched, passed), dim=1), self.divisor)
 
 
-def _weighted_output(weight: Tensor, candidate: nn.Module, x: Tensor) -> Tensor:
+def weighted_output(weight: Tensor, candidate: nn.Module, x: Tensor) -> Tensor:
     """Return weight * candidate(x), with the weight in the scale of a BatchNorm at the end, or in
     the kernel of a convolution: neither the product nor its factor is a map to compute and keep.
     """

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from annotated_types import Ge, Interval, MultipleOf
 from torch import Tensor, nn
 
-from srnas.choice import Builder, Candidates, Choices, Place
+from srnas.choice import Builder, Candidates, Choices, Place, run_nodes
 from srnas.errors import UserError
 from srnas.parts import Channels, Classes, Depth
 from srnas.primitives.batchnorm import BatchNorm2d
@@ -191,10 +191,8 @@ class Cell(nn.Module):
 
     def forward(self, before: Tensor, last: Tensor) -> Tensor:
         """Map the outputs of the previous two cells, (B, C, H, W) each, to that of this cell."""
-        outputs = [self.preprocess0(before), self.preprocess1(last)]
-        for node in self.nodes:
-            outputs.append(node(outputs))
-        return torch.cat(outputs[2:], dim=1)
+        inputs = [self.preprocess0(before), self.preprocess1(last)]
+        return torch.cat(run_nodes(self.nodes, inputs), dim=1)
 
 
 def _conv_bn(in_channels: int, out_channels: int, stride: int) -> list[nn.Module]:

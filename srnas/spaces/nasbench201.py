@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srnas.choice import Builder, Choices, Genotype, Place, ScoreTable
+from srnas.choice import Builder, Choices, Genotype, Place, ScoreTable, run_nodes
 from srnas.errors import UserError, did_you_mean, short
 from srnas.parts import Channels, Classes, Depth
 from srnas.primitives.batchnorm import BatchNorm2d
@@ -124,10 +124,7 @@ class Cell(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape."""
-        outputs = [x]
-        for node in self.nodes:
-            outputs.append(node(outputs))
-        return outputs[-1]
+        return run_nodes(self.nodes, [x])[-1]
 
 
 class ResidualBlock(nn.Module):

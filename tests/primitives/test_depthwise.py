@@ -19,13 +19,15 @@ SHAPES = [  # batch, channels, height, width, kernel, dilation
     (1, 2, 9, 8, 7, 1),
     (2, 2, 10, 8, 3, 3),
     (2, 3, 8, 8, 1, 1),
+    (2, 3, 8, 12, 5, 2),  # one row lower than the kernel with its dilation
+    (2, 3, 9, 12, 5, 2),
 ]
 
 
-@pytest.fixture(autouse=True, params=[1, 10**6], ids=["in tiles", "whole"])
-def wide(request, monkeypatch):
-    """Take the gradients of kernels in tiles, as with many channels, or whole."""
-    monkeypatch.setattr(depthwise, "WIDE", request.param)
+@pytest.fixture(autouse=True, params=[0, 10**9], ids=["folded", "whole"])
+def small(request, monkeypatch):
+    """Take the gradients of kernels from folded rows, as of large maps, or from torch."""
+    monkeypatch.setattr(depthwise, "SMALL", request.param)
 
 
 def assert_the_same(ours, theirs, x, weights):
