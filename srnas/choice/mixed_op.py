@@ -102,6 +102,7 @@ class MixedOp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C_in, H, W) to (B, C_out, H/stride, W/stride)."""
+        x = dense(x) if self.merge else x
         weights = self.computed()
         merged, size = self.merged(weights)
         weigh = weighted_output if self.merge else _plain_weighted_output
@@ -318,6 +319,17 @@ def _searched(
     if not primitive.searched_norm:
         return built
     return nn.Sequential(built, BatchNorm2d(out_channels, affine=affine))
+
+
+def dense(x: Tensor) -> Tensor:
+    """Return a feature map in memory of its own if it is a slice of the channels of another.
+
+    Every convolution of the slice would copy it, forward and backward.
+    """
+    if x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last):
+        return x
+    last = x.stride(1) == 1
+    return x.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
 def add_all(tensors: Sequence[Tensor]) -> Tensor:

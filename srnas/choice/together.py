@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srnas.choice.mixed_op import MixedOp, PartialMixedOp, add_all, weighted_output
+from srnas.choice.mixed_op import MixedOp, PartialMixedOp, add_all, dense, weighted_output
 from srnas.primitives.batchnorm import BatchNorm2d, in_fast_memory
 from srnas.primitives.darts import FactorizedReduce, Zero
 from srnas.primitives.depthwise import DepthwiseConv2d, depthwise_conv2d
@@ -71,6 +71,7 @@ def _hooked(edges: Sequence[nn.Module]) -> bool:
 def _mixed(ops: Sequence[MixedOp], x: Tensor) -> list[Tensor]:
     """Return the output of each operation: candidates that all have together, the others alone."""
     rows = [op.computed() for op in ops]
+    x = dense(x)
     joint = _Joint(len(ops), x)
     outputs: list[list[Tensor]] = [[] for _ in ops]
     for name in dict.fromkeys(name for row in rows for name in row):

@@ -161,7 +161,9 @@ def kernel_gradient(x: Tensor, gradient: Tensor, size: int, dilation: int) -> Te
 
 def _folded(x: Tensor, fold: int) -> Tensor:
     """Return successive pixels of a row as one: (B, fold C, H, W / fold), padded at the right."""
-    x = F.pad(x, (0, -x.shape[3] % fold)).permute(0, 2, 3, 1).contiguous()
+    if x.shape[3] % fold:
+        x = F.pad(x, (0, -x.shape[3] % fold))
+    x = x.permute(0, 2, 3, 1).contiguous()
     return x.unflatten(2, (-1, fold)).flatten(3).permute(0, 3, 1, 2)
 
 
