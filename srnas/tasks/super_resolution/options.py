@@ -115,5 +115,5 @@ class TestOptions(Strict):
             for name in self.data if self.save_images or self.crops else ():
                 file_name(name, "data")
         except UserError as error:
-            raise PydanticCustomError("data", "{told}", {"told": str(error)}) from error
+            raise PydanticCustomError("model", "{told}", {"told": str(error)}) from error
         return self
