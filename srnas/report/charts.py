@@ -30,6 +30,7 @@ STYLE: Any = {  # names of matplotlib's own
     "ytick.color": INK,
     "grid.color": GREY,
     "grid.alpha": 0.25,
+    "axes.formatter.useoffset": False,  # no "1e-5 + 1.609"
     "legend.frameon": False,
     "legend.fontsize": 8,
 }
