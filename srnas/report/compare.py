@@ -14,10 +14,11 @@ from srnas.report.parts import charts, page, section, table
 from srnas.report.run import RunRecord, read_run, told_of
 
 Row = dict[str, str | float | None]
+SCORES = {"psnr": "PSNR, dB", "accuracy": "accuracy, %"}
 COLUMNS = {
     "run": "run",
     "method": "method",
-    "psnr": "PSNR, dB",
+    "score": "score",
     "params": "parameters",
     "gmacs": "GMACs",
     "ms": "ms",
@@ -38,21 +39,26 @@ def write_comparison(run_dirs: Sequence[Path], out: Path) -> list[Path]:
         Both files.
 
     Raises:
-        UserError: A folder is not a run folder, a file in one is broken, or one is given
-            twice.
+        UserError: A folder is not a run folder, a file in one is broken, one is given twice, or
+            tasks with different scores are mixed.
     """
     runs = [read_run(Path(folder)) for folder in run_dirs]
+    score, *others = dict.fromkeys(run.score() for run in runs)
+    if others:
+        raise UserError(f"runs with {score} and runs with {others[0]}: compare them by themselves")
+    columns = {score if key == "score" else key: title for key, title in COLUMNS.items()}
+    columns[score] = SCORES.get(score, score)
     names = _names([run.folder.resolve() for run in runs])
     with told_of(*(run.folder for run in runs)):
-        rows = [_row(run, name) for run, name in zip(runs, names, strict=True)]
+        rows = [_row(run, name, score) for run, name in zip(runs, names, strict=True)]
         body = [
             f"<h1>{len(runs)} runs</h1>",
-            table(list(COLUMNS.values()), [[_text(row[key]) for key in COLUMNS] for row in rows]),
-            section("Quality and cost", charts(*_fronts(rows))),
+            table(list(columns.values()), [[_text(row[key]) for key in columns] for row in rows]),
+            section("Quality and cost", charts(*_fronts(rows, score))),
             section("Trajectories", charts(*_trajectories(dict(zip(names, runs, strict=True))))),
         ]
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(COLUMNS), lineterminator="\n")
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     files = [out.with_suffix(".html"), out.with_suffix(".csv")]
@@ -73,7 +79,7 @@ def _names(folders: Sequence[Path]) -> list[str]:
     return names
 
 
-def _row(run: RunRecord, name: str) -> Row:
+def _row(run: RunRecord, name: str, score: str) -> Row:
     """Return what a table says of a run; None for what it has not."""
     macs = [value["macs"] for value in run.costs.values() if isinstance(value, dict)]
     method = run.options.get("from_method") if run.kind == "search" else "training"
@@ -81,7 +87,7 @@ def _row(run: RunRecord, name: str) -> Row:
     return {
         "run": name,
         "method": str(method or "own options"),
-        "psnr": run.last("val_psnr"),
+        score: run.last(f"val_{score}"),
         "params": run.costs.get("params"),
         "gmacs": round(macs[-1] / 1e9, 3) if macs else None,
         "ms": next(iter(run.latencies().values()), None),
@@ -103,19 +109,21 @@ def _text(value: str | float | None) -> str:
     )
 
 
-def _fronts(rows: Sequence[Row]) -> list[str]:
-    """Draw PSNR against each cost, with the runs that no other one beats at their cost joined."""
+def _fronts(rows: Sequence[Row], score: str) -> list[str]:
+    """Draw the score against each cost; runs that no other one beats at their cost are joined."""
     figures = []
+    label = SCORES.get(score, score)
+    name = label[0].upper() + label.split(",")[0][1:]
     for key, title in (("params", "parameters"), ("gmacs", "GMACs"), ("ms", "ms")):
         points = {
-            _marked(row): [(float(row[key] or 0), float(row["psnr"] or 0))]
+            _marked(row): [(float(row[key] or 0), float(row[score] or 0))]
             for row in rows
-            if row[key] is not None and row["psnr"] is not None
+            if row[key] is not None and row[score] is not None
         }
         if len(points) > 1:
             every = [one for group in points.values() for one in group]
             best = [p for p in every if not any(_beats(q, p) for q in every)]
-            figures.append(scatter(f"PSNR against {title}", points, title, "PSNR, dB", best))
+            figures.append(scatter(f"{name} against {title}", points, title, label, best))
     return figures
 
 
@@ -130,7 +138,7 @@ def _beats(one: tuple[float, float], other: tuple[float, float]) -> bool:
 
 def _trajectories(runs: dict[str, RunRecord]) -> list[str]:
     titles = {
-        "val_psnr": "PSNR on the validation images, dB",
+        **next(iter(runs.values())).task_curves(),
         "loss": "Loss",
         "entropy": "Entropy of a choice, nats",
         "table_percentile": "Percentile in the table",

@@ -110,6 +110,11 @@ class RunRecord:
         name = self.space["name"]
         return dict(task_of_space(name).curves) if name in SPACES else {}
 
+    def score(self) -> str:
+        """Return the task's score, "psnr" if the space is unknown; "val_" + it is its key."""
+        name = self.space["name"]
+        return task_of_space(name).score if name in SPACES else "psnr"
+
     def baselines(self, key: str) -> dict[str, Points]:
         """Return what a metric of the task is compared with, by name."""
         name = self.space["name"]

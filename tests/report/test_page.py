@@ -231,6 +231,23 @@ def test_a_comparison_has_the_front_and_the_figures(tmp_path):
         write_comparison([tmp_path / "small", tmp_path / "small"], tmp_path / "c.html")
 
 
+def test_a_comparison_of_classifiers_has_accuracies_and_is_not_mixed_with_other_tasks(tmp_path):
+    spaces = {"one": "nasbench201", "two": "nasbench201", "sr": "imdn"}
+    for number, (name, space) in enumerate(spaces.items()):
+        (tmp_path / name).mkdir()
+        score = "val_psnr" if space == "imdn" else "val_accuracy"
+        page(tmp_path / name, [], [{"step": 5, score: 60.0 + number}, {"step": 9, score: 70.0}])
+        (tmp_path / name / "options.yml").write_text(f"space: {{name: {space}, num_feat: 4}}\n")
+        published_genotype(space).save(tmp_path / name / "genotype.json")
+    folders = [tmp_path / name for name in spaces]
+    out, table = write_comparison(folders[:2], tmp_path / "c.html")
+    assert [row["accuracy"] for row in csv.DictReader(table.open())] == ["70.0", "70.0"]
+    for told in ("accuracy, %", "Accuracy against parameters", "Accuracy on the validation images"):
+        assert told in out.read_text()
+    with pytest.raises(UserError, match="runs with accuracy and runs with psnr"):
+        write_comparison(folders, tmp_path / "c.html")
+
+
 def test_runs_of_one_name_are_told_apart_by_the_folders_above_them(tmp_path):
     folders = [tmp_path / "one/search", tmp_path / "two/search", tmp_path / "other"]
     for folder in folders:
