@@ -38,20 +38,25 @@ def run_together(edges: Sequence[nn.Module], x: Tensor) -> list[Tensor]:
     Returns:
         The output of each edge, (B, C, H', W').
     """
-    partial = [edge for edge in edges if isinstance(edge, PartialMixedOp)]
-    mixed = [edge.mixed for edge in partial] or [e for e in edges if isinstance(e, MixedOp)]
+    partials = [edge for edge in edges if isinstance(edge, PartialMixedOp)]
+    mixed = [edge.mixed for edge in partials] or [e for e in edges if isinstance(e, MixedOp)]
     if len(edges) < 2 or len(mixed) < len(edges) or not _match(mixed) or _hooked(edges):
         return [edge(x) for edge in edges]
-    if not partial:
+    if not partials:
         return _mixed(mixed, x)
-    searched, passing = partial[0].split(x)
-    bypasses = [edge.bypass for edge in partial]
+    searched, passing = partials[0].split(x)
+    bypasses = [edge.bypass for edge in partials]
     if next(bypasses[0].parameters(), None) is None:
-        passed = [bypasses[0](passing)] * len(partial)
+        passed = [bypasses[0](passing)] * len(partials)
     else:
         passed = [bypass(passing) for bypass in bypasses]
     outputs = _mixed(mixed, searched)
-    return [edge.join(*parts) for edge, *parts in zip(partial, outputs, passed, strict=True)]
+    return [edge.join(*parts) for edge, *parts in zip(partials, outputs, passed, strict=True)]
+
+
+def copies_by_convolution(x: Tensor) -> bool:
+    """Return whether a convolution may copy a map: on a GPU it may round it to TF32."""
+    return x.device.type == "cpu"
 
 
 def _match(ops: Sequence[MixedOp]) -> bool:
@@ -98,7 +103,7 @@ def _joinable(candidates: Sequence[nn.Module]) -> bool:
     """Return whether candidates of one primitive consist of layers that can run together."""
     return all(
         type(layer) in LAYERS
-        and (type(layer) is not nn.Conv2d or layer.groups == 1)
+        and (type(layer) is not nn.Conv2d or (layer.groups, layer.padding_mode) == (1, "zeros"))
         and (type(layer) is not FactorizedReduce or type(layer.bn) in NORMS)
         for candidate in candidates
         for layer in _layers(candidate)
@@ -164,13 +169,13 @@ class _Joint:
     def _spread(self) -> Tensor:
         """Return the sums of the maps that all edges share, (B, k C, H', W').
 
-        On a CPU they are a pointwise convolution over all of them, which takes less time than
-        products and sums of maps. On a GPU a convolution may round them to TF32.
+        They may be a pointwise convolution over all of them, which takes less time than products
+        and sums of maps.
         """
         scales = [cast(Tensor, y.scale) for y in self.shared]
         shifts = [y.shift.flatten() for y in self.shared if y.shift is not None]
         shift = add_all(shifts) if shifts else None
-        if self.x.device.type == "cpu":
+        if copies_by_convolution(self.x):
             eye = torch.eye(self.shared[0].x.shape[1]).to(self.x)
             kernels = [(scale.to(eye)[:, :, None] * eye).flatten(0, 1) for scale in scales]
             maps = torch.cat([y.x for y in self.shared], dim=1)
@@ -227,9 +232,9 @@ class _Joint:
     def _repeated(self, x: Tensor) -> Tensor:
         """Repeat channels k times, (B, C, H, W) to (B, k C, H, W).
 
-        On a CPU a pointwise convolution does it in less time than a copy.
+        A pointwise convolution may do it in less time than a copy.
         """
-        if x.device.type != "cpu":
+        if not copies_by_convolution(x):
             return torch.cat([x] * self.count, dim=1)
         return F.conv2d(x, torch.eye(x.shape[1]).to(x).repeat(self.count, 1)[:, :, None, None])
 

@@ -92,6 +92,12 @@ def test_output_gradients_and_statistics_are_those_of_the_edges_one_by_one(
     compare(net, monkeypatch)
 
 
+@pytest.mark.parametrize("options", [DARTS, NB201], ids=["darts", "nb201"])
+def test_so_they_are_without_convolutions_that_copy(options, monkeypatch):
+    monkeypatch.setattr(module, "copies_by_convolution", lambda x: False)
+    compare(supernet(options, affine=True), monkeypatch)
+
+
 @pytest.mark.parametrize("space_set", ["s1", "s2", "s3", "s5", "three"])
 def test_so_they_are_with_the_reduced_sets(space_set, monkeypatch):
     compare(supernet(DARTS | {"space_set": space_set}), monkeypatch)
@@ -130,6 +136,7 @@ def test_candidates_of_a_plugin_may_have_these_layers_in_any_order(shift, monkey
         "ends_in_relu": Layers(lambda c: nn.Conv2d(c, c, 1), norm, lambda c: nn.ReLU()),
         "norm_of_the_input": Layers(norm, lambda c: nn.ReLU(), lambda c: nn.Conv2d(c, c, 1)),
         "biased": Layers(lambda c: nn.AvgPool2d(3, 1, 1), lambda c: biased(c)),
+        "circular": Layers(lambda c: nn.Conv2d(c, c, 3, padding=1, padding_mode="circular")),
         "grouped": Layers(lambda c: nn.Conv2d(c, c, 3, padding=1, groups=2), norm),
         "other": Layers(lambda c: nn.Hardswish()),
         "maps": Layers(lambda c: nn.MaxPool2d(3, 1, 1), norm, lambda c: nn.ReLU()),
@@ -138,7 +145,7 @@ def test_candidates_of_a_plugin_may_have_these_layers_in_any_order(shift, monkey
     choose = Relaxed()
     nodes = nn.ModuleList(choose.edges(f"n/{i}", i, 2, candidates, 6, [1] * i) for i in (2, 3, 4))
     nodes.double().train()
-    rows = {str(e): torch.rand(6).double().requires_grad_() for e in choose.choices.positions}
+    rows = {str(e): torch.rand(7).double().requires_grad_() for e in choose.choices.positions}
     choose.shared.weights = rows
     x = [torch.randn(3, 6, 8, 7, dtype=torch.double, requires_grad=True) for _ in range(2)]
     twin = copy.deepcopy(nodes, {id(choose.shared): choose.shared})  # with the same weights
