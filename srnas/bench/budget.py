@@ -63,6 +63,8 @@ def budget(
     genotypes = [r.genotype(space.name) for r in kept]
     seen = encoder(genotypes)
     everything = encoder(predicted_genotypes(space, genotypes))
+    rows = {row.tobytes(): number for number, row in enumerate(everything)}
+    places = np.array([rows[row.tobytes()] for row in seen])
     values = np.array([r.scores["val"]["psnr"] for r in kept])
     seconds = float(np.median([r.seconds for r in kept]))
 
@@ -82,10 +84,10 @@ def budget(
             judge, model = predictor(others), predictor(trained)
             judged = judge(everything)
             for name, picked in (
-                ("best_seen", seen[trained[values[trained].argmax()]]),
-                ("model", everything[model(everything).argmax()]),
+                ("best_seen", places[trained[values[trained].argmax()]]),
+                ("model", model(everything).argmax()),
             ):
-                worse = int((judged < judge(picked[None])[0]).sum())
+                worse = int((judged < judged[picked]).sum())
                 reached[name].append(100 * worse / max(1, len(judged) - 1))
         found.append(
             {
