@@ -83,9 +83,13 @@ class Progress:
             print(line, file=self.console.file, flush=True)
 
     def tell(self, message: str) -> None:
-        """Print a message that stays, on a line of its own; on a terminal, above the live line."""
+        """Print a message that stays, on a line of its own.
+
+        On a terminal it is above the live line, and broken between words.
+        """
         if self.show:
-            self.console.print(message, markup=False, highlight=False, soft_wrap=True)
+            whole = not self.console.is_terminal
+            self.console.print(message, markup=False, highlight=False, soft_wrap=whole)
 
     def warn(self, message: str) -> None:
         """Print a warning that stays."""
