@@ -54,7 +54,8 @@ def write_report(run_dir: Path, refresh: int | None = None) -> Path:
     """
     run = read_run(Path(run_dir))
     with told_of(run.folder):
-        body = [_head(run, refresh), _verdict(run), cards(run.figures()), _network(run)]
+        body = [_head(run, refresh), _left(run), _verdict(run)]
+        body += [cards(run.figures()), _network(run)]
         body += [_probabilities(run), _alphas(run), _convergence(run), _curves(run)]
         body += [_quality(run), _analysis(run), _options(run)]
     write_atomic(run.folder / "report.html", page(run.folder.name, body, refresh))
@@ -69,6 +70,11 @@ def _head(run: RunRecord, refresh: int | None) -> str:
     if history:
         parts.append(f'<p class="quiet">{escape("; ".join(history))}</p>')
     return "".join(parts)
+
+
+def _left(run: RunRecord) -> str:
+    left = run.left()
+    return f'<p class="verdict open">{escape(left)}</p>' if left else ""
 
 
 def _verdict(run: RunRecord) -> str:

@@ -105,6 +105,18 @@ class RunRecord:
         rows = {k: sorted(v.values()) for k, v in self.probabilities().items() if k in candidates}
         return {label: row[-1] - row[-2] for label, row in rows.items() if len(row) > 1}
 
+    def left(self) -> str:
+        """Say how far a run came that has not ended, "" of one that has ended."""
+        if self.kind == "search":
+            done = self.alphas[-1]["epoch"] + 1 if self.alphas else 0
+            total, unit = self.options.get("epochs"), "epochs"
+        else:
+            done = max((row["step"] for row in self.metrics), default=0)
+            total, unit = self.options.get("steps"), "steps"
+        if not isinstance(total, int) or done >= total:
+            return ""
+        return f"Not finished: {done:,} of {total:,} {unit} are in the log; --resume goes on."
+
     def task_curves(self) -> dict[str, str]:
         """Return the titles of the task's metrics by key, {} if the space is unknown."""
         name = self.space["name"]

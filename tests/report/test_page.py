@@ -207,6 +207,23 @@ def test_what_a_test_measured_and_crops_in_the_folder_are_shown(tmp_path):
     assert '<img alt="baby" src="data:image/png;base64,' in text
 
 
+def test_a_run_that_has_not_ended_says_how_far_it_came(tmp_path):
+    file = tmp_path / "options.yml"
+    page(tmp_path, [], [{"step": 50, "loss": 0.1}])
+    for steps, told in ((20_000, "Not finished: 50 of 20,000 steps are in the log"), (50, "")):
+        file.write_text(f"steps: {steps}\n")
+        text = write_report(tmp_path).read_text()
+        assert told in text
+        assert ("Not finished" in text) == bool(told)
+    alphas, metrics = logs(4, 0, {"c1": 2}, {"c1": ["a", "b"]})
+    page(tmp_path, alphas, metrics)
+    for epochs, told in ((9, "Not finished: 4 of 9 epochs are in the log"), (4, "")):
+        file.write_text(f"epochs: {epochs}\nweight_optimizer: {{}}\n")
+        text = write_report(tmp_path).read_text()
+        assert told in text
+        assert ("Not finished" in text) == bool(told)
+
+
 def test_a_comparison_has_the_front_and_the_figures(tmp_path):
     scores = {"small": (4, 30.0), "large": (8, 31.0), "worse": (8, 30.5)}
     for name, (width, psnr) in scores.items():
