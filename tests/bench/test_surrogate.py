@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from functools import cache
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from srnas.bench.protocol import Job, load_protocol
 from srnas.bench.results import Result
 from srnas.bench.sample import all_genotypes, sample_genotypes
 from srnas.bench.surrogate import Encoder, Quality, ceiling, cross_validate, measured, models
+from srnas.choice import Genotype
 from srnas.errors import UserError
 from srnas.spaces import check_space, derived_network
 from srnas.tables import read_table
@@ -98,13 +100,19 @@ def test_a_perfect_prediction_errs_by_the_noise():
     assert quality.tau == pytest.approx(2 / math.pi * math.asin(rho), abs=0.02)
 
 
+@cache
+def counted(choices):
+    """Parameters and MACs of a network of `FOUR`."""
+    network = derived_network(check_space(FOUR), Genotype("imdn", dict(choices), {}))
+    return count_costs(task_of_space("imdn"), network)
+
+
 def simulated(genotypes, seeds=1, noise=0.0, effects=(0.0, 0.05, -0.02), seed=0):
     """Results with an additive truth, an effect of each seed, and noise."""
     rng = np.random.default_rng(seed)
     y = additive(Encoder(FOUR)(genotypes))
-    space, task = check_space(FOUR), task_of_space("imdn")
     for number, genotype in enumerate(genotypes):
-        params, macs = count_costs(task, derived_network(space, genotype))
+        params, macs = counted(tuple(sorted(genotype.choices.items())))
         for s in range(seeds if number < 60 else 1):
             psnr = y[number] + effects[s] + rng.normal(0, noise)
             scores = {"val": {"psnr": psnr, "ssim": 0.9}, "Set5": {"psnr": psnr + 3, "ssim": 0.9}}
