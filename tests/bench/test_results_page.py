@@ -1,6 +1,5 @@
 """The tables of docs/results.md are what the stored results give, cell by cell."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -37,14 +36,4 @@ def test_study(study, results):
 
 def test_budget():
     results = read_results([ROOT / "datasets/imdn_x2_results.jsonl.gz"])
-    found = show_budget(budget(load_protocol(Path("bench/imdn_x2.yml")), results)).splitlines()
-    start = PAGE.index("| trainings | minutes |")
-    printed = PAGE[start:].splitlines()[: len(found)]
-    # A model of three or six figures is not determined by them: two of 200 searches end elsewhere
-    # with scipy 1.15 than with 1.17.
-    few = slice(2, 4)
-    for mine, theirs in zip(found[few], printed[few], strict=True):
-        numbers = [[float(n) for n in re.findall(r"[\d.]+", line)] for line in (mine, theirs)]
-        assert numbers[0] == pytest.approx(numbers[1], abs=0.3)
-    del found[few], printed[few]
-    assert found == printed
+    assert show_budget(budget(load_protocol(Path("bench/imdn_x2.yml")), results)) in PAGE

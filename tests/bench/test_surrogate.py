@@ -8,13 +8,22 @@ import numpy as np
 import pytest
 import yaml
 from scipy import stats
+from sklearn.linear_model import Ridge
 
 from srnas.bench.build import Workbench
 from srnas.bench.fit import costs, count_costs, fit
 from srnas.bench.protocol import Job, load_protocol
 from srnas.bench.results import Result
 from srnas.bench.sample import all_genotypes, sample_genotypes
-from srnas.bench.surrogate import Encoder, Quality, ceiling, cross_validate, measured, models
+from srnas.bench.surrogate import (
+    Encoder,
+    Quality,
+    ceiling,
+    cross_validate,
+    leave_one_out,
+    measured,
+    models,
+)
 from srnas.choice import Genotype
 from srnas.errors import UserError
 from srnas.spaces import check_space, derived_network
@@ -131,6 +140,22 @@ def test_noise_is_what_the_effects_of_seeds_leave():
     assert exact.noise == pytest.approx(0, abs=1e-9)
     np.testing.assert_allclose(exact.values, additive(Encoder(FOUR)(genotypes)))
     assert exact.counts.tolist() == [3] * 60 + [1] * 30
+
+
+@pytest.mark.parametrize("rows", [3, 8, 30])
+def test_errors_without_one_row_are_those_of_regressions_without_it(rows):
+    rng = np.random.default_rng(rows)
+    x = np.eye(4)[rng.integers(4, size=(rows, 3))].reshape(rows, 12)
+    y, weight, alphas = rng.normal(size=rows), rng.uniform(1, 3, rows), np.array([0.01, 1.0, 50.0])
+    expected = []
+    for alpha in alphas:
+        errors = []
+        for out in range(rows):
+            kept = np.arange(rows) != out
+            model = Ridge(alpha).fit(x[kept], y[kept], sample_weight=weight[kept])
+            errors.append(weight[out] * (y[out] - model.predict(x[out : out + 1])[0]) ** 2)
+        expected.append(np.mean(errors))
+    np.testing.assert_allclose(leave_one_out(x, y, weight, alphas), expected, rtol=1e-9)
 
 
 def test_costs_add_up_over_positions():
