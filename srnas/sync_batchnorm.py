@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srnas.distributed import Process, add_processes, world
-from srnas.primitives.batchnorm import BatchNorm2d
+from srnas.primitives.batchnorm import BatchNorm2d, count_batch
 
 
 class SyncedBatchNorm2d(nn.BatchNorm2d):
@@ -45,11 +45,7 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
         """Update the running statistics as `nn.BatchNorm2d` does, with the unbiased variance."""
         if self.running_mean is None or self.running_var is None:
             return
-        assert self.num_batches_tracked is not None
-        self.num_batches_tracked.add_(1)
-        momentum = self.momentum
-        if momentum is None:  # the mean of all batches
-            momentum = 1 / self.num_batches_tracked.item()
+        momentum = count_batch(self)
         self.running_mean.lerp_(mean.to(self.running_mean), momentum)
         self.running_var.lerp_((var * count / (count - 1)).to(self.running_var), momentum)
 

@@ -168,8 +168,8 @@ def leave_one_out(x: Array, y: Array, weight: Array, alphas: Array) -> Array:
     """Return the mean squared errors, weighted, of ridge regressions that leave one row out each.
 
     With the hat matrix H of all rows, a row that is left out has the residual r_i / (1 - H_ii)
-    (Golub, Heath, Wahba, 1979). scikit-learn's RidgeCV does the same, but gave NaN for a few rows in
-    versions 1.5 to 1.8.
+    (Golub, Heath, Wahba, 1979). scikit-learn's RidgeCV does the same, but gave NaN for a few rows
+    in versions 1.5 to 1.8.
 
     Args:
         x: Features (N, F).

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from srnas.choice.primitive import Candidates, LinearPrimitive, Primitive
 from srnas.errors import UserError
-from srnas.primitives.batchnorm import BatchNorm2d, in_fast_memory
+from srnas.primitives.batchnorm import BatchNorm2d, count_batch, in_fast_memory
 from srnas.primitives.darts import FactorizedReduce, Zero
 
 
@@ -277,11 +277,7 @@ def _plain_weighted_output(weight: Tensor, candidate: nn.Module, x: Tensor) -> T
 
 def _scaled_norm(weight: Tensor, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
     """Return weight * norm(x), and update its running statistics as `norm` does."""
-    momentum = 0.0 if norm.momentum is None else norm.momentum
-    if norm.training and norm.num_batches_tracked is not None:
-        norm.num_batches_tracked.add_(1)
-        if norm.momentum is None:  # the mean of all batches
-            momentum = 1 / float(norm.num_batches_tracked)
+    momentum = count_batch(norm)
     weight = weight.to(torch.promote_types(x.dtype, torch.float32))
     training = norm.training or norm.running_mean is None
     scaled = partial(

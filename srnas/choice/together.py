@@ -6,7 +6,7 @@ for each candidate, and what has no weights (ReLU, pooling with its BatchNorm) r
 gradients and running statistics are those of the edges one by one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
@@ -16,9 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srnas.choice.mixed_op import MixedOp, PartialMixedOp, add_all, dense, weighted_output
-from srnas.primitives.batchnorm import BatchNorm2d, in_fast_memory
+from srnas.primitives.batchnorm import BatchNorm2d, count_batch, in_fast_memory
 from srnas.primitives.darts import FactorizedReduce, Zero
 from srnas.primitives.depthwise import DepthwiseConv2d, depthwise_conv2d
+
+Weights = Mapping[str, Tensor]
 
 NORMS = (BatchNorm2d, nn.BatchNorm2d)
 WITHOUT_WEIGHTS = (nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.Identity, Zero)
@@ -40,17 +42,20 @@ def run_together(edges: Sequence[nn.Module], x: Tensor) -> list[Tensor]:
     """
     partials = [edge for edge in edges if isinstance(edge, PartialMixedOp)]
     mixed = [edge.mixed for edge in partials] or [e for e in edges if isinstance(e, MixedOp)]
-    if len(edges) < 2 or len(mixed) < len(edges) or not _match(mixed) or _hooked(edges):
+    if len(edges) < 2 or len(mixed) < len(edges) or _hooked(edges):
+        return [edge(x) for edge in edges]
+    rows = [op.computed() for op in mixed]
+    if not _match(mixed, rows):
         return [edge(x) for edge in edges]
     if not partials:
-        return _mixed(mixed, x)
+        return _mixed(mixed, rows, x)
     searched, passing = partials[0].split(x)
     bypasses = [edge.bypass for edge in partials]
     if next(bypasses[0].parameters(), None) is None:
         passed = [bypasses[0](passing)] * len(partials)
     else:
         passed = [bypass(passing) for bypass in bypasses]
-    outputs = _mixed(mixed, searched)
+    outputs = _mixed(mixed, rows, searched)
     return [edge.join(*parts) for edge, *parts in zip(partials, outputs, passed, strict=True)]
 
 
@@ -59,12 +64,12 @@ def copies_by_convolution(x: Tensor) -> bool:
     return x.device.type == "cpu"
 
 
-def _match(ops: Sequence[MixedOp]) -> bool:
-    """Return whether the operations can run together."""
+def _match(ops: Sequence[MixedOp], rows: Sequence[Weights]) -> bool:
+    """Return whether the operations, with weights by candidate, can run together."""
     first = ops[0]
     return all(
-        op.training and op.merge and op.shape == first.shape and not op.merged(op.computed())[0]
-        for op in ops
+        op.training and op.merge and op.shape == first.shape and not op.merged(row)[0]
+        for op, row in zip(ops, rows, strict=True)
     )
 
 
@@ -73,9 +78,8 @@ def _hooked(edges: Sequence[nn.Module]) -> bool:
     return any(module._forward_hooks or module._forward_pre_hooks for module in modules)
 
 
-def _mixed(ops: Sequence[MixedOp], x: Tensor) -> list[Tensor]:
+def _mixed(ops: Sequence[MixedOp], rows: Sequence[Weights], x: Tensor) -> list[Tensor]:
     """Return the output of each operation: candidates that all have together, the others alone."""
-    rows = [op.computed() for op in ops]
     x = dense(x)
     joint = _Joint(len(ops), x)
     outputs: list[list[Tensor]] = [[] for _ in ops]
@@ -295,10 +299,6 @@ def _track(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
     """Update running statistics with the mean and the unbiased variance of a batch."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
-    assert norm.num_batches_tracked is not None
-    norm.num_batches_tracked.add_(1)
-    momentum = norm.momentum
-    if momentum is None:  # the mean of all batches
-        momentum = 1 / float(norm.num_batches_tracked)
+    momentum = count_batch(norm)
     norm.running_mean.lerp_(mean, momentum)
     norm.running_var.lerp_(variance, momentum)

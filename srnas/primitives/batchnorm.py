@@ -24,6 +24,16 @@ class BatchNorm2d(nn.BatchNorm2d):
         return in_fast_memory(super().forward, input) if self.training else super().forward(input)
 
 
+def count_batch(norm: nn.BatchNorm2d) -> float:
+    """Count a batch in training; return how much of it goes into the running statistics."""
+    momentum = 0.0 if norm.momentum is None else norm.momentum
+    if norm.training and norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.add_(1)
+        if norm.momentum is None:  # the mean of all batches
+            momentum = 1 / float(norm.num_batches_tracked)
+    return momentum
+
+
 def in_fast_memory(norm: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Apply a BatchNorm with the statistics of the batch in the memory format that is fast.
 

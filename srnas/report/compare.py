@@ -43,13 +43,13 @@ def write_comparison(run_dirs: Sequence[Path], out: Path) -> list[Path]:
             tasks with different scores are mixed.
     """
     runs = [read_run(Path(folder)) for folder in run_dirs]
-    score, *others = dict.fromkeys(run.score() for run in runs)
-    if others:
-        raise UserError(f"runs with {score} and runs with {others[0]}: compare them by themselves")
-    columns = {score if key == "score" else key: title for key, title in COLUMNS.items()}
-    columns[score] = SCORES.get(score, score)
     names = _names([run.folder.resolve() for run in runs])
     with told_of(*(run.folder for run in runs)):
+        score, *others = dict.fromkeys(run.score() for run in runs)
+        if others:
+            raise UserError(f"runs with {score} and with {others[0]}: compare them by themselves")
+        columns = {score if key == "score" else key: title for key, title in COLUMNS.items()}
+        columns[score] = SCORES.get(score, score)
         rows = [_row(run, name, score) for run, name in zip(runs, names, strict=True)]
         body = [
             f"<h1>{len(runs)} runs</h1>",

@@ -54,7 +54,7 @@ def write_report(run_dir: Path, refresh: int | None = None) -> Path:
     """
     run = read_run(Path(run_dir))
     with told_of(run.folder):
-        body = [_head(run, refresh), _left(run), _verdict(run)]
+        body = [_head(run, refresh), "" if refresh else _left(run), _verdict(run)]
         body += [cards(run.figures()), _network(run)]
         body += [_probabilities(run), _alphas(run), _convergence(run), _curves(run)]
         body += [_quality(run), _analysis(run), _options(run)]

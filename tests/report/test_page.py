@@ -261,7 +261,7 @@ def test_a_comparison_of_classifiers_has_accuracies_and_is_not_mixed_with_other_
     assert [row["accuracy"] for row in csv.DictReader(table.open())] == ["70.0", "70.0"]
     for told in ("accuracy, %", "Accuracy against parameters", "Accuracy on the validation images"):
         assert told in out.read_text()
-    with pytest.raises(UserError, match="runs with accuracy and runs with psnr"):
+    with pytest.raises(UserError, match="runs with accuracy and with psnr"):
         write_comparison(folders, tmp_path / "c.html")
 
 

@@ -15,7 +15,7 @@ from statistics import median
 from typing import Any
 
 from common import machine, parse, show
-from step import Passes, build
+from step import Passes, add_size, build
 from torch.profiler import ProfilerActivity, profile
 
 KINDS = {
@@ -69,11 +69,7 @@ def breakdown(call: Callable[[], object]) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--space", default="imdn", choices=("imdn", "dlsr"))
-    parser.add_argument("--num-feat", type=int, default=64)
-    parser.add_argument("--num-block", type=int, default=6)
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--lr-size", type=int, default=32)
+    add_size(parser)
     parser.add_argument("--partial", type=int, default=1)
     arguments, device = parse(parser, 5)
     print(machine(device))

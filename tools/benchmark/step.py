@@ -33,6 +33,15 @@ from srnas.distributed import move
 from srnas.spaces import space_builder
 
 
+def add_size(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say which supernet and which batch."""
+    parser.add_argument("--space", default="imdn", choices=("imdn", "dlsr"))
+    parser.add_argument("--num-feat", type=int, default=64)
+    parser.add_argument("--num-block", type=int, default=6)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--lr-size", type=int, default=32)
+
+
 def build(arguments: argparse.Namespace, divisor: int, device: torch.device) -> Supernet:
     """Build the supernet with some alphas that are not equal."""
     torch.manual_seed(0)
@@ -73,11 +82,7 @@ class Passes:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--space", default="imdn", choices=("imdn", "dlsr"))
-    parser.add_argument("--num-feat", type=int, default=64)
-    parser.add_argument("--num-block", type=int, default=6)
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--lr-size", type=int, default=32)
+    add_size(parser)
     parser.add_argument("--partial", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--precision", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--only", choices=("ours", "plain"), help="one pass, for its memory")
