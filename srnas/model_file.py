@@ -41,6 +41,10 @@ DEFAULT = "default"  # stands for the model in the package
 DEFAULT_FILE = Path(__file__).parent / "models" / "imdn_x2.safetensors"
 
 
+class UnknownNetworkError(UserError):
+    """Report weights that are those of no network that srnas knows."""
+
+
 @dataclass(frozen=True)
 class Model:
     """A derived network with the space and the genotype that it was built from.
@@ -89,7 +93,8 @@ def load_model(path: Path) -> Model:
     names or ours, at any width and scale.
 
     Raises:
-        UserError: The file is missing or broken, or its network is not recognized.
+        UnknownNetworkError: Its network is not recognized.
+        UserError: The file is missing or broken.
     """
     if str(path) == DEFAULT and not Path(path).exists():
         path = DEFAULT_FILE
@@ -98,7 +103,7 @@ def load_model(path: Path) -> Model:
     if described is None:
         space = _recognize(tensors)
         if space is None:
-            raise UserError(
+            raise UnknownNetworkError(
                 f"{path}: not an srnas model file, nor the weights of a published network; name "
                 "its network: srnas convert FILE --space NAME --genotype FILE --out FILE"
             )
@@ -194,6 +199,15 @@ def _read_weights(
     except (ValueError, TypeError, LookupError) as error:
         raise UserError(f"{path}: weights of another network ({short(error)})") from error
     return tensors, settled, described[0].to_dict() if described else settled
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a weight file, see `load_published`.
+
+    Raises:
+        UserError: The file is missing or broken.
+    """
+    return _read_tensors(path)[0]
 
 
 def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

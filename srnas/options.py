@@ -44,7 +44,11 @@ from srnas.updates import UPDATES, UpdateRule
 Optimizer = Annotated[Part[ScheduledOptimizer], PartOf(OPTIMIZERS, default="adam")]
 SpaceOption = Annotated[Part[Space], PartOf(SPACES)]
 # What does not outlive an override beside it: LR images are those of their HR images.
-REPLACED = {"hr": ("lr", "packaged", "basicsr"), "packaged": ("hr", "lr", "images", "basicsr")}
+REPLACED = {
+    "hr": ("lr", "packaged", "basicsr"),
+    "lr_only": ("packaged", "basicsr"),
+    "packaged": ("hr", "lr", "lr_only", "images", "basicsr"),
+}
 # What srnas 0.1.0 wrote into the options of every task, and its default.
 OF_ONE_TASK = {"nb201_table": None, "drop_path": None, "auxiliary_weight": 0.4}
 

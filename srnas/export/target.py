@@ -251,17 +251,6 @@ def fold_batchnorm(network: nn.Module) -> nn.Module:
     return folded
 
 
-def require(*packages: str, extra: str) -> None:
-    """Raise a UserError that names an extra of srnas if a package is missing."""
-    for package in packages:
-        try:
-            __import__(package)
-        except ImportError as error:
-            raise UserError(
-                f"export needs {error.name}; install it with: pip install 'srnas[{extra}]'"
-            ) from error
-
-
 def target_names() -> dict[str, str]:
     """Return the names of the targets by the first suffix of their files."""
     return {EXPORT_TARGETS[name].suffixes[0]: name for name in EXPORT_TARGETS}  # type: ignore[attr-defined]
