@@ -155,30 +155,36 @@ def load_published(path: Path, space: SpaceLike, genotype: Genotype | None = Non
     return Model(network.eval(), space, genotype, {"weights": Path(path).name})
 
 
-def warm_start(network: Space, path: Path, space: str) -> list[str]:
+def warm_start(network: Space, path: Path, space: str, where_fitting: bool = False) -> list[str]:
     """Load weights into a network, except those whose shape depends on the scale and differs.
 
     Args:
         network: The network.
         path: A model file or weight file.
         space: Name of the network's space.
+        where_fitting: Whether weights of the file that do not fit are left out.
 
     Returns:
         Names of the tensors that keep their values, see `Space.rescaled`.
 
     Raises:
-        UserError: The other weights of the file do not fit the network.
+        UserError: The other weights of the file do not fit the network, or none of them does.
     """
     tensors, _, made_with = _read_weights(path, space)
     state = network.adapt_weights(tensors, made_with)
     ours = network.state_dict()
-    fresh = [
-        key
-        for key in ours
-        if key.startswith(space_class(space).rescaled)
-        and key in state
-        and state[key].shape != ours[key].shape
-    ]
+
+    def fits(key: str) -> bool:
+        return key in state and state[key].shape == ours[key].shape
+
+    if where_fitting:
+        fresh = [key for key in ours if not fits(key)]
+        state = {key: state[key] for key in ours if fits(key)}
+        if not state:
+            raise UserError(f"{path}: no weights of it fit this network; check space and genotype")
+    else:
+        rescaled = space_class(space).rescaled
+        fresh = [k for k in ours if k.startswith(rescaled) and k in state and not fits(k)]
     _load(network, {**state, **{key: ours[key] for key in fresh}}, str(path))
     return fresh
 

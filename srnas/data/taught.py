@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import sys
+import time
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -28,7 +29,7 @@ from srnas.data.pixels import BrokenCacheError, Pixels, Sizes, map_pixels
 from srnas.errors import UserError, WriteError, counted
 from srnas.files import append_line, read_json, read_json_lines, write_json, write_json_lines
 from srnas.parts import Count, Strict
-from srnas.progress import Progress
+from srnas.progress import Progress, duration
 
 LAYOUT: Literal[1] = 1  # version of the layout of these files
 LINES = 10  # of progress where there is no terminal
@@ -133,6 +134,25 @@ def learn(lesson: Lesson, folder: Path, show: bool = True) -> Taught:
                 f"{folder}: cannot be written ({why}); give another teacher.cache"
             ) from error
     return Taught(found, key)
+
+
+def rehearse(lesson: Lesson, folder: Path) -> tuple[Taught, str]:
+    """Say what `learn` would take; return black images for outputs that are not there."""
+    key = lesson.key()
+    found = _Cache(Path(folder), key).open()
+    if found is not None:
+        return Taught(found, key), f"{lesson.teacher}, its outputs are in {folder}"
+    pixels = lesson.bytes // _bytes((1, 1))
+    _output(lesson, 0)  # the first one is slower
+    began = time.monotonic()
+    timed = _output(lesson, 0).shape[:2].numel()
+    seconds = (time.monotonic() - began) * pixels / timed
+    black = torch.zeros(1, 3, dtype=torch.float16).expand(pixels, 3)
+    note = (
+        f"{lesson.teacher}, its outputs for {counted(len(lesson.names), 'image')} take "
+        f"{lesson.bytes / 1e6:,.0f} MB in {folder} and, once, {duration(seconds)}"
+    )
+    return Taught(Pixels(torch.tensor(lesson.sizes), black), key), note
 
 
 class _Cache:

@@ -191,9 +191,10 @@ def dry_run(options: TrainOptions) -> str:
     move(network, process.device)
     if options.sync_batchnorm:
         synchronize(network, process)
-    task, (batches,) = options.task.open(options, process, network, ("train",))
+    task, (batches,) = options.task.open(options, process, network, ("train",), rehearsal=True)
     lines += [
         f"images      {batches.count:,} to train, {task.val_count:,} to validate",
+        *(f"{name:<12}{text}" for name, text in task.notes),
         f"steps       {options.steps:,}",
         f"device      {process.device}, {options.precision}",
     ]
@@ -208,13 +209,20 @@ def dry_run(options: TrainOptions) -> str:
 
 def _start(options: TrainOptions, genotype: Genotype | None = None) -> tuple[Genotype, Space]:
     """Return the genotype and its network, initialized at random or with the weights of `init`."""
-    if genotype is None and options.genotype:
-        genotype = Genotype.load(options.genotype)
-    genotype = genotype or published_genotype(options.space.name)
+    if genotype is None:
+        genotype = _genotype(options)
     network = derived_network(options.space, genotype)
     if options.init:
-        warm_start(network, options.init, options.space.name)
+        warm_start(network, options.init, options.space.name, options.init_where_fitting)
     return genotype, network
+
+
+def _genotype(options: TrainOptions) -> Genotype:
+    if isinstance(options.genotype, dict):
+        return Genotype(options.space.name, options.genotype)
+    if options.genotype:
+        return Genotype.load(options.genotype)
+    return published_genotype(options.space.name)
 
 
 def _keep_genotype(genotype: Genotype, run: Run) -> None:

@@ -90,6 +90,7 @@ class Task(ABC):
         val_count: Number of validation images.
         device: Device of the batches.
         precision: Precision of forward passes in training, "float32" or "bfloat16".
+        notes: What a dry run says about its preparations: lines of a name and a text.
     """
 
     options: "ClassVar[Mapping[str, type[Strict]]]"
@@ -99,6 +100,7 @@ class Task(ABC):
     ports: ClassVar[Ports]
     device: torch.device
     precision: str
+    notes: Sequence[tuple[str, str]] = ()
 
     @classmethod
     @abstractmethod
@@ -108,11 +110,13 @@ class Task(ABC):
         process: "Process",
         network: Space,
         streams: Sequence[str],
+        *,
+        rehearsal: bool,
     ) -> Opened:
         """Read the images of a run; see `open`.
 
         Args:
-            options, process, network: As in `open`.
+            options, process, network, rehearsal: As in `open`.
             streams: Splits of the data that batches are drawn from. Others, such as those of the
                 validation, are the task's own.
 
@@ -129,6 +133,7 @@ class Task(ABC):
         streams: Sequence[str],
         *,
         pooled: bool = False,
+        rehearsal: bool = False,
     ) -> "tuple[Task, list[Batches]]":
         """Open the images of a run.
 
@@ -138,6 +143,8 @@ class Task(ABC):
             network: Network that is trained on the images (for a search, that inside the supernet).
             streams: Splits of the data to draw batches from, such as "train" and "alpha".
             pooled: Whether the first stream draws from the images of all streams.
+            rehearsal: Whether the run only estimates what it takes. Long preparations are then left
+                out, and said in the task's `notes`.
 
         Returns:
             The opened task, and the batches of each stream.
@@ -145,7 +152,7 @@ class Task(ABC):
         Raises:
             UserError: The images cannot be read, do not fit the network, or are in two splits.
         """
-        opened = cls.read(options, process, network, streams)
+        opened = cls.read(options, process, network, streams, rehearsal=rehearsal)
         splits = [opened.splits[stream] for stream in streams]
         if pooled:
             splits[0] = opened.pool(splits)

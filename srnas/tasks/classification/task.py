@@ -81,6 +81,8 @@ class Classification(Task):
         process: Process,
         network: Space,
         streams: Sequence[str],
+        *,
+        rehearsal: bool,
     ) -> Opened:
         """Open the data set; a split is the share of its training images, see `Task.read`."""
         assert isinstance(options, ClassSearchOptions | ClassTrainOptions), options

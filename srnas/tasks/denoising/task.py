@@ -72,6 +72,8 @@ class Denoising(Task):
         process: Process,
         network: Space,
         streams: Sequence[str],
+        *,
+        rehearsal: bool,
     ) -> Opened:
         """Read the images, with the splits `val` and `test`; see `Task.read`."""
         assert isinstance(options, DenoisingSearchOptions | DenoisingTrainOptions), options

@@ -71,6 +71,7 @@ class SuperResolution(Task):
     ) -> None:
         self.scale, self.image_loss, self.rgb_range = scale, loss, rgb_range
         self.teacher = teacher
+        self.notes = teacher.notes if teacher else ()
         self.val = decode(val, scale)
         self.device = device
         self.precision = precision
@@ -83,6 +84,8 @@ class SuperResolution(Task):
         process: Process,
         network: Space,
         streams: Sequence[str],
+        *,
+        rehearsal: bool,
     ) -> Opened:
         """Read the images, with the split `val` for validation, and the teacher's outputs."""
         assert isinstance(options, WithTeacher), options
@@ -92,7 +95,8 @@ class SuperResolution(Task):
             raise UserError("data.val: give hr: FOLDER; BasicSR's data sets serve training only")
         teacher = None
         if options.teacher:
-            teacher = Teacher(options.teacher, scale, process, options.teacher_folder)
+            folder = options.teacher_folder
+            teacher = Teacher(options.teacher, scale, process, folder, rehearsal=rehearsal)
         task = cls(
             scale,
             options.loss.build(),

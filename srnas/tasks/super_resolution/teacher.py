@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from srnas.data.images import TrainingImage
 from srnas.data.patches import Batch
 from srnas.data.pixels import Pixels
-from srnas.data.taught import Lesson, Taught, learn
+from srnas.data.taught import Lesson, Taught, learn, rehearse
 from srnas.distributed import Process
 from srnas.losses import Loss
 from srnas.model_file import DEFAULT, DEFAULT_FILE
@@ -32,14 +32,27 @@ class Teacher:
         scale: Scale factor.
         process: Device and rank of this process.
         folder: Folder of the outputs for whole images.
+        rehearsal: Whether outputs that are not there are replaced by black images.
+
+    Attributes:
+        notes: What a rehearsal found out.
 
     Raises:
         UserError: The network cannot be opened, see `open_teacher`.
     """
 
-    def __init__(self, options: TeacherOptions, scale: int, process: Process, folder: Path) -> None:
+    def __init__(
+        self,
+        options: TeacherOptions,
+        scale: int,
+        process: Process,
+        folder: Path,
+        *,
+        rehearsal: bool = False,
+    ) -> None:
         self.options, self.scale, self.process = options, scale, process
-        self.folder = folder
+        self.folder, self.rehearsal = folder, rehearsal
+        self.notes: list[tuple[str, str]] = []
         self.network: nn.Module = open_teacher(options.model, scale, process.device)
         self.loss: Loss | None = options.loss.build() if options.loss else None
 
@@ -58,6 +71,10 @@ class Teacher:
             names=[image.name for image in images],
             lr=lr,
         )
+        if self.rehearsal:
+            taught, note = rehearse(lesson, self.folder)
+            self.notes.append(("teacher", note))
+            return taught
         return learn(lesson, self.folder, self.process.primary)
 
     def criterion(self, loss: Loss, prediction: Tensor, batch: Batch) -> Tensor:
