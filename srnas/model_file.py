@@ -209,7 +209,7 @@ def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _recognize(tensors: Mapping[str, Tensor]) -> Part[Space] | None:
     """Return the space whose published network has exactly these tensors, or None."""
     for name in SPACES:
-        if not space_class(name).published:
+        if space_class(name).published is None:
             continue
         scales = SCALES if "scale" in SPACES.options_of(name) else (None,)
         for scale in scales:

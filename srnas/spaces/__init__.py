@@ -75,9 +75,15 @@ def derived_network(space: SpaceLike, genotype: Genotype) -> Space:
 
 
 def published_genotype(name: str) -> Genotype:
-    """Return the genotype of the space's published network (IMDN itself for `imdn`)."""
-    choices = copy.deepcopy(dict(space_class(name).published))
-    return Genotype(name, choices, {"source": "published network"})
+    """Return the genotype of the space's published network (IMDN itself for `imdn`).
+
+    Raises:
+        UserError: The space has none.
+    """
+    published = space_class(name).published
+    if published is None:
+        raise UserError(f"space {name!r} has no published network; name a genotype")
+    return Genotype(name, copy.deepcopy(dict(published)), {"source": "published network"})
 
 
 def genotype_space(genotype: Genotype, **changes: Any) -> Part[Space]:
