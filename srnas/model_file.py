@@ -5,6 +5,7 @@ in a tensor for programs that read nothing but tensors (`srnas.spandrel_plugin`)
 replace it: those of a dilated convolution and of a plain one are equal.
 """
 
+import copy
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -81,6 +82,13 @@ def save_model(path: Path, model: Model) -> None:
     write_atomic(path, serialize(tensors, metadata))
 
 
+def merged(model: Model) -> Model:
+    """Return a model without what only training needs, see `Space.merge`; its network is a copy."""
+    network = copy.deepcopy(model.network)
+    changed = network.merge()
+    return replace(model, network=network, space=model.space.with_options(**changed))
+
+
 def load_model(path: Path) -> Model:
     """Rebuild the network of a model file, or of a published weight file, in evaluation mode.
 
@@ -147,7 +155,7 @@ def load_published(path: Path, space: SpaceLike, genotype: Genotype | None = Non
     space = check_space({**space.to_dict(), **settled}, f"{path}: space")
     network = derived_network(space, genotype)
     _load(network, network.adapt_weights(tensors, made_with), str(path))
-    return Model(network.eval(), space, genotype, {"weights": Path(path).name})
+    return merged(Model(network.eval(), space, genotype, {"weights": Path(path).name}))
 
 
 def warm_start(network: Space, path: Path, space: str) -> list[str]:

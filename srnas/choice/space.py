@@ -81,6 +81,17 @@ class Space(nn.Module, ABC):
         """
         return dict(state)
 
+    def merge(self) -> dict[str, Any]:
+        """Replace what only training needs by plain modules with the same output, in place.
+
+        Model files, exports and costs are of merged networks; a training keeps its network as it
+        is.
+
+        Returns:
+            The options that the network now has, as far as they have changed.
+        """
+        return {}
+
     @classmethod
     def open_table(cls, file: Path) -> ScoreTable:
         """Open a tabular benchmark of this space's networks.

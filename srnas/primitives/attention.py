@@ -61,6 +61,44 @@ class Gate(nn.Module):
         return x * torch.sigmoid(x[:, :1]) * torch.sigmoid(self.conv(x))
 
 
+class ParameterFree(nn.Module):
+    """The parameter-free attention of SPAN: (x + before) * (sigmoid(x) - 1/2).
+
+    Wan et al.: Swift Parameter-free Attention Network for Efficient Super-Resolution, CVPR
+    Workshops 2024.
+    """
+
+    min_size = 1
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor, before: Tensor) -> Tensor:
+        """Scale the sum of both by an attention in [-1/2, 1/2]."""
+        return (x + before) * (torch.sigmoid(x) - 0.5)
+
+
+class Guided(nn.Module):
+    """The attention of SPANV2: (x + before) * guide(x), where guide is a 1x1 convolution.
+
+    The NTIRE 2026 Challenge on Efficient Super-Resolution (arXiv:2604.03198), team XiaomiMM, after
+    the released code of the challenge.
+
+    Args:
+        channels: Channels of input and output.
+    """
+
+    min_size = 1
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.guide = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor, before: Tensor) -> Tensor:
+        """Scale the sum of both by the guidance."""
+        return (x + before) * self.guide(x)
+
+
 def soft_pool(x: Tensor, size: int, stride: int) -> Tensor:
     """Average windows of (B, C, H, W) with weights exp(x), without padding.
 
@@ -70,5 +108,11 @@ def soft_pool(x: Tensor, size: int, stride: int) -> Tensor:
     return F.avg_pool2d(weights * x, size, stride) / F.avg_pool2d(weights, size, stride)
 
 
-ATTENTIONS: dict[str, Callable[[int, int], nn.Module]] = {"lia": LocalImportance, "gate": Gate}
-"""Builders by name, from the channels and those of the pooled features."""
+ATTENTIONS: dict[str, Callable[[int, int], nn.Module]] = {
+    "lia": LocalImportance,
+    "gate": Gate,
+    "span": ParameterFree,
+    "spanv2": Guided,
+}
+"""Builders by name, from the channels and those of pooled features."""
+FIRST_CHANNEL = ("lia", "gate")  # attentions that scale all channels by the first

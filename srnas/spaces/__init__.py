@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from srnas.choice import Builder, Derived, Genotype, Space
+from srnas.choice import Builder, Derived, Genotype, Relaxed, Space
 from srnas.errors import UserError, short
 from srnas.parts import Part, check_part
 from srnas.registry import Registry
@@ -51,6 +52,14 @@ def space_class(name: str) -> type[Space]:
 def space_builder(space: SpaceLike) -> Callable[[Builder], Space]:
     """Return a function that builds the space's network with a builder, for `Supernet`."""
     return partial(_build, check_space(space))
+
+
+def is_open(space: SpaceLike) -> bool:
+    """Return whether a space, with its options, leaves anything open to search."""
+    choose = Relaxed()
+    with torch.device("meta"):
+        check_space(space).build(choose)
+    return bool(choose.choices)
 
 
 def derived_network(space: SpaceLike, genotype: Genotype) -> Space:
