@@ -5,6 +5,7 @@ in a tensor for programs that read nothing but tensors (`srnas.spandrel_plugin`)
 replace it: those of a dilated convolution and of a plain one are equal.
 """
 
+import copy
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -85,6 +86,13 @@ def save_model(path: Path, model: Model) -> None:
     write_atomic(path, serialize(tensors, metadata))
 
 
+def merged(model: Model) -> Model:
+    """Return a model without what only training needs, see `Space.merge`; its network is a copy."""
+    network = copy.deepcopy(model.network)
+    changed = network.merge()
+    return replace(model, network=network, space=model.space.with_options(**changed))
+
+
 def load_model(path: Path) -> Model:
     """Rebuild the network of a model file, or of a published weight file, in evaluation mode.
 
@@ -152,7 +160,7 @@ def load_published(path: Path, space: SpaceLike, genotype: Genotype | None = Non
     space = check_space({**space.to_dict(), **settled}, f"{path}: space")
     network = derived_network(space, genotype)
     _load(network, network.adapt_weights(tensors, made_with), str(path))
-    return Model(network.eval(), space, genotype, {"weights": Path(path).name})
+    return merged(Model(network.eval(), space, genotype, {"weights": Path(path).name}))
 
 
 def warm_start(network: Space, path: Path, space: str, where_fitting: bool = False) -> list[str]:
@@ -229,7 +237,7 @@ def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _recognize(tensors: Mapping[str, Tensor]) -> Part[Space] | None:
     """Return the space whose published network has exactly these tensors, or None."""
     for name in SPACES:
-        if not space_class(name).published:
+        if space_class(name).published is None:
             continue
         scales = SCALES if "scale" in SPACES.options_of(name) else (None,)
         for scale in scales:

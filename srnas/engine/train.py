@@ -18,7 +18,7 @@ from srnas.engine.estimate import Estimate, peak_memory, time_steps, time_valida
 from srnas.engine.run import Run, open_run
 from srnas.engine.sessions import versions
 from srnas.errors import UserError
-from srnas.model_file import Model, load_model, save_model, warm_start
+from srnas.model_file import Model, load_model, merged, save_model, warm_start
 from srnas.options import TrainOptions
 from srnas.spaces import derived_network, published_genotype
 from srnas.sync_batchnorm import synchronize
@@ -275,7 +275,7 @@ def _provenance(options: TrainOptions, record: TrainRecord) -> dict[str, Any]:
 
 def _save(run: Run, model: Model) -> None:
     if run.process.primary:
-        save_model(run.folder / "model.safetensors", model)
+        save_model(run.folder / "model.safetensors", merged(model))
 
 
 def _test(run: Run, task: Task, done: int) -> None:

@@ -238,8 +238,13 @@ def photograph(height: int, width: int) -> Array:
 
 
 def fold_batchnorm(network: nn.Module) -> nn.Module:
-    """Return a copy in evaluation mode, with BatchNorm merged into the preceding convolution."""
+    """Return a copy in evaluation mode, with BatchNorm merged into the preceding convolution.
+
+    What only training needs is merged as well, see `Space.merge`.
+    """
     folded = copy.deepcopy(network).eval()
+    if isinstance(folded, Space):
+        folded.merge()
     for module in folded.modules():
         if not isinstance(module, nn.Sequential):
             continue

@@ -50,7 +50,7 @@ def card(model: Model, written: Export) -> str:
         f"# {written.files[0].stem}",
         _summary(model),
         "## Network",
-        _table(("position", "choice"), _choices(model.genotype.choices)),
+        _network(model),
         _table(("cost", "value"), _costs(task.profile(network, None))),
         "## Training",
         _training(model.provenance),
@@ -82,10 +82,14 @@ def _summary(model: Model) -> str:
     return f"{what}: a network of the search space `{model.space.name}`{made}."
 
 
-def _choices(choices: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    for label, choice in choices.items():
-        text = choice if isinstance(choice, str) else str(choice)
-        yield label, f"`{text}`"
+def _network(model: Model) -> str:
+    """Return a table of the choices, or of the space's options if there is nothing to choose."""
+    named: Mapping[str, Any] = model.genotype.choices
+    head = ("position", "choice")
+    if not named:
+        options = {k: v for k, v in model.space.to_dict().items() if k != "name" and v is not None}
+        named, head = options, ("option", "value")
+    return _table(head, ((label, f"`{value}`") for label, value in named.items()))
 
 
 def _costs(counted: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
