@@ -2,9 +2,9 @@
 
 The outputs are `KEY.taught`, float16 without a header, and their index `KEY.json`, which is written
 last and knows the images' sizes and the file's CRC-32. The key is a hash of the teacher and of the
-LR images' pixels. Until all images are done, the outputs grow in `KEY.part`, with a line for each
-finished image in `KEY.jsonl`; a process that was killed goes on behind the last one whose CRC-32 is
-right.
+LR images' pixels. Until all images are done, the outputs grow in `KEY.growing`, with a line for
+each finished image in `KEY.jsonl`. If the process is killed, the next one continues after the last
+image whose CRC-32 is right.
 """
 
 import hashlib
@@ -27,8 +27,15 @@ from torch import Tensor
 
 from srnas.data.pixels import BrokenCacheError, Pixels, Sizes, map_pixels
 from srnas.errors import UserError, WriteError, counted
-from srnas.files import append_line, read_json, read_json_lines, write_json, write_json_lines
-from srnas.parts import Count, Strict
+from srnas.files import (
+    append_line,
+    read_json,
+    read_json_lines,
+    remove_unfinished,
+    write_json,
+    write_json_lines,
+)
+from srnas.parts import Strict
 from srnas.progress import Progress, duration
 
 LAYOUT: Literal[1] = 1  # version of the layout of these files
@@ -63,7 +70,7 @@ class _Index(Strict):
     teacher: str
     names: Any
     sizes: Sizes
-    crc32: Count
+    crc32: int
 
 
 @dataclass(frozen=True)
@@ -161,7 +168,7 @@ class _Cache:
     def __init__(self, folder: Path, key: str) -> None:
         self.folder = folder
         self.file, self.index = folder / f"{key}.taught", folder / f"{key}.json"
-        self.part, self.journal = folder / f"{key}.part", folder / f"{key}.jsonl"
+        self.growing, self.journal = folder / f"{key}.growing", folder / f"{key}.jsonl"
 
     def open(self) -> Pixels | None:
         """Map the finished outputs; None if there are none, or, with a warning, broken ones."""
@@ -169,18 +176,22 @@ class _Cache:
             return None
         try:
             index = _Index.model_validate(read_json(self.index))
-            return map_pixels(self.file, index.sizes, index.crc32, torch.float16)
+            found = map_pixels(self.file, index.sizes, index.crc32, torch.float16)
         except (UserError, OSError, ValidationError, BrokenCacheError) as error:
             fault = error if isinstance(error, BrokenCacheError | UserError) else self.index
             print(f"warning: {fault}; the teacher's outputs are computed anew", file=sys.stderr)
             return None
+        with suppress(OSError):
+            self.journal.unlink(missing_ok=True)
+        return found
 
     def fill(self, lesson: Lesson, show: bool) -> Pixels:
         """Compute the outputs, behind those that are there."""
+        remove_unfinished(self.folder)
         done, crc = self._finished(lesson.sizes)
         self._check_room(lesson, done)
         count = len(lesson.names)
-        with open(self.part, "ab") as file, Progress(count, done, show) as progress:
+        with open(self.growing, "ab") as file, Progress(count, done, show) as progress:
             progress.tell(
                 f"teacher {lesson.teacher}: its outputs for {counted(count, 'image')} take "
                 f"{lesson.bytes / 1e6:,.0f} MB in {self.folder}"
@@ -194,9 +205,9 @@ class _Cache:
                 append_line(self.journal, json.dumps(row))
                 progress.advance(number + 1)
                 if number == done or progress.live or not (number + 1) % -(-count // LINES):
-                    progress.say(f"teacher {lesson.teacher}")
+                    progress.say("images of the teacher")
             os.fsync(file.fileno())
-        os.replace(self.part, self.file)
+        os.replace(self.growing, self.file)
         sizes = lesson.sizes
         index = _Index(
             layout=LAYOUT, teacher=lesson.teacher, names=list(lesson.names), sizes=sizes, crc32=crc
@@ -211,8 +222,10 @@ class _Cache:
         with suppress(UserError, OSError):
             rows = read_json_lines(self.journal)
         good = end = crc = 0
-        if self.part.exists():
-            with open(self.part, "r+b") as file:
+        if self.file.exists():  # without an index, or with a broken one
+            os.replace(self.file, self.growing)
+        if self.growing.exists():
+            with open(self.growing, "r+b") as file:
                 for row, size in zip(rows, sizes, strict=False):
                     data = file.read(_bytes(size))
                     if len(data) < _bytes(size) or zlib.crc32(data) != row.get("crc32"):
