@@ -1,15 +1,14 @@
 """The `data:` part of options about photographs: which images serve what, and in what form."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from annotated_types import MinLen
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
-from srnas.parts import BatchSize, Side, Strict, Workers
+from srnas.parts import BatchSize, OneOrEach, Side, Strict, Workers
 
-Folders = Path | Annotated[list[Path], MinLen(1)]
+Folders = OneOrEach[Path]
 """A folder, or several."""
 
 
@@ -36,6 +35,9 @@ class ImagesOptions(Strict):
 
     @model_validator(mode="after")
     def _one_source(self) -> "ImagesOptions":
+        for key in ("hr", "lr", "lr_only"):
+            if getattr(self, key) == []:
+                raise PydanticCustomError("source", "{key}: names no folder", {"key": key})
         sources = (self.hr or self.lr_only, self.packaged, self.basicsr)
         if sum(source is not None for source in sources) != 1:
             raise PydanticCustomError(

@@ -166,7 +166,7 @@ def _train(run: Run, trainer: Trainer, genotype: Genotype) -> None:
                 if quality:
                     run.log("metrics.jsonl", {"step": done, **_prefix("val", quality)})
                 if _keeps(quality, task, record, done):
-                    model = Model(judged, options.space, genotype, _provenance(options, record))
+                    model = Model(judged, options.space, genotype, _provenance(trainer, record))
                     _save(run, model)
                 if quality:
                     best = "" if record.best_step == done else f", best {record.summary}"
@@ -264,9 +264,11 @@ def _summary(record: TrainRecord, loss: float) -> str:
     return "  ".join([*best, f"loss {loss:.4g}"])
 
 
-def _provenance(options: TrainOptions, record: TrainRecord) -> dict[str, Any]:
+def _provenance(trainer: Trainer, record: TrainRecord) -> dict[str, Any]:
+    left_out = {"device", "threads", "experiments"}
     return {
-        "options": options.model_dump(mode="json", exclude={"device", "threads", "experiments"}),
+        "options": trainer.options.model_dump(mode="json", exclude=left_out),
+        "images": [dict(source) for source in trainer.task.sources],
         "step": record.best_step,
         "val": record.quality,
         "versions": versions(),

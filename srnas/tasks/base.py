@@ -91,6 +91,8 @@ class Task(ABC):
         device: Device of the batches.
         precision: Precision of forward passes in training, "float32" or "bfloat16".
         notes: What a dry run says about its preparations: lines of a name and a text.
+        sources: Folders of the images of the first stream, with "folder", "images" (a number) and
+            "terms", for model cards.
     """
 
     options: "ClassVar[Mapping[str, type[Strict]]]"
@@ -101,6 +103,7 @@ class Task(ABC):
     device: torch.device
     precision: str
     notes: Sequence[tuple[str, str]] = ()
+    sources: Sequence[Mapping[str, Any]] = ()
 
     @classmethod
     @abstractmethod

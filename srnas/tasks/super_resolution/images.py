@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from srnas.data.images import (
     ImagePair,
@@ -18,6 +19,7 @@ from srnas.data.packaged import packaged_pairs
 from srnas.data.patches import PatchSampler
 from srnas.data.pixels import Pixels
 from srnas.data.taught import Taught
+from srnas.data.terms import PACKAGED_TERMS, sources_of
 from srnas.distributed import Process, primary_first
 from srnas.tasks.base import Batches
 from srnas.tasks.super_resolution.basicsr_stream import BasicSRStream
@@ -42,6 +44,14 @@ class Split:
     def pairs(self) -> list[ImagePair]:
         """Those with HR."""
         return [image for image in self.images if isinstance(image, ImagePair)]
+
+    @property
+    def sources(self) -> list[dict[str, Any]]:
+        """Number and terms of the images of each folder, see `sources_of`."""
+        if self.options.packaged is not None:
+            name, count = f"packaged {self.options.packaged}", len(self.images)
+            return [{"folder": name, "images": count, "terms": PACKAGED_TERMS}]
+        return sources_of(self.images)
 
 
 def open_splits(data: PatchOptions, names: Sequence[str], scale: int) -> dict[str, Split]:

@@ -106,6 +106,7 @@ class SuperResolution(Task):
             getattr(network, "rgb_range", 1.0),
             teacher,
         )
+        task.sources = splits[streams[0]].sources
         teach = teacher.teach if teacher and teacher.on_images else None
 
         def batches(split: Split, seed: int) -> Batches:
