@@ -19,7 +19,7 @@ from srnas.overrides import apply_overrides
 from srnas.parts import Count, PositiveInt, Seed, Side, Strict, Threads, first_error
 from srnas.tables import read_table
 
-PLACES = ("hr", "cache", "root", "file", "experiments", "device", "threads")
+PLACES = ("hr", "lr_only", "model", "cache", "root", "file", "experiments", "device", "threads")
 
 
 class SampleOptions(Strict):
@@ -164,6 +164,7 @@ def without_places(value: Any) -> Any:
     """Leave out what differs between machines without an influence on a result."""
     if isinstance(value, dict):
         kept = {key: v for key, v in value.items() if key not in PLACES}
-        kept = {k: v for k, v in kept.items() if not (k == "lr" and isinstance(v, str))}  # a folder
+        folders = (str, list)  # where "lr" is no learning rate
+        kept = {k: v for k, v in kept.items() if not (k == "lr" and isinstance(v, folders))}
         return {key: without_places(v) for key, v in kept.items()}
     return [without_places(v) for v in value] if isinstance(value, list) else value
