@@ -23,7 +23,9 @@ from srnas.regularizers import REGULARIZERS
 from srnas.schedules import SCHEDULES
 from srnas.spaces import (
     SPACES,
+    check_space,
     derived_network,
+    is_open,
     published_genotype,
     read_published,
     space_builder,
@@ -39,6 +41,7 @@ REGISTRIES = [
     PERTURBATIONS, CLASS_LOSSES, EXPORT_TARGETS,
 ]  # fmt: skip
 EVERYTHING = [(registry, name) for registry in REGISTRIES for name in registry]
+OPEN = [name for name in SPACES if is_open(name)]  # those that can be searched
 SAME = (1, 3, 16, 20)
 SHAPES = {  # of a network's input and output, where they differ
     "super_resolution": ((1, 3, 16, 20), (1, 3, 32, 40)),
@@ -101,7 +104,7 @@ def test_a_registered_primitive_changes_no_space(monkeypatch):
     before = Supernet(space_builder("imdn"), "imdn").alphas
     for family in FAMILIES.values():
         monkeypatch.setitem(family, "newcomer", next(iter(family.values())))
-    for name in SPACES:
+    for name in OPEN:
         supernet = Supernet(space_builder(name), name)
         candidates = {c for p in supernet.choices.positions.values() for c in p.candidates}
         assert "newcomer" not in candidates, name
@@ -174,7 +177,7 @@ def test_charbonnier_is_its_closed_form():
     assert loss(a, b).item() == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("name", OPEN)
 @pytest.mark.parametrize("regularizer", REGULARIZERS)
 def test_every_regularizer_is_a_finite_scalar_on_every_space(name, regularizer):
     supernet = Supernet(space_builder({"name": name}), name)
@@ -183,8 +186,8 @@ def test_every_regularizer_is_a_finite_scalar_on_every_space(name, regularizer):
     assert torch.isfinite(value)
 
 
-@pytest.mark.parametrize("name", SPACES)
-def test_every_space_searches_derives_and_publishes(name):
+@pytest.mark.parametrize("name", OPEN)
+def test_every_space_with_choices_searches_and_derives(name):
     torch.manual_seed(0)
     given, expected = SHAPES.get(space_class(name).task, (SAME, SAME))
     x = torch.rand(given)
@@ -192,14 +195,38 @@ def test_every_space_searches_derives_and_publishes(name):
     with torch.no_grad():
         assert supernet(x).shape == expected
     derived = derived_network({"name": name}, supernet.genotype()).eval()
+    assert derived(x).shape == expected
+    assert not any("alphas" in key for key in derived.state_dict())
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_every_space_has_a_published_network_and_knows_its_weights(name):
+    given, expected = SHAPES.get(space_class(name).task, (SAME, SAME))
     published = derived_network({"name": name}, published_genotype(name)).eval()
-    for network in (derived, published):
-        assert network(x).shape == expected
-        assert not any("alphas" in key for key in network.state_dict())
+    assert published(torch.rand(given)).shape == expected
     state = published.state_dict()
     settled, ours = read_published(name, state)
     assert ours.keys() == state.keys()
     assert settled.keys() <= SPACES.options_of(name).keys()
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_every_space_can_be_merged_into_the_network_that_its_options_then_describe(name):
+    given, _ = SHAPES.get(space_class(name).task, (SAME, SAME))
+    x, space, genotype = torch.rand(given), check_space(name), published_genotype(name)
+    network = derived_network(space, genotype).eval()
+    with torch.no_grad():
+        expected = network(x)
+        described = derived_network(space.with_options(**network.merge()), genotype).eval()
+        described.load_state_dict(network.state_dict())
+        assert torch.equal(network(x), expected)
+        assert torch.equal(described(x), expected)
+
+
+def test_a_space_without_a_published_network_says_so(monkeypatch):
+    monkeypatch.setattr(space_class("imdn"), "published", None)
+    with pytest.raises(UserError, match="space 'imdn' has no published network; name a genotype"):
+        published_genotype("imdn")
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,18 @@ def test_macs_and_activations_are_fvcores_for_random_genotypes(seed):
     assert_fvcores(net, 20, 24)
 
 
+@pytest.mark.parametrize("attention", ["lia", "gate", "span", "spanv2"])
+@pytest.mark.parametrize("unshuffle", [False, True])
+def test_macs_and_activations_of_plain_networks_are_fvcores_in_every_form(attention, unshuffle):
+    options = {"name": "plain", "attention": attention, "unshuffle": unshuffle}
+    net = derived_network(options, published_genotype("plain")).eval()
+    assert_fvcores(net, 20, 24)
+    for form in ("rep_mbconv", "ecb", "conv3xc"):
+        trained = derived_network({**options, "reparameterize": form}, published_genotype("plain"))
+        assert profile(trained, (20, 24)) == profile(net, (20, 24))
+        assert count_activations(trained, 20, 24) == count_activations(net, 20, 24)
+
+
 class RLFB(nn.Module):
     """Block of RLFN: three convolutions, a 1x1 convolution, and spatial attention."""
 

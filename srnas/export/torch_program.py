@@ -16,9 +16,9 @@ from srnas.tasks.base import Ports
 class TorchProgram(ExportTarget):
     """torch.export with dynamic batch, height and width: `torch.export.load(FILE).module()`.
 
-    The program takes sides from the network's smallest on, or from twice as much if the graph of
-    smaller images is another one. Networks whose graph depends on the size in other ways, as those
-    of classification spaces do, are refused.
+    The program takes sides from the network's smallest on, or from two or four times as much if the
+    graph of smaller images is another one. Networks whose graph depends on the size in other ways,
+    as those of classification spaces do, are refused.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".pt2",)
@@ -50,7 +50,7 @@ class TorchProgram(ExportTarget):
 
 def _trace(network: nn.Module, least: int) -> torch.export.ExportedProgram:
     why = ""
-    for smallest in (least, 2 * least):
+    for smallest in (least, 2 * least, 4 * least):
         dims = {
             0: torch.export.Dim("batch", min=1),
             2: torch.export.Dim("height", min=smallest),

@@ -95,7 +95,7 @@ class RepMBConv(Reparameterized):
         self.expand = nn.Conv2d(channels, hidden, 1)
         self.conv = nn.Conv2d(hidden, hidden, 3)
         self.squeeze = nn.Conv2d(hidden, channels, 1)
-        self.seed = nn.Parameter(torch.full((1, hidden, 1, 1), 0.1))
+        self.latent = nn.Parameter(torch.full((1, hidden, 1, 1), 0.1))
         narrow = max(hidden // REDUCTION, 1)
         self.reduce = nn.Parameter(torch.ones(narrow, hidden))
         self.restore = nn.Parameter(torch.ones(hidden, narrow))
@@ -106,7 +106,7 @@ class RepMBConv(Reparameterized):
 
     def attention(self) -> Tensor:
         """Return the factors of the hidden channels, (2 C,) in [0, 1]."""
-        return torch.sigmoid(self.restore @ F.silu(self.reduce @ self.seed.flatten()))
+        return torch.sigmoid(self.restore @ F.silu(self.reduce @ self.latent.flatten()))
 
     def kernel_and_bias(self) -> Affine:
         """Return the merged kernel and bias; see `Reparameterized.kernel_and_bias`."""

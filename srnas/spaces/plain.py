@@ -107,7 +107,7 @@ class Plain(SuperResolutionSpace):
             pieces = [(width, block(first)), *others]
         y: Tensor = self.upsample(_concatenate([piece for _, piece in pieces]))
         if self.unshuffle:  # an odd side has been rounded up
-            y = y[:, :, : self.scale * x.shape[2], : self.scale * x.shape[3]]
+            y = _crop(y, self.scale * x.shape[2], self.scale * x.shape[3])
         return y
 
     def merge(self) -> dict[str, Any]:
@@ -220,6 +220,13 @@ def _for_each(widths: Sequence[int], value: Any, option: str) -> list[Any]:
             "give one for each block, or a single value for all"
         )
     return value
+
+
+def _crop(y: Tensor, height: int, width: int) -> Tensor:
+    """Return the first rows and columns of (B, C, H, W)."""
+    if torch.compiler.is_exporting():  # which cannot prove that they are not more than y has
+        return F.pad(y, (0, width - y.shape[3], 0, height - y.shape[2]))
+    return y[:, :, :height, :width]
 
 
 Piece = tuple[int, Tensor]

@@ -10,7 +10,7 @@ RGB = 3
 _CONV = re.compile(r"blocks\.(\d+)\.convs\.(\d+)\.(.+)")
 _FORMS = {  # a parameter that only this form has
     "bias": "none",
-    "seed": "rep_mbconv",
+    "latent": "rep_mbconv",
     "edge_scale": "ecb",
     "skip.bias": "conv3xc",
 }

@@ -1,0 +1,394 @@
+"""Plain networks: PlainUSR's published weights, forms for training, and what the options do."""
+
+import importlib
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import nn
+
+from srnas.choice import Genotype, Supernet
+from srnas.data.images import benchmark_pairs
+from srnas.engine.train import train
+from srnas.errors import UserError
+from srnas.export.target import export
+from srnas.files import load_tensors
+from srnas.model_file import Model, load_model, load_published, merged, save_model, warm_start
+from srnas.options import check_options
+from srnas.primitives.attention import Guided, ParameterFree, soft_pool
+from srnas.spaces import check_space, derived_network, is_open, published_genotype, space_builder
+from srnas.tasks.super_resolution.evaluate import NetworkUpscale, evaluate
+from srnas.tasks.super_resolution.protocols import PROTOCOLS
+from tests.branches import disturb, never_merged
+from tests.helpers import srnas, train_options, write_options
+
+GENOTYPE = Genotype("plain", {})
+FORMS = ["rep_mbconv", "ecb", "conv3xc"]
+SMALL = {"name": "plain", "widths": [8, 4, 8], "attention": ["none", "lia", "gate"]}
+# PSNR in dB and SSIM on Set5 and Set14: measured with the released code and weights.
+PUBLISHED = [
+    ("U", 2, 37.0989, 0.95692, 32.7545, 0.91010),
+    ("T", 2, 37.4644, 0.95840, 32.9814, 0.91219),
+    ("S", 2, 37.6345, 0.95924, 33.1682, 0.91465),
+    ("M", 2, 37.7854, 0.95974, 33.3779, 0.91656),
+    ("", 2, 37.9450, 0.96031, 33.5602, 0.91787),
+    ("L", 2, 38.0667, 0.96075, 33.8202, 0.92017),
+    ("U", 4, 30.7688, 0.86979, 27.7238, 0.76023),
+    ("T", 4, 31.2008, 0.87862, 28.0245, 0.76695),
+    ("S", 4, 31.5614, 0.88546, 28.1720, 0.77140),
+    ("M", 4, 31.7914, 0.88892, 28.3797, 0.77597),
+    ("", 4, 32.0155, 0.89217, 28.5432, 0.77999),
+    ("L", 4, 32.2572, 0.89563, 28.7135, 0.78372),
+]
+SIZES = [  # of the released code, at x2
+    ("U", [16, 8, 16], 2, ["none", "gate", "none"], None, 13_628),
+    ("T", [32, 16, 32], 2, ["none", "gate", "none"], None, 48_724),
+    ("S", [32, 16, 8, 16, 32], 2, ["lia"] * 5, 4, 57_236),
+    ("M", [48, 32, 16, 32, 48], 2, ["lia"] * 5, 8, 148_932),
+    ("", [64, 48, 32, 48, 64], 2, ["lia"] * 5, 16, 311_364),
+    ("L", [80, 64, 48, 64, 80], 3, ["lia"] * 5, 16, 707_076),
+]
+
+
+def network(**options):
+    return derived_network({**SMALL, **options}, GENOTYPE).eval()
+
+
+def weights(shared, name, scale):
+    return shared / "checkpoints" / "plainusr" / f"PlainUSR{name}_Rep_x{scale}.pth"
+
+
+def outputs(*networks, size=(17, 19)):
+    """What networks make of an image."""
+    x = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        return [one(x) for one in networks]
+
+
+FIGURES = [
+    pytest.param(
+        name,
+        figures,
+        id=f"{name}-{figures[0] or 'base'}-x{figures[1]}",
+        marks=[pytest.mark.slow] * (name == "Set14" and figures[:2] in [("", 2), ("L", 2)]),
+    )
+    for name in ("Set5", "Set14")
+    for figures in PUBLISHED
+]
+
+
+@pytest.mark.parametrize(("name", "figures"), FIGURES)
+def test_published_plainusr_reaches_the_released_figures(shared, name, figures):
+    size, scale, *measured = figures
+    psnr, ssim = measured[:2] if name == "Set5" else measured[2:]
+    upscale = NetworkUpscale(load_model(weights(shared, size, scale)).network, torch.device("cpu"))
+    pairs = benchmark_pairs(shared / "data" / name, scale)
+    result = evaluate(upscale, pairs, scale, PROTOCOLS["basicsr"])
+    assert result["psnr"] == pytest.approx(psnr, abs=0.0006)
+    assert result["ssim"] == pytest.approx(ssim, abs=2e-5)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: size[0] or "base")
+def test_a_published_file_tells_all_options_of_its_network(shared, size):
+    name, widths, convs, attention, pooled, parameters = size
+    for scale in (2, 4):
+        model = load_model(weights(shared, name, scale))
+        options = model.space.options
+        assert (options.scale, options.widths, options.attention) == (scale, widths, attention)
+        assert options.convs == [convs] * len(widths)
+        assert options.num_feat == widths[0]
+        assert pooled is None or options.attention_feat == pooled
+        assert (options.reparameterize, options.unshuffle) == ("none", False)
+        if scale == 2:
+            assert sum(p.numel() for p in model.network.parameters()) == parameters
+
+
+def test_the_default_options_are_plainusr_s(shared):
+    assert published_genotype("plain") == GENOTYPE
+    plain = derived_network("plain", GENOTYPE)
+    published = load_tensors(weights(shared, "S", 2))
+    assert sorted(t.shape for t in plain.state_dict().values()) == sorted(
+        t.shape for t in published.values()
+    )
+
+
+def test_published_weights_are_tested_with_nothing_else_said(shared):
+    file = weights(shared, "U", 4)
+    done = srnas("test", "--model", file, "--data", f"Set5={shared / 'data/Set5'}")
+    assert "30.769 / 0.8698" in done.stdout, done.stderr
+    assert "19,820" in done.stdout
+    assert "PlainUSRU_Rep_x4:" not in done.stdout, "a line of choices that there are not"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_network_in_training_is_its_branches_and_so_is_its_model_file(tmp_path, form):
+    torch.manual_seed(0)
+    space = check_space({**SMALL, "reparameterize": form})
+    trained = disturb(derived_network(space, GENOTYPE)).eval()
+    before = {key: tensor.clone() for key, tensor in trained.state_dict().items()}
+    model = Model(trained, space, GENOTYPE, {})
+    save_model(tmp_path / "m.safetensors", merged(model))
+    loaded = load_model(tmp_path / "m.safetensors")
+    assert loaded.space == space.with_options(reparameterize="none")
+    assert all(torch.equal(t, before[k]) for k, t in trained.state_dict().items()), "as it was"
+    assert loaded.network.state_dict().keys() == network().state_dict().keys()
+    branches = never_merged(derived_network(space, GENOTYPE)).eval()
+    branches.load_state_dict(
+        {k.replace(".convs.0.", ".convs.0.form.").replace(".convs.1.", ".convs.1.form."): t
+         for k, t in before.items()}
+    )  # fmt: skip
+    for size in [(7, 9), (13, 11), (31, 21)]:
+        expected, *found = outputs(branches, trained, loaded.network, size=size)
+        assert all((one - expected).abs().max() < 1e-5 for one in found)
+
+
+@pytest.mark.parametrize(
+    "form", ["rep_mbconv", *(pytest.param(form, marks=pytest.mark.slow) for form in FORMS[1:])]
+)
+def test_an_export_of_a_network_in_training_is_its_branches(tmp_path, form):
+    onnx = pytest.importorskip("onnx", reason="needs srnas[export]")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs srnas[export]")
+    torch.manual_seed(0)
+    space = check_space({**SMALL, "reparameterize": form})
+    trained = disturb(derived_network(space, GENOTYPE)).eval()
+    file = export(Model(trained, space, GENOTYPE, {}), tmp_path / "m.onnx").files[0]
+    kinds = [node.op_type for node in onnx.load(file).graph.node]
+    convolutions = 1 + 3 * 2 + 3 + 1 + 1  # head; blocks; attentions; tail
+    assert kinds.count("Conv") == convolutions
+    assert "ScatterND" not in kinds, "a map is not copied to change its first channels"
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    branches = never_merged(trained)
+    for size in [(7, 9), (13, 11), (31, 21)]:
+        x = torch.rand(1, 3, *size)
+        (found,) = session.run(None, {"lr": x.numpy()})
+        with torch.no_grad():
+            assert (torch.from_numpy(found) - branches(x)).abs().max() < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["onnx", "openvino", "ncnn", "torch"])
+@pytest.mark.parametrize("name", ["S", "T", "L"])
+def test_published_networks_run_in_every_runtime(tmp_path, shared, target, name):
+    packages = {"onnx": "onnxruntime", "torch": "torch"}
+    pytest.importorskip(packages.get(target, target), reason="needs the target's extra")
+    model = load_model(weights(shared, name, 2))
+    for precision, limit in {"fp32": 1e-5, "fp16": 3e-3}.items():
+        if target != "torch" or precision == "fp32":
+            written = export(model, tmp_path / precision, target, precision)
+            assert max(agreement.largest for agreement in written.agreements) < limit
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["onnx", "openvino", "ncnn", "torch"])
+@pytest.mark.parametrize("attention", ["lia", "gate"])
+def test_networks_that_unshuffle_pixels_run_in_every_runtime_on_odd_sides(
+    tmp_path, target, attention
+):
+    packages = {"onnx": "onnxruntime", "torch": "torch"}
+    pytest.importorskip(packages.get(target, target), reason="needs the target's extra")
+    space = check_space({**SMALL, "unshuffle": True, "attention": attention})
+    model = Model(derived_network(space, GENOTYPE).eval(), space, GENOTYPE, {})
+    written = export(model, tmp_path / "m", target, "fp32")
+    assert [agreement.size for agreement in written.agreements][1] == "51x37"
+    assert max(agreement.largest for agreement in written.agreements) < 1e-5
+
+
+@pytest.mark.parametrize("form", ["none", *FORMS])
+def test_every_form_starts_from_published_weights(shared, form):
+    file = weights(shared, "S", 2)
+    started = derived_network({"name": "plain", "reparameterize": form}, GENOTYPE).eval()
+    assert warm_start(started, file, "plain") == []
+    expected, found = outputs(load_model(file).network, started)
+    assert (found - expected).abs().max() < 1e-5
+    x4 = derived_network({"name": "plain", "scale": 4, "reparameterize": form}, GENOTYPE).eval()
+    assert warm_start(x4, file, "plain") == ["upsample.0.weight", "upsample.0.bias"]
+
+
+def test_weights_of_another_form_are_no_start(tmp_path):
+    torch.save(network(reparameterize="ecb").state_dict(), tmp_path / "w.pth")
+    with pytest.raises(UserError, match=r"w\.pth: weights of another network \(lacks blocks"):
+        warm_start(network(reparameterize="conv3xc"), tmp_path / "w.pth", "plain")
+
+
+@pytest.mark.parametrize("form", ["none", *FORMS])
+def test_a_state_dict_tells_its_options_but_not_attentions_without_parameters(tmp_path, form):
+    torch.manual_seed(0)
+    given = {
+        "scale": 3,
+        "widths": [6, 8, 3],
+        "num_feat": 10,
+        "convs": [1, 3, 2],
+        "attention": ["spanv2", "lia", "gate"],
+        "attention_feat": 5,
+        "reparameterize": form,
+        "unshuffle": True,
+    }
+    made = disturb(network(**given))
+    torch.save(made.state_dict(), tmp_path / "w.pth")
+    loaded = load_model(tmp_path / "w.pth")
+    assert loaded.space == check_space({"name": "plain", **given, "reparameterize": "none"})
+    expected, found = outputs(made, loaded.network)
+    assert torch.equal(found, expected)
+    free = network(attention=["none", "span", "gate"])
+    torch.save(free.state_dict(), tmp_path / "free.pth")
+    with pytest.raises(UserError, match="not an srnas model file, nor the weights of a published"):
+        load_model(tmp_path / "free.pth")
+    named = {"name": "plain", "attention": ["none", "span", "gate"]}
+    expected, found = outputs(free, load_published(tmp_path / "free.pth", named).network)
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("unshuffle", [False, True])
+def test_without_random_weights_the_untrained_network_repeats_pixels(monkeypatch, scale, unshuffle):
+    def zero(conv):
+        nn.init.zeros_(conv.weight)
+        nn.init.zeros_(conv.bias)
+
+    monkeypatch.setattr(nn.Conv2d, "reset_parameters", zero)
+    made = network(scale=scale, unshuffle=unshuffle)
+    x = torch.rand(2, 3, 15, 18)
+    with torch.no_grad():
+        assert torch.equal(made(x), F.interpolate(x, scale_factor=scale, mode="nearest"))
+
+
+@pytest.mark.parametrize("size", [(16, 18), (15, 17), (13, 14)])
+def test_the_unshuffling_convolution_is_one_of_unshuffled_pixels(size):
+    torch.manual_seed(0)
+    made = network(unshuffle=True)
+    x = torch.rand(1, 3, *size)
+    head = made.head[1]
+    squares = head.weight.view(-1, 3, 3, 2, 3, 2)  # (o, colour, row, p, column, q)
+    kernel = squares.permute(0, 1, 3, 5, 2, 4).flatten(1, 3)  # 12 channels of 3x3
+    even = F.pad(x, (0, size[1] % 2, 0, size[0] % 2))
+    expected = F.conv2d(F.pixel_unshuffle(even, 2), kernel, head.bias, padding=1)
+    with torch.no_grad():
+        torch.testing.assert_close(made.head(x), expected)
+        assert made(x).shape == (1, 3, 2 * size[0], 2 * size[1])
+
+
+def test_soft_pooling_is_its_definition():
+    x = torch.randn(1, 2, 10, 8, dtype=torch.double)
+    found = soft_pool(x, 7, 3)
+    values = x.numpy()
+    assert found.shape == (1, 2, 2, 1)
+    for row in range(2):
+        for channel in range(2):
+            window = values[0, channel, 3 * row : 3 * row + 7, :7]
+            expected = (np.exp(window) * window).sum() / np.exp(window).sum()
+            assert found[0, channel, row, 0].item() == pytest.approx(expected)
+
+
+def test_the_parameter_free_attention_is_spans():
+    pytest.importorskip("spandrel", reason="needs srnas[spandrel]")
+    released = importlib.import_module("spandrel.architectures.SPAN.__arch.span")
+    torch.manual_seed(0)
+    block, seen = released.SPAB(6, bias=True).eval(), []
+    block.c3_r.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    x = torch.randn(1, 6, 9, 7)
+    with torch.no_grad():
+        expected = block(x)[0]
+    torch.testing.assert_close(ParameterFree(6, 0)(seen[0], x), expected)
+
+
+def test_the_guided_attention_is_a_product_with_a_matrix():
+    attention = Guided(3, 0).double()
+    x, before = torch.randn(2, 1, 3, 4, 5, dtype=torch.double)
+    weight, bias = (p.detach().numpy() for p in attention.parameters())
+    guide = np.einsum("oi,bihw->bohw", weight[:, :, 0, 0], x.numpy()) + bias[:, None, None]
+    np.testing.assert_allclose(attention(x, before).detach(), (x + before).numpy() * guide)
+
+
+def test_the_first_channels_are_replaced_and_the_others_kept():
+    torch.manual_seed(0)
+    made, seen = network(), []
+    made.upsample.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    x = torch.rand(1, 3, 12, 14)
+    with torch.no_grad():
+        made(x)
+        features = made.head(x).clone()
+        for width, block in zip([8, 4, 8], made.blocks, strict=True):
+            features[:, :width] = block(features[:, :width].clone())
+    assert torch.equal(seen[0], features)
+
+
+@pytest.mark.parametrize(
+    ("options", "least"),
+    [
+        ({"attention": "none"}, 1),
+        ({"attention": "none", "unshuffle": True}, 1),
+        ({"attention": ["gate", "lia", "span"]}, 7),
+        ({"attention": "lia", "unshuffle": True}, 13),
+    ],
+)
+def test_the_smallest_image_is_that_of_the_attentions(options, least):
+    made = network(**options)
+    assert made.min_size == least
+    assert made(torch.rand(1, 3, least, least)).shape == (1, 3, 2 * least, 2 * least)
+    if least > 1:
+        with pytest.raises(RuntimeError):
+            made(torch.rand(1, 3, least - 1, least))
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"convs": [2, 2]}, "convs has 2 values, widths has 3; give one for each block"),
+        ({"attention": ["lia"]}, "attention has 1 value, widths has 3"),
+        ({"num_feat": 7}, "widths has 8, but num_feat is 7; give the largest width or more"),
+        ({"convs": 9}, "space: convs: Input should be less than or equal to 8, got 9"),
+        ({"convs": [2, 2, 0]}, r"space: convs\.2: Input should be greater than or equal to 1"),
+        ({"attention": ["none", "lai", "none"]}, r"space: attention\.1: Input should be 'none'"),
+        ({"widths": []}, "space: widths: List should have at least 1 item"),
+        ({"reparameterize": "dbb"}, "space: reparameterize: Input should be 'none', 'rep_mbconv'"),
+    ],
+)
+def test_options_that_do_not_fit_are_told_in_one_line(options, told):
+    with pytest.raises(UserError, match=told) as caught:
+        network(**options)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_training_keeps_the_branches_and_writes_plain_convolutions(tmp_path, photo_folder):
+    space = {**SMALL, "widths": [4, 4], "attention": "none", "reparameterize": "rep_mbconv"}
+    options = train_options(tmp_path, photo_folder, space=space, steps=8, init=None)
+    file = train(check_options("train", options, "t"))
+    checkpoint = load_tensors(file.parent / "checkpoints" / "last.pt")
+    assert "blocks.0.convs.0.expand.weight" in checkpoint["parts"]["network"]
+    tensors, model = load_file(file), load_model(file)
+    assert "blocks.0.convs.0.weight" in tensors
+    assert not any("expand" in key for key in tensors)
+    assert model.space.options.reparameterize == "none"
+    assert model.provenance["options"]["space"]["reparameterize"] == "rep_mbconv"
+    average = {
+        key.removeprefix("module."): tensor
+        for key, tensor in checkpoint["parts"]["ema"].items()
+        if key.startswith("module.")
+    }
+    branches = derived_network(check_space(space), GENOTYPE).eval()
+    branches.load_state_dict(average)
+    expected, found = outputs(never_merged(branches), model.network)
+    assert (found - expected).abs().max() < 1e-5
+    page = (srnas("report", file.parent), (file.parent / "report.html").read_text())[1]
+    assert "4: 2 conv 3x3" in page
+    assert f"{sum(t.numel() for k, t in tensors.items() if k != 'srnas_network'):,}" in page
+
+
+def test_there_is_nothing_to_search_which_is_told_in_one_line(tmp_path, photo_folder):
+    assert not is_open("plain")
+    assert is_open("imdn")
+    with pytest.raises(UserError, match=r"space 'plain' leaves nothing to choose.* train its netw"):
+        Supernet(space_builder("plain"), "plain")
+    search = {"name": "s", "space": "plain", "epochs": 1, "steps_per_epoch": 1}
+    search |= {"weight_optimizer": {"lr": 1e-3}, "alpha_optimizer": {"lr": 1e-3}}
+    search["data"] = {key: {"packaged": key} for key in ("train", "alpha", "val")}
+    done = srnas("search", "-opt", write_options(tmp_path / "s.yml", search))
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "leaves nothing to choose" in done.stderr
+    init = srnas("init", photo_folder, "--space", "plain", "--out", tmp_path)
+    assert init.returncode == 2
+    assert "--space plain: leaves nothing to choose" in init.stderr
+    assert str(GENOTYPE) == "no choices"
