@@ -1,4 +1,4 @@
-"""The task of super-resolution: patches, a loss between SR and HR, PSNR and SSIM."""
+"""The task of super-resolution: patches, a loss between SR and HR, metrics by name."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,14 +15,23 @@ from srnas.data.patches import Batch
 from srnas.distributed import Process, choose_device
 from srnas.errors import UserError, did_you_mean
 from srnas.losses import Loss
+from srnas.metrics import METRICS, Metric, show_value, title_of
 from srnas.options import SearchOptions, TrainOptions
-from srnas.parts import Strict
+from srnas.parts import Part, Strict, check_part
 from srnas.spaces.kinds import SuperResolutionSpace
 from srnas.tasks import TASKS
 from srnas.tasks.base import Batches, Ports, Task
-from srnas.tasks.super_resolution.evaluate import NetworkUpscale, Upscale, bicubic, evaluate
+from srnas.tasks.super_resolution.evaluate import (
+    NetworkUpscale,
+    Upscale,
+    bicubic,
+    evaluate,
+    open_metrics,
+)
 from srnas.tasks.super_resolution.images import open_batches, open_splits
 from srnas.tasks.super_resolution.options import (
+    DEFAULT_METRICS,
+    SCORE,
     SuperResolutionSearchOptions,
     SuperResolutionTrainOptions,
     TestOptions,
@@ -42,6 +51,7 @@ class SuperResolution(Task):
         device: Device of the batches.
         precision: Precision of forward passes in training, "float32" or "bfloat16".
         rgb_range: Factor of the loss, see `SuperResolutionSpace`.
+        metrics: Metrics of validations, "psnr" among them.
     """
 
     options: ClassVar[Mapping[str, type[Strict]]] = {
@@ -49,7 +59,7 @@ class SuperResolution(Task):
         "train": SuperResolutionTrainOptions,
         "test": TestOptions,
     }
-    score = "psnr"
+    score = SCORE
     curves: ClassVar[Mapping[str, str]] = {"val_psnr": "PSNR on the validation images, dB"}
     baselines: ClassVar[Mapping[str, Mapping[str, str]]] = {
         "val_psnr": {"val_bicubic_psnr": "bicubic"}
@@ -64,11 +74,13 @@ class SuperResolution(Task):
         device: torch.device,
         precision: str = "float32",
         rgb_range: float = 1.0,
+        metrics: Sequence[Part[Metric] | str] = DEFAULT_METRICS,
     ) -> None:
         self.scale, self.criterion, self.rgb_range = scale, loss, rgb_range
         self.val = decode(val, scale)
         self.device = device
         self.precision = precision
+        self.metrics = _open(metrics, "basicsr", device)
         self._bicubic_psnr: float | None = None
 
     @classmethod
@@ -82,6 +94,7 @@ class SuperResolution(Task):
         pooled: bool = False,
     ) -> tuple["SuperResolution", list[Batches]]:
         """Open the images, with the split `val` for validation; see `Task.open`."""
+        assert isinstance(options, SuperResolutionSearchOptions | SuperResolutionTrainOptions)
         scale, data = scale_of(network), options.data
         sources, pairs = open_splits(data, (*streams, "val"), scale)
         if "val" in sources and sources["val"].basicsr:
@@ -97,7 +110,8 @@ class SuperResolution(Task):
         loss = options.loss.build()
         val = pairs.get("val", [])
         rgb_range = getattr(network, "rgb_range", 1.0)
-        return cls(scale, loss, val, process.device, options.precision, rgb_range), batches
+        task = cls(scale, loss, val, process.device, options.precision, rgb_range, options.metrics)
+        return task, batches
 
     @property
     def val_count(self) -> int:
@@ -116,23 +130,24 @@ class SuperResolution(Task):
         """Return means over the validation images, protocol `basicsr`.
 
         Returns:
-            "psnr" (dB), "ssim", and the PSNR of bicubic interpolation, "bicubic_psnr".
+            The metrics by name, and the PSNR of bicubic interpolation in dB, "bicubic_psnr".
         """
-        result = self._measure(NetworkUpscale(network, self.device))
+        values = self._measure(NetworkUpscale(network, self.device), self.metrics)
         if self._bicubic_psnr is None:
-            self._bicubic_psnr = self._measure(bicubic(self.scale))["psnr"]
-        return {
-            "psnr": result["psnr"],
-            "ssim": result["ssim"],
-            "bicubic_psnr": self._bicubic_psnr,
-        }
+            score = {SCORE: self.metrics[SCORE]}
+            self._bicubic_psnr = self._measure(bicubic(self.scale), score)[SCORE]
+        return {**values, "bicubic_psnr": self._bicubic_psnr}
 
-    def _measure(self, upscale: Upscale) -> dict[str, Any]:
-        return evaluate(upscale, self.val, self.scale, PROTOCOLS["basicsr"])
+    def _measure(self, upscale: Upscale, metrics: Mapping[str, Metric]) -> dict[str, float]:
+        protocol = PROTOCOLS["basicsr"]
+        result = evaluate(upscale, self.val, self.scale, protocol, metrics=metrics)
+        return {name: result[name] for name in metrics}
 
     def describe(self, quality: Mapping[str, float]) -> str:
-        """Summarize the PSNR."""
-        return f"val PSNR {quality['psnr']:.3f} dB"
+        """Summarize the PSNR, and the metrics that are not measured by default."""
+        more = [name for name in self.metrics if name not in DEFAULT_METRICS]
+        told = [f"{title_of(name)} {show_value(name, quality[name])}" for name in more]
+        return ", ".join([f"val PSNR {quality['psnr']:.3f} dB", *told])
 
     @classmethod
     def profile(cls, network: Space, size: tuple[int, int] | None) -> dict[str, Any]:
@@ -155,8 +170,9 @@ class SuperResolution(Task):
         protocol: str = "basicsr",
         lr: str = "files",
         self_ensemble: bool = False,
+        metrics: Sequence[Part[Metric] | Mapping[str, Any] | str] = DEFAULT_METRICS,
     ) -> dict[str, dict[str, Any]]:
-        """Measure PSNR and SSIM on benchmark sets.
+        """Measure metrics on benchmark sets.
 
         Args:
             network: The network.
@@ -167,27 +183,31 @@ class SuperResolution(Task):
             protocol: A name in `srnas.tasks.super_resolution.protocols`.
             lr: "files" uses LR files where there are any, "made" makes LR by bicubic.
             self_ensemble: Whether to average over the eight flips and transpositions.
+            metrics: Names of metrics, or mappings of a name and options.
 
         Returns:
-            {"psnr", "ssim", "images": [{"name", "psnr", "ssim"}]} by set, with PSNR in dB.
+            {"psnr", "ssim", "metrics": ["psnr", "ssim"], "images": [{"name", "psnr", "ssim"}]} by
+            set, with PSNR in dB; with `metrics` those instead of "psnr" and "ssim".
 
         Raises:
-            UserError: There is no such protocol, the network has no scale, or an image cannot be
-                read or does not fit.
+            UserError: There is no such protocol or metric, the network has no scale, or an image
+                cannot be read or does not fit.
         """
         if protocol not in PROTOCOLS:
             raise UserError(f"protocol: {did_you_mean(protocol, PROTOCOLS)}")
         if lr not in ("files", "made"):
             raise UserError(f"lr: {lr!r}; {did_you_mean(lr, ('files', 'made'))}")
-        scale = scale_of(network)
+        scale, where = scale_of(network), choose_device(device)
+        opened = _open(metrics, protocol, where)
         sets = data if isinstance(data, Mapping) else {Path(data).name: data}
-        upscale = NetworkUpscale(network, choose_device(device), self_ensemble)
+        upscale = NetworkUpscale(network, where, self_ensemble)
         return {
             name: evaluate(
                 upscale,
                 open_benchmark(folder, scale, lr == "files"),
                 scale,
                 PROTOCOLS[protocol],
+                metrics=opened,
             )
             for name, folder in sets.items()
         }
@@ -196,6 +216,13 @@ class SuperResolution(Task):
     def traits(cls, network: Space) -> str:
         """Return the scale factor as in "x2"."""
         return f"x{scale_of(network)}"
+
+
+def _open(
+    metrics: Sequence[Part[Metric] | Mapping[str, Any] | str], protocol: str, device: torch.device
+) -> dict[str, Metric]:
+    parts = [check_part(METRICS, metric, "metrics") for metric in metrics]
+    return open_metrics(parts, PROTOCOLS[protocol], device)
 
 
 def open_benchmark(folder: Path | str, scale: int, use_lr_files: bool = True) -> list[ImagePair]:
