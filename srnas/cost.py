@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from srnas.choice import MixedOp, Supernet
+from srnas.choice import MixedOp, Space, Supernet
 
 HD = (1280, 720)
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Count all learnable parameters."""
-    return sum(p.numel() for p in network.parameters())
+    """Count all learnable parameters, without those that only training needs."""
+    return sum(p.numel() for p in _shapes(network).parameters())
 
 
 def count_macs(network: nn.Module, width: int, height: int) -> int:
@@ -48,11 +48,18 @@ def _run(
     network: nn.Module, width: int, height: int, mapping: Mapping[Any, Any]
 ) -> FlopCounterMode:
     """Run the network on shapes, and return the counter of what the mapping counts."""
-    shapes = copy.deepcopy(network).to("meta").eval()
     image = torch.empty(1, 3, height, width, device="meta")
     with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=dict(mapping)) as counter:
-        shapes(image)
+        _shapes(network)(image)
     return counter
+
+
+def _shapes(network: nn.Module) -> nn.Module:
+    """Return the network on the meta device as it is deployed, see `Space.merge`."""
+    shapes = copy.deepcopy(network).to("meta").eval()
+    if isinstance(shapes, Space):
+        shapes.merge()
+    return shapes
 
 
 def profile(

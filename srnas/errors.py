@@ -103,3 +103,20 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     if near:
         return "did you mean " + " or ".join(repr(n) for n in near) + "?"
     return "known: " + ", ".join(known)
+
+
+def require(*packages: str, extra: str, what: str = "export") -> None:
+    """Raise a UserError that names an extra of srnas if a package is missing.
+
+    Args:
+        packages: The packages.
+        extra: The extra that installs them.
+        what: What needs them, for the message.
+    """
+    for package in packages:
+        try:
+            __import__(package)
+        except ImportError as error:
+            raise UserError(
+                f"{what} needs {error.name}; install it with: pip install 'srnas[{extra}]'"
+            ) from error

@@ -5,6 +5,7 @@ in a tensor for programs that read nothing but tensors (`srnas.spandrel_plugin`)
 replace it: those of a dilated convolution and of a plain one are equal.
 """
 
+import copy
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -39,6 +40,10 @@ READ_VERSIONS = (1, 2)  # 1 has no tensor
 SCALES = (2, 3, 4)  # of published networks
 DEFAULT = "default"  # stands for the model in the package
 DEFAULT_FILE = Path(__file__).parent / "models" / "imdn_x2.safetensors"
+
+
+class UnknownNetworkError(UserError):
+    """Report weights that are those of no network that srnas knows."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,13 @@ def save_model(path: Path, model: Model) -> None:
     write_atomic(path, serialize(tensors, metadata))
 
 
+def merged(model: Model) -> Model:
+    """Return a model without what only training needs, see `Space.merge`; its network is a copy."""
+    network = copy.deepcopy(model.network)
+    changed = network.merge()
+    return replace(model, network=network, space=model.space.with_options(**changed))
+
+
 def load_model(path: Path) -> Model:
     """Rebuild the network of a model file, or of a published weight file, in evaluation mode.
 
@@ -89,7 +101,8 @@ def load_model(path: Path) -> Model:
     names or ours, at any width and scale.
 
     Raises:
-        UserError: The file is missing or broken, or its network is not recognized.
+        UnknownNetworkError: Its network is not recognized.
+        UserError: The file is missing or broken.
     """
     if str(path) == DEFAULT and not Path(path).exists():
         path = DEFAULT_FILE
@@ -98,7 +111,7 @@ def load_model(path: Path) -> Model:
     if described is None:
         space = _recognize(tensors)
         if space is None:
-            raise UserError(
+            raise UnknownNetworkError(
                 f"{path}: not an srnas model file, nor the weights of a published network; name "
                 "its network: srnas convert FILE --space NAME --genotype FILE --out FILE"
             )
@@ -147,33 +160,39 @@ def load_published(path: Path, space: SpaceLike, genotype: Genotype | None = Non
     space = check_space({**space.to_dict(), **settled}, f"{path}: space")
     network = derived_network(space, genotype)
     _load(network, network.adapt_weights(tensors, made_with), str(path))
-    return Model(network.eval(), space, genotype, {"weights": Path(path).name})
+    return merged(Model(network.eval(), space, genotype, {"weights": Path(path).name}))
 
 
-def warm_start(network: Space, path: Path, space: str) -> list[str]:
+def warm_start(network: Space, path: Path, space: str, where_fitting: bool = False) -> list[str]:
     """Load weights into a network, except those whose shape depends on the scale and differs.
 
     Args:
         network: The network.
         path: A model file or weight file.
         space: Name of the network's space.
+        where_fitting: Whether weights of the file that do not fit are left out.
 
     Returns:
         Names of the tensors that keep their values, see `Space.rescaled`.
 
     Raises:
-        UserError: The other weights of the file do not fit the network.
+        UserError: The other weights of the file do not fit the network, or none of them does.
     """
     tensors, _, made_with = _read_weights(path, space)
     state = network.adapt_weights(tensors, made_with)
     ours = network.state_dict()
-    fresh = [
-        key
-        for key in ours
-        if key.startswith(space_class(space).rescaled)
-        and key in state
-        and state[key].shape != ours[key].shape
-    ]
+
+    def fits(key: str) -> bool:
+        return key in state and state[key].shape == ours[key].shape
+
+    if where_fitting:
+        fresh = [key for key in ours if not fits(key)]
+        state = {key: state[key] for key in ours if fits(key)}
+        if not state:
+            raise UserError(f"{path}: no weights of it fit this network; check space and genotype")
+    else:
+        rescaled = space_class(space).rescaled
+        fresh = [k for k in ours if k.startswith(rescaled) and k in state and not fits(k)]
     _load(network, {**state, **{key: ours[key] for key in fresh}}, str(path))
     return fresh
 
@@ -196,6 +215,15 @@ def _read_weights(
     return tensors, settled, described[0].to_dict() if described else settled
 
 
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a weight file, see `load_published`.
+
+    Raises:
+        UserError: The file is missing or broken.
+    """
+    return _read_tensors(path)[0]
+
+
 def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read the tensors and metadata of a safetensors file, or of a state dict (no metadata)."""
     check_file(path)
@@ -209,7 +237,7 @@ def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _recognize(tensors: Mapping[str, Tensor]) -> Part[Space] | None:
     """Return the space whose published network has exactly these tensors, or None."""
     for name in SPACES:
-        if not space_class(name).published:
+        if space_class(name).published is None:
             continue
         scales = SCALES if "scale" in SPACES.options_of(name) else (None,)
         for scale in scales:

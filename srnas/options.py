@@ -44,7 +44,11 @@ from srnas.updates import UPDATES, UpdateRule
 Optimizer = Annotated[Part[ScheduledOptimizer], PartOf(OPTIMIZERS, default="adam")]
 SpaceOption = Annotated[Part[Space], PartOf(SPACES)]
 # What does not outlive an override beside it: LR images are those of their HR images.
-REPLACED = {"hr": ("lr", "packaged", "basicsr"), "packaged": ("hr", "lr", "images", "basicsr")}
+REPLACED = {
+    "hr": ("lr", "packaged", "basicsr"),
+    "lr_only": ("packaged", "basicsr"),
+    "packaged": ("hr", "lr", "lr_only", "images", "basicsr"),
+}
 # What srnas 0.1.0 wrote into the options of every task, and its default.
 OF_ONE_TASK = {"nb201_table": None, "drop_path": None, "auxiliary_weight": 0.4}
 
@@ -219,9 +223,12 @@ class TrainOptions(RunOptions):
     """Options of `srnas train`; a task adds `data` and `loss`.
 
     Attributes:
-        genotype: File of the genotype; without one, the space's published network is trained.
+        genotype: File of the genotype, or its choices ({c1: conv_3x3, ...}); without one, the
+            space's published network is trained.
         init: A model or weight file of the same genotype to start from. From a file of another
             scale, everything except the upsampler is taken (as DLSR's x4 starts from x2).
+        init_where_fitting: Whether `init` may be of another genotype: layers that its weights do
+            not fit start at random.
         steps: Number of steps.
         steps_per_epoch: Number of steps per epoch, for values that change every epoch.
         optimizer: Optimizer of the network.
@@ -230,8 +237,9 @@ class TrainOptions(RunOptions):
         val_every: Number of steps between validations.
     """
 
-    genotype: Path | None = None
+    genotype: Path | dict[str, Any] | None = None
     init: Path | None = None
+    init_where_fitting: bool = False
     steps: PositiveInt
     steps_per_epoch: PositiveInt | None = None
     optimizer: Optimizer

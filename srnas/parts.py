@@ -11,7 +11,16 @@ from functools import cache
 from typing import Annotated, Any, Generic, TypeVar
 
 from annotated_types import Interval
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError, core_schema
 
 from srnas.errors import UserError, did_you_mean, short
@@ -32,6 +41,13 @@ Side = Annotated[int, Interval(ge=1, le=65_536)]
 BatchSize = Annotated[int, Interval(ge=1, le=65_536)]
 Threads = Annotated[int, Interval(ge=1, le=1024)]
 Workers = Annotated[int, Interval(ge=0, le=1024)]
+
+_ONE, _LIST = "a value", "a list"  # not shown: no option has such a name
+OneOrEach = Annotated[
+    Annotated[T, Tag(_ONE)] | Annotated[list[T], Tag(_LIST)],
+    Discriminator(lambda value: _LIST if isinstance(value, list) else _ONE),
+]
+"""A value for all, or a list with that of each one: `OneOrEach[Channels]`."""
 
 
 class Strict(BaseModel):
@@ -222,7 +238,7 @@ def nested(model: type[Strict], value: Any) -> Any:
 def first_error(error: ValidationError) -> tuple[tuple[str | int, ...], str]:
     """Return the path and the message of the first error, including those of nested parts."""
     first = error.errors(include_url=False)[0]
-    path, message = first["loc"], first["msg"]
+    path, message = tuple(key for key in first["loc"] if key not in (_ONE, _LIST)), first["msg"]
     context = first.get("ctx", {})
     if first["type"] == "part_option":
         path = (*path, *context["path"])

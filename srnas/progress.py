@@ -14,6 +14,22 @@ from rich.table import Column
 Item = TypeVar("Item")
 
 
+def duration(seconds: float) -> str:
+    """Write a duration with two figures that matter.
+
+    >>> duration(8.4), duration(90), duration(5000), duration(200_000)
+    ('8 s', '1 min 30 s', '1 h 23 min', '2 days 7 h')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    if whole < 2 * 86400:
+        return f"{whole // 3600} h {whole // 60 % 60} min"
+    return f"{whole // 86400} days {whole // 3600 % 24} h"
+
+
 def track(items: Sequence[Item], name: str) -> Iterable[Item]:
     """Iterate with a bar on standard error, on a terminal only; it vanishes at the end."""
     console = Console(stderr=True)

@@ -60,7 +60,10 @@ class SRNASArch(Architecture[SuperResolutionSpace]):  # type: ignore[misc]  # sp
             network.state_dict(),
             architecture=self,
             purpose="SR",
-            tags=[model.space.name, *str(model.genotype).split()],
+            tags=[
+                model.space.name,
+                *(str(model.genotype).split() if model.genotype.choices else ()),
+            ],
             supports_half=True,
             supports_bfloat16=True,
             scale=network.scale,

@@ -83,7 +83,8 @@ class Genotype:
         return cls.from_dict(read_json(path), str(path))
 
     def __str__(self) -> str:
-        return " ".join(f"{label}={_short(choice)}" for label, choice in self.choices.items())
+        chosen = [f"{label}={_short(choice)}" for label, choice in self.choices.items()]
+        return " ".join(chosen) or "no choices"
 
 
 def check_provenance(provenance: Any, where: str) -> dict[str, Any]:

@@ -83,6 +83,10 @@ class OpenChoices:
     links: dict[str, Link] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
 
+    def __bool__(self) -> bool:
+        """Return whether anything is open."""
+        return bool(self.positions or self.links or self.nodes)
+
     def strongest(self, weights: Mapping[str, Tensor], threshold: float | None = None) -> Choices:
         """Return the strongest choices; among equal ones, the first.
 

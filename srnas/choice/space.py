@@ -26,8 +26,9 @@ class Space(nn.Module, ABC):
 
     Attributes:
         task: Name of the task that provides data and losses, a folder of `srnas.tasks`.
-        published: Choices of the published network that the space is named after.
-        min_size: Minimum height and width of an input, in pixels.
+        published: Choices of the published network that the space is named after, {} if it has
+            none to choose; None if there is no published network.
+        min_size: Minimum height and width of an input, in pixels; of the class, or of its network.
         rescaled: Prefixes of the parameters whose shapes depend on the scale factor. A warm start
             from another scale leaves these as initialized.
         drops_paths: Whether `drop_path_prob` has an effect.
@@ -35,8 +36,8 @@ class Space(nn.Module, ABC):
     """
 
     task: ClassVar[str]
-    published: ClassVar[Mapping[str, Any]] = {}
-    min_size: ClassVar[int] = 1
+    published: ClassVar[Mapping[str, Any] | None] = None
+    min_size: int = 1
     rescaled: ClassVar[tuple[str, ...]] = ()
     drops_paths: ClassVar[bool] = False
     table_prefix: ClassVar[str] = "table"
@@ -79,6 +80,17 @@ class Space(nn.Module, ABC):
             made_with: The space options that their network was built with, as far as known.
         """
         return dict(state)
+
+    def merge(self) -> dict[str, Any]:
+        """Replace what only training needs by plain modules with the same output, in place.
+
+        Model files, exports and costs are of merged networks; a training keeps its network as it
+        is.
+
+        Returns:
+            The options that the network now has, as far as they have changed.
+        """
+        return {}
 
     @classmethod
     def open_table(cls, file: Path) -> ScoreTable:

@@ -38,7 +38,8 @@ class Supernet(nn.Module):
         alive_masks: Which candidates are still in the search.
 
     Raises:
-        UserError: The length of `alpha_init` is not the number of candidates of a position.
+        UserError: The space leaves nothing open, or the length of `alpha_init` is not the number
+            of candidates of a position.
     """
 
     def __init__(
@@ -56,6 +57,11 @@ class Supernet(nn.Module):
         self.space = space
         self.network = build(choose)
         self.choices: OpenChoices = choose.choices
+        if not self.choices:
+            raise UserError(
+                f"space {space!r} leaves nothing to choose, so there is nothing to search; train "
+                "its network: srnas train"
+            )
         self.relaxation = relaxation or Softmax()
         self._shared = choose.shared
         self._deltas: Mapping[str, Tensor] = {}

@@ -113,13 +113,15 @@ def _has_width(space: str) -> bool:
     """Return whether a space has an option for its width.
 
     Raises:
-        UserError: There is no such space, or it is not for super-resolution.
+        UserError: There is no such space, it is not for super-resolution, or it has no choices.
     """
     from srnas.errors import did_you_mean
-    from srnas.spaces import SPACES, space_class
+    from srnas.spaces import SPACES, is_open, space_class
     from srnas.spaces.kinds import SuperResolutionSpace
 
     names = [one for one in SPACES if issubclass(space_class(one), SuperResolutionSpace)]
     if space not in names:
         raise UserError(f"--space {space}: not for photographs; {did_you_mean(space, names)}")
+    if not is_open(space):
+        raise UserError(f"--space {space}: leaves nothing to choose, so there is nothing to search")
     return "num_feat" in SPACES.options_of(space)

@@ -25,7 +25,7 @@ def quality_table(result: dict[str, Any], names: Sequence[str]) -> None:
     console = Console()
     models = list(zip(names, (result, *result.get("beside", ())), strict=True))
     for name, model in models:
-        if "genotype" not in model:  # an exported file
+        if not model.get("genotype"):  # an exported file, or a network of a space without choices
             continue
         choices = " ".join(f"{label}={choice}" for label, choice in model["genotype"].items())
         console.print(f"{name}: {choices}", markup=False, highlight=False)

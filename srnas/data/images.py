@@ -166,6 +166,11 @@ class ImagePair:
     hr: Path
     lr: Path | None = None
 
+    @property
+    def file(self) -> Path:
+        """The file that messages name."""
+        return self.hr
+
     def load(self, scale: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Load the pair.
 
@@ -205,6 +210,37 @@ class ImagePair:
                 f"({hr.shape[1]}x{hr.shape[0]}) at scale {scale}; expected {width}x{height}"
             )
         return lr, cropped
+
+
+@dataclass(frozen=True)
+class LRImage:
+    """The file of an LR image without an HR counterpart.
+
+    Attributes:
+        name: Name of the image.
+        lr: The file.
+    """
+
+    name: str
+    lr: Path
+    hr: None = None
+
+    @property
+    def file(self) -> Path:
+        """The file that messages name."""
+        return self.lr
+
+    def load(self, scale: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Return (LR, HR), where HR is empty, (0, 0, 3).
+
+        Raises:
+            UserError: The file cannot be read.
+        """
+        return read_rgb(self.lr), np.empty((0, 0, 3), np.uint8)
+
+
+TrainingImage = ImagePair | LRImage
+"""What patches are cut from."""
 
 
 def pair_folders(hr_folder: Path, lr_folder: Path | None, scale: int) -> list[ImagePair]:
@@ -301,7 +337,7 @@ def select(pairs: list[ImagePair], images: str | None, where: str) -> list[Image
     return pairs[first - 1 : last]
 
 
-def check_disjoint(splits: Mapping[str, Sequence[ImagePair]]) -> None:
+def check_disjoint(splits: Mapping[str, Sequence[TrainingImage]]) -> None:
     """Check that no image file is in two splits.
 
     Raises:
@@ -310,9 +346,9 @@ def check_disjoint(splits: Mapping[str, Sequence[ImagePair]]) -> None:
     owner: dict[Path, str] = {}
     for split, pairs in splits.items():
         for pair in pairs:
-            path = pair.hr.resolve()
+            path = pair.file.resolve()
             if owner.setdefault(path, split) != split:
-                raise UserError(f"data: {pair.hr} is in both {owner[path]} and {split}")
+                raise UserError(f"data: {pair.file} is in both {owner[path]} and {split}")
 
 
 def _is_truncated(data: bytes) -> bool:

@@ -6,35 +6,59 @@ from typing import Any, Literal
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
-from srnas.parts import BatchSize, Side, Strict, Workers
+from srnas.parts import BatchSize, OneOrEach, Side, Strict, Workers
+
+Folders = OneOrEach[Path]
+"""A folder, or several."""
 
 
 class ImagesOptions(Strict):
-    """Where images come from; give one of hr, packaged, basicsr.
+    """Where images come from: folders, or one of packaged and basicsr.
 
     Attributes:
-        hr: A folder of HR images.
-        lr: The folder of their LR images; without it LR is made by bicubic.
-        images: A range of them in name order, "1-600", counted from 1.
+        hr: Folders of HR images.
+        lr: Folders of their LR images, one for each folder of `hr`; without them LR is made by
+            bicubic interpolation.
+        lr_only: Folders of LR images without HR images; a teacher stands in for these.
+        images: Range of the images of `hr`, "1-600", counted from 1: in the order of the folders,
+            by name in each folder.
         packaged: A split of the photographs that come with scikit-image.
         basicsr: One of BasicSR's data sets with its own options (not for validation).
     """
 
-    hr: Path | None = None
-    lr: Path | None = None
+    hr: Folders | None = None
+    lr: Folders | None = None
+    lr_only: Folders | None = None
     images: str | None = None
     packaged: str | None = None
     basicsr: dict[str, Any] | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> "ImagesOptions":
-        if sum(source is not None for source in (self.hr, self.packaged, self.basicsr)) != 1:
+        for key in ("hr", "lr", "lr_only"):
+            if getattr(self, key) == []:
+                raise PydanticCustomError("source", "{key}: names no folder", {"key": key})
+        sources = (self.hr or self.lr_only, self.packaged, self.basicsr)
+        if sum(source is not None for source in sources) != 1:
             raise PydanticCustomError(
                 "source", "give one of hr: FOLDER, packaged: SPLIT, basicsr: {type: ...}", {}
             )
         if self.hr is None and (self.lr or self.images):
-            raise PydanticCustomError("source", "lr: and images: belong to hr:", {})
+            raise PydanticCustomError(
+                "source",
+                "lr: and images: belong to hr: (LR images without HR images are lr_only:)",
+                {},
+            )
+        if self.lr and len(listed(self.lr)) != len(listed(self.hr)):
+            raise PydanticCustomError("source", "lr: needs a folder for each folder of hr:", {})
         return self
+
+
+def listed(folders: Folders | None) -> list[Path]:
+    """Return folders as a list."""
+    if folders is None:
+        return []
+    return [folders] if isinstance(folders, Path) else folders
 
 
 class PatchOptions(Strict):

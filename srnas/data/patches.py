@@ -3,7 +3,7 @@
 Cutting is fastest when the images are on the device.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from srnas.data.draws import share
-from srnas.data.images import ImagePair
+from srnas.data.images import TrainingImage
 from srnas.data.pixels import Keep, Pixels, load_pixels
+from srnas.data.taught import Taught
 from srnas.errors import UserError
 
-Batch = tuple[Tensor, Tensor]
+Batch = tuple[Tensor, ...]
+"""LR, HR and, if there is a teacher, its output."""
 
 
 class PatchSampler:
@@ -26,7 +28,7 @@ class PatchSampler:
     size. A batch takes one gather per resolution.
 
     Args:
-        pairs: The images.
+        pairs: The images. Those without HR need `teach`; the teacher's output is their HR.
         scale: The scale factor.
         hr_patch: Side of the HR patch in pixels, a multiple of `scale`.
         batch_size: Number of patches in a batch, over all processes.
@@ -36,10 +38,12 @@ class PatchSampler:
         world: Number of processes (see `share`).
         keep: Where the pixels are kept (see `load_pixels`).
         cache: Folder in which the decoded pixels are cached (see `load_pixels`).
+        teach: Maps the LR images to a teacher's outputs for them.
 
     Yields:
         (LR, HR) of shapes (B, 3, h, h) with h = hr_patch / scale and (B, 3, hr_patch, hr_patch),
         float32 RGB in [0, 1], in channels-last memory. B is this process's share of the batch.
+        With `teach`, (LR, HR, teacher's output); this output is not clipped.
 
     Raises:
         UserError: The patch size is not a multiple of the scale, an image is smaller than the
@@ -48,7 +52,7 @@ class PatchSampler:
 
     def __init__(
         self,
-        pairs: Sequence[ImagePair],
+        pairs: Sequence[TrainingImage],
         scale: int,
         hr_patch: int,
         batch_size: int,
@@ -58,6 +62,7 @@ class PatchSampler:
         world: int = 1,
         keep: Keep = "device",
         cache: Path | None = None,
+        teach: Callable[[Pixels], Taught] | None = None,
     ) -> None:
         if hr_patch % scale:
             raise UserError(f"data.hr_patch: {hr_patch} is not a multiple of the scale {scale}")
@@ -69,16 +74,24 @@ class PatchSampler:
         lr, hr = load_pixels(pairs, scale, device, keep, cache)
         for pair, size in zip(pairs, lr.sizes, strict=True):
             if size.min() < side:
-                height, width = (scale * size).tolist()
+                height, width = (size if pair.hr is None else scale * size).tolist()
                 raise UserError(
-                    f"{pair.hr}: {width}x{height} is smaller than "
+                    f"{pair.file}: {width}x{height} is smaller than "
                     f"data.hr_patch {hr_patch}; remove the image or take smaller patches"
                 )
         self.count = len(pairs)
         self.names = [pair.name for pair in pairs]
         self._last = torch.empty(0, dtype=torch.long)
         self.room = lr.sizes - side + 1
-        self.levels = [_Level(lr, side, 1, device), _Level(hr, hr_patch, scale, device)]
+        taught = teach(lr) if teach else None
+        self.taught = taught.key if taught else None
+        self.levels = [_Level(lr, side, 1, device)]
+        if taught:
+            output = taught.pixels.kept(device, keep)
+            hr = _completed(hr, output)
+            self.levels += [_Level(one, hr_patch, scale, device) for one in (hr, output)]
+        else:
+            self.levels.append(_Level(hr, hr_patch, scale, device))
 
     def __iter__(self) -> "PatchSampler":
         return self
@@ -90,8 +103,7 @@ class PatchSampler:
         corner = (place * self.room[image]).long()
         image, corner, turn = (t[self.mine] for t in (image, corner, turn))
         self._last = image
-        lr, hr = (level.cut(image, corner, turn) for level in self.levels)
-        return lr, hr
+        return tuple(level.cut(image, corner, turn) for level in self.levels)
 
     @property
     def recent(self) -> list[str]:
@@ -99,12 +111,34 @@ class PatchSampler:
         return [self.names[index] for index in self._last]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the position in the stream of patches."""
-        return {"generator": self.generator.get_state()}
+        """Return the position in the stream of patches, and what identifies the teacher's part."""
+        taught = {"taught": self.taught} if self.taught else {}
+        return {"generator": self.generator.get_state(), **taught}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from the position that `state_dict` returned."""
+        """Continue from the position that `state_dict` returned.
+
+        Raises:
+            UserError: The teacher or the images are others than before.
+        """
+        if state.get("taught") != self.taught:
+            raise UserError(
+                "teacher: it or the images have changed since this run began; bring them back, or "
+                "start under another name=..."
+            )
         self.generator.set_state(state["generator"])
+
+
+def _completed(hr: Pixels, output: Pixels) -> Pixels:
+    """Give the images without HR the output of the teacher, rounded to 8 bits."""
+    empty = (hr.sizes.prod(1) == 0).tolist()
+    if not any(empty):
+        return hr
+    images = (
+        (output.image(i).float() * 255).round().clamp(0, 255).byte() if lacks else hr.image(i)
+        for i, lacks in enumerate(empty)
+    )
+    return Pixels(output.sizes, torch.cat([image.reshape(-1, 3) for image in images]))
 
 
 class _Level:
@@ -121,9 +155,9 @@ class _Level:
         self.pixels = pixels.values
         self.device = device
         self.scale = scale
-        counts = pixels.sizes.prod(1)
+        self.white = 255 if self.pixels.dtype == torch.uint8 else 1
         here = self.pixels.device
-        self.start = (counts.cumsum(0) - counts).to(here)
+        self.start = pixels.starts.to(here)
         self.width = pixels.sizes[:, 1].to(here)
         self.rows, self.columns = (index.to(here) for index in _dihedral(side))
 
@@ -136,7 +170,7 @@ class _Level:
             turn: Indices in [0, 8) of the flips and transpositions, (B,).
 
         Returns:
-            Patches (B, 3, side, side), float32 in [0, 1].
+            Patches (B, 3, side, side), float32, 1 for white.
         """
         image, corner, turn = (t.to(self.pixels.device) for t in (image, corner, turn))
         top, left = (self.scale * corner)[:, :, None, None].unbind(1)
@@ -144,7 +178,7 @@ class _Level:
         column = left + self.columns[turn]
         at = self.start[image][:, None, None] + row * self.width[image][:, None, None] + column
         patches = self.pixels[at].permute(0, 3, 1, 2)
-        return patches.to(self.device).float() / 255
+        return patches.to(self.device).float() / self.white
 
 
 def _dihedral(side: int) -> tuple[Tensor, Tensor]:

@@ -28,13 +28,13 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from srnas.data.images import ImagePair
+from srnas.data.images import TrainingImage
 from srnas.errors import UserError
 from srnas.files import atomic_file, read_json, remove_unfinished, write_json
-from srnas.parts import PositiveInt, Strict
+from srnas.parts import Count, Strict
 
 Keep = Literal["device", "memory", "mmap"]
-Sizes = list[tuple[PositiveInt, PositiveInt]]  # heights and widths of the images
+Sizes = list[tuple[Count, Count]]  # heights and widths of the images
 LAYOUT: Literal[1] = 1  # version of the layout of the pixel files
 AT_ONCE = 32  # images decoded ahead
 BLOCK = 1 << 20  # bytes read at once
@@ -45,15 +45,33 @@ class Pixels(NamedTuple):
 
     Attributes:
         sizes: Height and width of each image, (images, 2) int64.
-        values: RGB of all pixels, (pixels, 3) uint8.
+        values: RGB of all pixels, (pixels, 3): uint8, or float16 with 1 for white.
     """
 
     sizes: Tensor
     values: Tensor
 
+    @property
+    def starts(self) -> Tensor:
+        """Index of the first pixel of each image, (images,)."""
+        counts = self.sizes.prod(1)
+        return counts.cumsum(0) - counts
+
+    def image(self, index: int) -> Tensor:
+        """Return one image, (H, W, 3)."""
+        height, width = self.sizes[index].tolist()
+        start = int(self.starts[index])
+        return self.values[start : start + height * width].view(height, width, 3)
+
+    def kept(self, device: torch.device, keep: Keep) -> "Pixels":
+        """Return pixels that are mapped from files where `keep` says, see `load_pixels`."""
+        if keep == "memory":
+            return Pixels(self.sizes, self.values.clone())
+        return Pixels(self.sizes, self.values.to(device)) if keep == "device" else self
+
 
 def load_pixels(
-    pairs: Sequence[ImagePair],
+    pairs: Sequence[TrainingImage],
     scale: int,
     device: torch.device,
     keep: Keep = "device",
@@ -82,16 +100,14 @@ def load_pixels(
         raise UserError("data.keep: mmap needs data.cache: FOLDER")
     if cache is None:
         lr, hr = _in_memory(pairs, scale)
+        if keep == "memory":  # where they are
+            return lr, hr
     else:
         lr, hr = _cached(pairs, scale, Path(cache))
-        if keep == "memory":
-            lr, hr = (Pixels(p.sizes, p.values.clone()) for p in (lr, hr))
-    if keep == "device":
-        lr, hr = (Pixels(p.sizes, p.values.to(device)) for p in (lr, hr))
-    return lr, hr
+    return lr.kept(device, keep), hr.kept(device, keep)
 
 
-def _in_memory(pairs: Sequence[ImagePair], scale: int) -> tuple[Pixels, Pixels]:
+def _in_memory(pairs: Sequence[TrainingImage], scale: int) -> tuple[Pixels, Pixels]:
     loaded = [list(images) for images in zip(*_decoded(pairs, scale), strict=True)]
     return _join(loaded[0]), _join(loaded[1])
 
@@ -124,23 +140,23 @@ class _Index(Strict):
     crc32: tuple[int, int]
 
 
-class _BrokenCacheError(Exception):
+class BrokenCacheError(Exception):
     """Say in one line what is wrong with a cache."""
 
 
-def _cached(pairs: Sequence[ImagePair], scale: int, folder: Path) -> tuple[Pixels, Pixels]:
+def _cached(pairs: Sequence[TrainingImage], scale: int, folder: Path) -> tuple[Pixels, Pixels]:
     key = _key(pairs, scale)
     index = folder / f"{key}.json"
     files = [folder / f"{key}.{level}" for level in ("lr", "hr")]
     if index.exists():
         try:
             return _map(files, _read_index(index))
-        except _BrokenCacheError as fault:
+        except BrokenCacheError as fault:
             print(f"warning: {fault}; the images are decoded anew", file=sys.stderr)
     written = _write_cache(pairs, scale, files, index)
     try:
         return _map(files, written)
-    except _BrokenCacheError as fault:
+    except BrokenCacheError as fault:
         raise UserError(f"{fault}, just after it was written; give another data.cache") from fault
 
 
@@ -148,22 +164,33 @@ def _read_index(path: Path) -> _Index:
     try:
         return _Index.model_validate(read_json(path))
     except (UserError, OSError) as error:
-        raise _BrokenCacheError(str(error)) from error
+        raise BrokenCacheError(str(error)) from error
     except ValidationError as error:
-        raise _BrokenCacheError(f"{path}: not the index of a cache with checksums") from error
+        raise BrokenCacheError(f"{path}: not the index of a cache with checksums") from error
 
 
 def _map(files: Sequence[Path], index: _Index) -> tuple[Pixels, Pixels]:
-    lr, hr = map(_map_pixels, files, index.sizes, index.crc32)
+    lr, hr = map(map_pixels, files, index.sizes, index.crc32)
     return lr, hr
 
 
-def _map_pixels(path: Path, sizes: Sizes, crc32: int) -> Pixels:
+def map_pixels(
+    path: Path, sizes: Sequence[tuple[int, int]], crc32: int, dtype: torch.dtype = torch.uint8
+) -> Pixels:
     """Check a file of pixels and map it.
 
     The mapping is private, and stays valid when another process replaces the file.
+
+    Args:
+        path: The file: the values of `Pixels`, without a header.
+        sizes: Heights and widths of the images.
+        crc32: CRC-32 of the file.
+        dtype: Type of the values.
+
+    Raises:
+        BrokenCacheError: The file cannot be read, or is not what `sizes` and `crc32` say.
     """
-    count = 3 * sum(height * width for height, width in sizes)
+    count = 3 * dtype.itemsize * sum(height * width for height, width in sizes)
     try:
         with open(path, "rb") as file:
             found = crc = 0
@@ -171,17 +198,18 @@ def _map_pixels(path: Path, sizes: Sizes, crc32: int) -> Pixels:
                 found += len(block)
                 crc = zlib.crc32(block, crc)
             if found != count:
-                raise _BrokenCacheError(f"{path}: {found} bytes instead of {count}")
+                raise BrokenCacheError(f"{path}: {found} bytes instead of {count}")
             if crc != crc32:
-                raise _BrokenCacheError(f"{path}: damaged (its CRC-32 differs)")
-            mapped = mmap.mmap(file.fileno(), count, access=mmap.ACCESS_COPY)
+                raise BrokenCacheError(f"{path}: damaged (its CRC-32 differs)")
+            mapped = mmap.mmap(file.fileno(), count, access=mmap.ACCESS_COPY) if count else None
     except (OSError, ValueError) as error:  # ValueError: it was cut meanwhile
-        raise _BrokenCacheError(f"{path}: cannot be read ({error})") from error
-    return Pixels(torch.tensor(sizes), torch.frombuffer(mapped, dtype=torch.uint8).view(-1, 3))
+        raise BrokenCacheError(f"{path}: cannot be read ({error})") from error
+    flat = torch.empty(0, dtype=dtype) if mapped is None else torch.frombuffer(mapped, dtype=dtype)
+    return Pixels(torch.tensor(sizes), flat.view(-1, 3))
 
 
 def _write_cache(
-    pairs: Sequence[ImagePair], scale: int, files: Sequence[Path], index: Path
+    pairs: Sequence[TrainingImage], scale: int, files: Sequence[Path], index: Path
 ) -> _Index:
     """Write the pixels first and their index last; pixels without an index are ignored."""
     remove_unfinished(index.parent)
@@ -202,7 +230,7 @@ def _write_cache(
 
 
 def _decoded(
-    pairs: Sequence[ImagePair], scale: int
+    pairs: Sequence[TrainingImage], scale: int
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
     """Load pairs in parallel threads, since OpenCV decodes without holding Python's GIL.
 
@@ -216,7 +244,7 @@ def _decoded(
             yield from pool.map(lambda pair: pair.load(scale), chunk)
 
 
-def _key(pairs: Sequence[ImagePair], scale: int) -> str:
+def _key(pairs: Sequence[TrainingImage], scale: int) -> str:
     """Return a key for the content of the files, from their paths, sizes and times."""
     known: list[object] = [LAYOUT, scale]
     for pair in pairs:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from srnas.machine import peak_resident, wait_for
+from srnas.progress import duration
 from srnas.tasks import Task
 
 LEAST = 6  # timed steps of a kind
@@ -36,22 +37,6 @@ class Estimate:
     def __str__(self) -> str:
         memory = f"{self.memory / 1e9:.1f} GB"
         return f"about {duration(self.seconds)} here ({self.step:.3g} s a step), {memory} of memory"
-
-
-def duration(seconds: float) -> str:
-    """Write a duration with two figures that matter.
-
-    >>> duration(8.4), duration(90), duration(5000), duration(200_000)
-    ('8 s', '1 min 30 s', '1 h 23 min', '2 days 7 h')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    if whole < 2 * 86400:
-        return f"{whole // 3600} h {whole // 60 % 60} min"
-    return f"{whole // 86400} days {whole // 3600 % 24} h"
 
 
 def time_steps(step: Callable[[int], object], device: torch.device) -> float:

@@ -30,7 +30,7 @@ from srnas.progress import Progress
 FREE_ON_RESUME = frozenset(
     {"experiments", "name", "device", "threads", "checkpoint_every", "tensorboard"}
 )
-FREE_IN_DATA = frozenset({"keep", "cache", "workers"})
+FREE_INSIDE = {"data": frozenset({"keep", "cache", "workers"}), "teacher": frozenset({"cache"})}
 LOGS = {"metrics.jsonl": read_metrics, "alphas.jsonl": read_alphas}
 CHECKPOINT = Path("checkpoints") / "last.pt"
 LOCK = ".lock"
@@ -317,7 +317,9 @@ def _same_options(kind: str, began: dict[str, Any], options: RunOptions, file: P
 
 def _what_counts(options: RunOptions) -> dict[str, Any]:
     values = options.model_dump(mode="json", exclude=set(FREE_ON_RESUME))
-    values["data"] = {k: v for k, v in values["data"].items() if k not in FREE_IN_DATA}
+    for key, free in FREE_INSIDE.items():
+        if isinstance(values.get(key), dict):
+            values[key] = {k: v for k, v in values[key].items() if k not in free}
     return values
 
 

@@ -117,7 +117,7 @@ def dry_run(options: SearchOptions) -> str:
     """Open everything that a search needs, take a few steps that are not kept, and sum up."""
     process = start_processes(options.device, options.threads)
     torch.manual_seed(options.seed)
-    stepper = SearchStepper(options, process)
+    stepper = SearchStepper(options, process, rehearsal=True)
     weights = sum(p.numel() for p in stepper.supernet.weight_parameters())
     positions = stepper.supernet.choices.positions
     task, validated = stepper.task, options.epochs // (options.val_every_epochs or options.epochs)
@@ -130,6 +130,7 @@ def dry_run(options: SearchOptions) -> str:
         "candidates",
         f"images      {stepper.train_batches.count:,} for weights, "
         f"{stepper.alpha_batches.count:,} for alphas, {task.val_count:,} to validate",
+        *(f"{name:<12}{text}" for name, text in task.notes),
         f"steps       {options.steps:,}: {counted(options.epochs, 'epoch')} of "
         f"{options.steps_per_epoch:,}, the alphas rest in the first {options.warmup_epochs}",
         f"device      {process.device}, {options.precision}",

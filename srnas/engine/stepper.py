@@ -78,6 +78,7 @@ class SearchStepper:
         options: Options of the search.
         process: Device and rank of this process.
         supernet: Supernet to use instead of the one that the options describe.
+        rehearsal: Whether it only estimates what the search takes, see `Task.open`.
 
     Attributes:
         rule: The update rule.
@@ -88,7 +89,12 @@ class SearchStepper:
     """
 
     def __init__(
-        self, options: SearchOptions, process: Process, supernet: Supernet | None = None
+        self,
+        options: SearchOptions,
+        process: Process,
+        supernet: Supernet | None = None,
+        *,
+        rehearsal: bool = False,
     ) -> None:
         self.options, self.process = options, process
         self.rule = options.update.build()
@@ -105,6 +111,7 @@ class SearchStepper:
             self.supernet.network,
             ("train", "alpha"),
             pooled=self.rule.pools_images,
+            rehearsal=rehearsal,
         )
         self.terms = [
             Term(r.term.name, r.term.build(), r.weight.build(), r.update)

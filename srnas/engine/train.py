@@ -18,7 +18,7 @@ from srnas.engine.estimate import Estimate, peak_memory, time_steps, time_valida
 from srnas.engine.run import Run, open_run
 from srnas.engine.sessions import versions
 from srnas.errors import UserError
-from srnas.model_file import Model, load_model, save_model, warm_start
+from srnas.model_file import Model, load_model, merged, save_model, warm_start
 from srnas.options import TrainOptions
 from srnas.spaces import derived_network, published_genotype
 from srnas.sync_batchnorm import synchronize
@@ -166,7 +166,7 @@ def _train(run: Run, trainer: Trainer, genotype: Genotype) -> None:
                 if quality:
                     run.log("metrics.jsonl", {"step": done, **_prefix("val", quality)})
                 if _keeps(quality, task, record, done):
-                    model = Model(judged, options.space, genotype, _provenance(options, record))
+                    model = Model(judged, options.space, genotype, _provenance(trainer, record))
                     _save(run, model)
                 if quality:
                     best = "" if record.best_step == done else f", best {record.summary}"
@@ -191,9 +191,10 @@ def dry_run(options: TrainOptions) -> str:
     move(network, process.device)
     if options.sync_batchnorm:
         synchronize(network, process)
-    task, (batches,) = options.task.open(options, process, network, ("train",))
+    task, (batches,) = options.task.open(options, process, network, ("train",), rehearsal=True)
     lines += [
         f"images      {batches.count:,} to train, {task.val_count:,} to validate",
+        *(f"{name:<12}{text}" for name, text in task.notes),
         f"steps       {options.steps:,}",
         f"device      {process.device}, {options.precision}",
     ]
@@ -208,13 +209,20 @@ def dry_run(options: TrainOptions) -> str:
 
 def _start(options: TrainOptions, genotype: Genotype | None = None) -> tuple[Genotype, Space]:
     """Return the genotype and its network, initialized at random or with the weights of `init`."""
-    if genotype is None and options.genotype:
-        genotype = Genotype.load(options.genotype)
-    genotype = genotype or published_genotype(options.space.name)
+    if genotype is None:
+        genotype = _genotype(options)
     network = derived_network(options.space, genotype)
     if options.init:
-        warm_start(network, options.init, options.space.name)
+        warm_start(network, options.init, options.space.name, options.init_where_fitting)
     return genotype, network
+
+
+def _genotype(options: TrainOptions) -> Genotype:
+    if isinstance(options.genotype, dict):
+        return Genotype(options.space.name, options.genotype)
+    if options.genotype:
+        return Genotype.load(options.genotype)
+    return published_genotype(options.space.name)
 
 
 def _keep_genotype(genotype: Genotype, run: Run) -> None:
@@ -256,9 +264,11 @@ def _summary(record: TrainRecord, loss: float) -> str:
     return "  ".join([*best, f"loss {loss:.4g}"])
 
 
-def _provenance(options: TrainOptions, record: TrainRecord) -> dict[str, Any]:
+def _provenance(trainer: Trainer, record: TrainRecord) -> dict[str, Any]:
+    left_out = {"device", "threads", "experiments"}
     return {
-        "options": options.model_dump(mode="json", exclude={"device", "threads", "experiments"}),
+        "options": trainer.options.model_dump(mode="json", exclude=left_out),
+        "images": [dict(source) for source in trainer.task.sources],
         "step": record.best_step,
         "val": record.quality,
         "versions": versions(),
@@ -267,7 +277,7 @@ def _provenance(options: TrainOptions, record: TrainRecord) -> dict[str, Any]:
 
 def _save(run: Run, model: Model) -> None:
     if run.process.primary:
-        save_model(run.folder / "model.safetensors", model)
+        save_model(run.folder / "model.safetensors", merged(model))
 
 
 def _test(run: Run, task: Task, done: int) -> None:

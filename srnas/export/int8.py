@@ -20,8 +20,8 @@ from torch import nn
 
 from srnas.data.images import benchmark_pairs, decode
 from srnas.data.packaged import packaged_pairs
-from srnas.errors import UserError
-from srnas.export.target import Array, Run, require
+from srnas.errors import UserError, require
+from srnas.export.target import Array, Run
 from srnas.latency.clock import time_alternately
 from srnas.spaces.kinds import SuperResolutionSpace
 from srnas.tasks.base import Ports

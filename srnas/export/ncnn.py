@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from srnas.data.packaged import packaged_pairs
-from srnas.errors import UserError
-from srnas.export.target import EXPORT_TARGETS, Array, Content, ExportTarget, Run, require
+from srnas.errors import UserError, require
+from srnas.export.target import EXPORT_TARGETS, Array, Content, ExportTarget, Run
 from srnas.model_file import Model
 from srnas.spaces.kinds import SuperResolutionSpace
 from srnas.tasks.base import Ports

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from srnas.export.target import EXPORT_TARGETS, Array, Content, ExportTarget, Run, require
+from srnas.errors import require
+from srnas.export.target import EXPORT_TARGETS, Array, Content, ExportTarget, Run
 from srnas.tasks.base import Ports
 
 

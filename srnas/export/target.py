@@ -238,8 +238,13 @@ def photograph(height: int, width: int) -> Array:
 
 
 def fold_batchnorm(network: nn.Module) -> nn.Module:
-    """Return a copy in evaluation mode, with BatchNorm merged into the preceding convolution."""
+    """Return a copy in evaluation mode, with BatchNorm merged into the preceding convolution.
+
+    What only training needs is merged as well, see `Space.merge`.
+    """
     folded = copy.deepcopy(network).eval()
+    if isinstance(folded, Space):
+        folded.merge()
     for module in folded.modules():
         if not isinstance(module, nn.Sequential):
             continue
@@ -249,17 +254,6 @@ def fold_batchnorm(network: nn.Module) -> nn.Module:
                 layers[before] = fuse_conv_bn_eval(layers[before], layers[name])
                 layers[name] = nn.Identity()
     return folded
-
-
-def require(*packages: str, extra: str) -> None:
-    """Raise a UserError that names an extra of srnas if a package is missing."""
-    for package in packages:
-        try:
-            __import__(package)
-        except ImportError as error:
-            raise UserError(
-                f"export needs {error.name}; install it with: pip install 'srnas[{extra}]'"
-            ) from error
 
 
 def target_names() -> dict[str, str]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from srnas.data.terms import PACKAGED_TERMS, UNKNOWN_TERMS, named_terms
 from srnas.errors import UserError
 from srnas.export.target import Export
 from srnas.files import write_atomic
@@ -11,14 +12,6 @@ from srnas.model_file import Model
 from srnas.spaces.kinds import SuperResolutionSpace
 from srnas.tasks import task_of
 
-# Terms of well-known image collections, by a word of their folders' names.
-TERMS = {
-    "div2k": "DIV2K is provided for academic research purposes only",
-    "flickr2k": "Flickr2K has photographs under several licences of Flickr",
-    "bsd": "BSDS500 is provided for non-commercial research and educational purposes",
-}
-PACKAGED_TERMS = "photographs of scikit-image, whose package names the licence of each"
-UNKNOWN_TERMS = "not recorded; ask who provided the images"
 SHOWN = ("steps", "seed", "loss", "optimizer", "ema", "clip_grad_norm", "precision")
 
 
@@ -50,7 +43,7 @@ def card(model: Model, written: Export) -> str:
         f"# {written.files[0].stem}",
         _summary(model),
         "## Network",
-        _table(("position", "choice"), _choices(model.genotype.choices)),
+        _network(model),
         _table(("cost", "value"), _costs(task.profile(network, None))),
         "## Training",
         _training(model.provenance),
@@ -82,10 +75,14 @@ def _summary(model: Model) -> str:
     return f"{what}: a network of the search space `{model.space.name}`{made}."
 
 
-def _choices(choices: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    for label, choice in choices.items():
-        text = choice if isinstance(choice, str) else str(choice)
-        yield label, f"`{text}`"
+def _network(model: Model) -> str:
+    """Return a table of the choices, or of the space's options if there is nothing to choose."""
+    named: Mapping[str, Any] = model.genotype.choices
+    head = ("position", "choice")
+    if not named:
+        options = {k: v for k, v in model.space.to_dict().items() if k != "name" and v is not None}
+        named, head = options, ("option", "value")
+    return _table(head, ((label, f"`{value}`") for label, value in named.items()))
 
 
 def _costs(counted: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
@@ -108,16 +105,20 @@ def _training(provenance: Mapping[str, Any]) -> str:
         for key, value in data.items()
         if value is not None and key not in ("val", "cache", "keep", "workers")
     ]
-    return _table(("option", "value"), rows) + f"\n\nTerms of the data: {_terms(data)}."
+    return _table(("option", "value"), rows) + f"\n\n{_images(provenance, data)}"
 
 
-def _terms(data: Mapping[str, Any]) -> str:
-    train = data.get("train")
+def _images(provenance: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+    """Return the folders that were trained on, with their images and terms."""
+    sources = provenance.get("images")
+    if sources:
+        rows = ((s["folder"], f"{s['images']:,}", s["terms"]) for s in sources)
+        return _table(("images from", "number", "terms"), rows)
+    train = data.get("train")  # versions before this one recorded the options only
     if isinstance(train, dict) and train.get("packaged"):
-        return PACKAGED_TERMS
-    place = str(train).lower() + str(data.get("dataset", "")).lower()
-    found = [text for word, text in TERMS.items() if word in place]
-    return "; ".join(found) or UNKNOWN_TERMS
+        return f"Terms of the data: {PACKAGED_TERMS}."
+    place = str(train) + str(data.get("dataset", ""))
+    return f"Terms of the data: {named_terms(place) or UNKNOWN_TERMS}."
 
 
 def _quality(provenance: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from srnas.choice import Place
 from srnas.choice.open_choices import NONE
 from srnas.report.diagram import Diagram
-from srnas.spaces import space_class
+from srnas.spaces import check_space, space_class
 
 
 def draw(space: Mapping[str, Any], choices: Mapping[str, Any]) -> list[Diagram]:
@@ -16,7 +16,13 @@ def draw(space: Mapping[str, Any], choices: Mapping[str, Any]) -> list[Diagram]:
         space: The space with its options, as in an options file.
         choices: Choices of the genotype, in the format of the space's files.
     """
-    drawers = {"imdn": _imdn, "dlsr": _dlsr, "darts": _cells, "nasbench201": _cells}
+    drawers = {
+        "imdn": _imdn,
+        "dlsr": _dlsr,
+        "darts": _cells,
+        "nasbench201": _cells,
+        "plain": _plain,
+    }
     drawer = drawers.get(str(space.get("name")))
     return drawer(space, choices) if drawer else []
 
@@ -68,6 +74,24 @@ def _dlsr(space: Mapping[str, Any], choices: Mapping[str, Any]) -> list[Diagram]
     network.add("sum", "+", "sum", ["fuse", "head"])
     network.add("y", "pixel shuffle", "end", ["sum"])
     return [network, cell]
+
+
+def _plain(space: Mapping[str, Any], choices: Mapping[str, Any]) -> list[Diagram]:
+    options: Any = check_space(space).options
+    diagram = Diagram("The blocks, with the number of channels that each replaces")
+    before = diagram.add("head", "unshuffle, conv 3x3" if options.unshuffle else "conv 3x3", "end")
+    blocks = len(options.widths)
+    for index, width in enumerate(options.widths):
+        convs, attention = (
+            (value if isinstance(value, list) else [value] * blocks)[index]
+            for value in (options.convs, options.attention)
+        )
+        ends = "" if attention == "none" else f", {attention}"
+        text = f"{width}: {convs} conv 3x3{ends}"
+        before = diagram.add(f"block{index}", text, "fixed", [before])
+    before = diagram.add("tail", "conv 3x3", "fixed", [before])
+    diagram.add("y", "pixel shuffle", "end", [before])
+    return [diagram]
 
 
 def _cells(space: Mapping[str, Any], choices: Mapping[str, Any]) -> list[Diagram]:

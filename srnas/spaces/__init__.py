@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from srnas.choice import Builder, Derived, Genotype, Space
+from srnas.choice import Builder, Derived, Genotype, Relaxed, Space
 from srnas.errors import UserError, short
 from srnas.parts import Part, check_part
 from srnas.registry import Registry
@@ -53,6 +54,14 @@ def space_builder(space: SpaceLike) -> Callable[[Builder], Space]:
     return partial(_build, check_space(space))
 
 
+def is_open(space: SpaceLike) -> bool:
+    """Return whether a space, with its options, leaves anything open to search."""
+    choose = Relaxed()
+    with torch.device("meta"):
+        check_space(space).build(choose)
+    return bool(choose.choices)
+
+
 def derived_network(space: SpaceLike, genotype: Genotype) -> Space:
     """Build the network of a genotype, randomly initialized.
 
@@ -75,9 +84,15 @@ def derived_network(space: SpaceLike, genotype: Genotype) -> Space:
 
 
 def published_genotype(name: str) -> Genotype:
-    """Return the genotype of the space's published network (IMDN itself for `imdn`)."""
-    choices = copy.deepcopy(dict(space_class(name).published))
-    return Genotype(name, choices, {"source": "published network"})
+    """Return the genotype of the space's published network (IMDN itself for `imdn`).
+
+    Raises:
+        UserError: The space has none.
+    """
+    published = space_class(name).published
+    if published is None:
+        raise UserError(f"space {name!r} has no published network; name a genotype")
+    return Genotype(name, copy.deepcopy(dict(published)), {"source": "published network"})
 
 
 def genotype_space(genotype: Genotype, **changes: Any) -> Part[Space]:

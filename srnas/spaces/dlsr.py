@@ -72,7 +72,7 @@ class DLSR(SuperResolutionSpace):
         "link5": [2, 4],
         "link6": [4, 5],
     }
-    min_size: ClassVar[int] = 15  # the attention uses a strided convolution and unpadded pooling
+    min_size = 15  # the attention uses a strided convolution and unpadded pooling
 
     def __init__(
         self,

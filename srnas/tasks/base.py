@@ -1,10 +1,12 @@
 """The contract of a task."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from srnas.choice import Space
@@ -51,11 +53,33 @@ class Ports:
     sizes: tuple[tuple[int, int], ...]
 
 
+def concatenated(splits: Sequence[Sequence[Any]]) -> list[Any]:
+    """Join splits that are sequences of images."""
+    return list(chain.from_iterable(splits))
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A task with the images of a run, from which `Task.open` makes the streams of batches.
+
+    Attributes:
+        task: The task.
+        splits: What the streams draw from, by name of the split.
+        batches: Maps one of these and a seed to batches.
+        pool: Joins several of these into one.
+    """
+
+    task: "Task"
+    splits: Mapping[str, Any]
+    batches: Callable[[Any, int], Batches]
+    pool: Callable[[Sequence[Any]], Any] = concatenated
+
+
 class Task(ABC):
     """Base class of tasks: the images, the loss and the metrics of a search or training.
 
     The class describes the task. An instance, made by `open`, holds the images and the loss of one
-    run.
+    run. A task reads its images (`read`) and compares predictions with a batch (`criterion`).
 
     Attributes:
         options: Options model of each kind of file ("search", "train", and others of its own).
@@ -65,6 +89,11 @@ class Task(ABC):
         baselines: What is drawn into a curve to compare with: its name by key, by the curve's key.
         ports: Interface of an exported network.
         val_count: Number of validation images.
+        device: Device of the batches.
+        precision: Precision of forward passes in training, "float32" or "bfloat16".
+        notes: What a dry run says about its preparations: lines of a name and a text.
+        sources: Folders of the images of the first stream, with "folder", "images" (a number) and
+            "terms", for model cards.
     """
 
     options: "ClassVar[Mapping[str, type[Strict]]]"
@@ -73,9 +102,34 @@ class Task(ABC):
     curves: ClassVar[Mapping[str, str]] = {}
     baselines: ClassVar[Mapping[str, Mapping[str, str]]] = {}
     ports: ClassVar[Ports]
+    device: torch.device
+    precision: str
+    notes: Sequence[tuple[str, str]] = ()
+    sources: Sequence[Mapping[str, Any]] = ()
 
     @classmethod
     @abstractmethod
+    def read(
+        cls,
+        options: "SearchOptions | TrainOptions",
+        process: "Process",
+        network: Space,
+        streams: Sequence[str],
+        *,
+        rehearsal: bool,
+    ) -> Opened:
+        """Read the images of a run; see `open`.
+
+        Args:
+            options, process, network, rehearsal: As in `open`.
+            streams: Splits of the data that batches are drawn from. Others, such as those of the
+                validation, are the task's own.
+
+        Raises:
+            UserError: As in `open`.
+        """
+
+    @classmethod
     def open(
         cls,
         options: "SearchOptions | TrainOptions",
@@ -84,6 +138,7 @@ class Task(ABC):
         streams: Sequence[str],
         *,
         pooled: bool = False,
+        rehearsal: bool = False,
     ) -> "tuple[Task, list[Batches]]":
         """Open the images of a run.
 
@@ -93,6 +148,8 @@ class Task(ABC):
             network: Network that is trained on the images (for a search, that inside the supernet).
             streams: Splits of the data to draw batches from, such as "train" and "alpha".
             pooled: Whether the first stream draws from the images of all streams.
+            rehearsal: Whether the run only estimates what it takes. Long preparations are then left
+                out, and said in the task's `notes`.
 
         Returns:
             The opened task, and the batches of each stream.
@@ -100,14 +157,34 @@ class Task(ABC):
         Raises:
             UserError: The images cannot be read, do not fit the network, or are in two splits.
         """
+        opened = cls.read(options, process, network, streams, rehearsal=rehearsal)
+        splits = [opened.splits[stream] for stream in streams]
+        if pooled:
+            splits[0] = opened.pool(splits)
+        seeds = range(2 * options.seed, 2 * options.seed + len(splits))
+        return opened.task, [opened.batches(*one) for one in zip(splits, seeds, strict=True)]
 
     @property
     @abstractmethod
     def val_count(self) -> int: ...
 
+    def predict(self, network: nn.Module, batch: Any) -> Any:
+        """Return a network's output for a batch, whose first element is the input, in float32.
+
+        The network runs in the precision of the run. An output of several tensors stays a tuple.
+        """
+        half = self.precision == "bfloat16"
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half):
+            output = network(batch[0])
+        return tuple(o.float() for o in output) if isinstance(output, tuple) else output.float()
+
     @abstractmethod
+    def criterion(self, prediction: Any, batch: Any) -> Tensor:
+        """Return the mean loss of a result of `predict` on its batch, a scalar."""
+
     def loss(self, network: nn.Module, batch: Any) -> Tensor:
-        """Return the mean loss on a batch, a scalar."""
+        """Return the mean loss of a network on a batch, a scalar."""
+        return self.criterion(self.predict(network, batch), batch)
 
     @abstractmethod
     def validate(self, network: nn.Module) -> dict[str, float]:

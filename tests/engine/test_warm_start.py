@@ -46,6 +46,34 @@ def test_a_training_begins_with_the_given_weights(tmp_path, photo_folder):
     assert all(torch.equal(again[k], t) for k, t in load_model(model).network.state_dict().items())
 
 
+def test_where_weights_do_not_fit_layers_start_at_random(tmp_path, photo_folder):
+    model = train(check_options("train", train_options(tmp_path, photo_folder, steps=1), "t"))
+    still = {
+        "genotype": {"c1": "ds_conv_3x3", "c2": "conv_3x3", "c3": "conv_5x5", "c4": "conv_3x3"},
+        "init": str(model),
+        "init_where_fitting": True,
+        "steps": 1,
+        "ema": 0,
+        "optimizer": {"lr": 0.0},
+    }
+    options = train_options(tmp_path, photo_folder, name="again", **still)
+    again = load_model(train(check_options("train", options, "t")))
+    assert again.genotype.choices == still["genotype"]
+    before, after = load_model(model).network.state_dict(), again.network.state_dict()
+    fresh = {key for key in after if key not in before or not torch.equal(after[key], before[key])}
+    assert {key.rpartition(".")[0] for key in fresh} == {
+        "blocks.0.c1.depthwise", "blocks.0.c1.pointwise", "blocks.0.c3"
+    }  # fmt: skip
+
+
+def test_a_start_of_which_nothing_fits_is_told(tmp_path, photo_folder):
+    torch.save({"what.weight": torch.zeros(3)}, tmp_path / "other.pth")
+    options = train_options(tmp_path, photo_folder, init=str(tmp_path / "other.pth"))
+    options["init_where_fitting"] = True
+    with pytest.raises(UserError, match="no weights of it fit this network"):
+        dry_run(check_options("train", options, "t"))
+
+
 def test_weights_of_another_network_are_no_start(tmp_path, photo_folder):
     model = train(check_options("train", train_options(tmp_path, photo_folder, steps=1), "t"))
     wider = {"space": {"name": "imdn", "scale": 2, "num_feat": 12, "num_block": 1}}

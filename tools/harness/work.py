@@ -65,6 +65,16 @@ def do_cache(folder: Path, photos: Path) -> None:
     train(check_options("train", options, "train"), resume=True)
 
 
+def do_teach(folder: Path, photos: Path) -> None:
+    """Train IMDN with a teacher, whose outputs are computed first."""
+    torch.set_num_threads(1)
+    folder.mkdir(exist_ok=True)
+    os.chdir(folder)  # the options are the same everywhere
+    teacher = {"model": "default", "cache": "cache"}
+    options = train_options(folder, photos, steps=6, val_every=6, teacher=teacher)
+    train(check_options("train", options, "train"), resume=True)
+
+
 def do_prepare(folder: Path, photos: Path) -> None:
     """Prepare a small tree in DIV2K's layout, with LR images and sub-images."""
     tree = folder.parent / "tree"
@@ -97,7 +107,8 @@ def run_state(folder: Path) -> dict[str, Any]:
     }
     for path, value in flat(load_tensors(run / "checkpoints/last.pt")):
         state[path] = value.numpy().tobytes() if torch.is_tensor(value) else value
-    return state | {f"cache/{file.name}": file.read_bytes() for file in folder.glob("cache/*.npy")}
+    kept = [file for suffix in ("npy", "taught") for file in folder.glob(f"cache/*.{suffix}")]
+    return state | {f"cache/{file.name}": file.read_bytes() for file in kept}
 
 
 def files_state(folder: Path) -> dict[str, Any]:
@@ -124,6 +135,7 @@ KINDS: dict[str, tuple[Work, State]] = {
     "class_search": (do_class_search, run_state),
     "train": (do_train, run_state),
     "cache": (do_cache, run_state),
+    "teach": (do_teach, run_state),
     "prepare": (do_prepare, files_state),
     "bench": (do_bench, bench_state),
 }

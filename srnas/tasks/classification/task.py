@@ -17,7 +17,7 @@ from srnas.parts import Strict
 from srnas.schedules import Schedule, Update
 from srnas.spaces.kinds import ClassificationSpace
 from srnas.tasks import TASKS
-from srnas.tasks.base import Batches, Ports, Task
+from srnas.tasks.base import Batches, Opened, Ports, Task
 from srnas.tasks.classification.batches import evaluation_batches, training_batches
 from srnas.tasks.classification.datasets import DATASETS
 from srnas.tasks.classification.labelled import ClassBatch, Labelled
@@ -68,44 +68,29 @@ class Classification(Task):
         drop_path: Schedule | None = None,
         drop_path_update: Update = "step",
     ) -> None:
-        self.criterion = criterion
+        self.class_loss = criterion
         self.val, self.test_split = val, test
         self.device, self.precision = device, precision
         self.auxiliary_weight, self.workers = auxiliary_weight, workers
         self.drop_path, self.drop_path_update = drop_path, drop_path_update
 
     @classmethod
-    def open(
+    def read(
         cls,
         options: SearchOptions | TrainOptions,
         process: Process,
         network: Space,
         streams: Sequence[str],
         *,
-        pooled: bool = False,
-    ) -> tuple["Classification", list[Batches]]:
-        """Open the images; see `Task.open`."""
+        rehearsal: bool,
+    ) -> Opened:
+        """Open the data set; a split is the share of its training images, see `Task.read`."""
         assert isinstance(options, ClassSearchOptions | ClassTrainOptions), options
         data = options.data
         dataset = data.dataset.build()
         _check_classes(dataset.num_classes, network)
         shares = {split: getattr(data, split) for split in streams}
         _check_apart(shares)
-        if pooled:
-            shares[streams[0]] = _joined(list(shares.values()))
-        batches: list[Batches] = [
-            training_batches(
-                dataset.train.subset(*shares[split]),
-                data.batch_size,
-                2 * options.seed + stream,
-                process.device,
-                process.rank,
-                process.world,
-                data.cutout,
-                data.workers,
-            )
-            for stream, split in enumerate(streams)
-        ]
         task = cls(
             options.loss.build(),
             dataset.test,
@@ -115,21 +100,32 @@ class Classification(Task):
             workers=data.workers,
             **_settings(options, network),
         )
-        return task, batches
+
+        def batches(share: tuple[float, float], seed: int) -> Batches:
+            return training_batches(
+                dataset.train.subset(*share),
+                data.batch_size,
+                seed,
+                process.device,
+                process.rank,
+                process.world,
+                data.cutout,
+                data.workers,
+            )
+
+        return Opened(task, shares, batches, _joined)
 
     @property
     def val_count(self) -> int:
         """Number of validation images."""
         return len(self.val) if self.val else 0
 
-    def loss(self, network: nn.Module, batch: ClassBatch) -> Tensor:
+    def criterion(self, prediction: Tensor | tuple[Tensor, Tensor], batch: ClassBatch) -> Tensor:
         """Return the mean loss on a batch (images, labels), auxiliary head included."""
-        images, labels = batch
-        outputs = self._run(network, images)
-        if isinstance(outputs, tuple):
-            main, second = (self.criterion(logits.float(), labels) for logits in outputs)
+        if isinstance(prediction, tuple):
+            main, second = (self.class_loss(logits, batch[1]) for logits in prediction)
             return main + self.auxiliary_weight * second
-        return self.criterion(outputs.float(), labels)
+        return self.class_loss(prediction, batch[1])
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Return top-1 accuracy in percent and cross-entropy ("loss") on the validation images."""
@@ -182,19 +178,12 @@ class Classification(Task):
         for images, labels in evaluation_batches(
             split, EVALUATION_BATCH, self.device, self.workers
         ):
-            logits = self._run(network, images)
+            logits = self.predict(network, (images, labels))
             assert isinstance(logits, Tensor)
-            logits = logits.float()
             right = right + (logits.argmax(1) == labels).sum()
             loss = loss + F.cross_entropy(logits, labels, reduction="sum")
         network.train(training)
         return {"accuracy": 100 * right.item() / len(split), "loss": loss.item() / len(split)}
-
-    def _run(self, network: nn.Module, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        half = self.precision == "bfloat16"
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half):
-            outputs: Tensor | tuple[Tensor, Tensor] = network(images)
-        return outputs
 
 
 def _settings(options: ClassSearchOptions | ClassTrainOptions, network: Space) -> dict[str, Any]:
@@ -226,7 +215,7 @@ def _check_apart(shares: dict[str, tuple[float, float]]) -> None:
             raise UserError(f"data: {one} {list(first)} and {other} {list(second)} overlap")
 
 
-def _joined(shares: list[tuple[float, float]]) -> tuple[float, float]:
+def _joined(shares: Sequence[tuple[float, float]]) -> tuple[float, float]:
     shares = sorted(shares)
     for one, other in pairwise(shares):
         if one[1] != other[0]:

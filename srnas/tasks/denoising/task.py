@@ -20,7 +20,7 @@ from srnas.metrics.quality import psnr
 from srnas.options import SearchOptions, TrainOptions
 from srnas.parts import Strict
 from srnas.tasks import TASKS
-from srnas.tasks.base import Batches, Ports, Task
+from srnas.tasks.base import Opened, Ports, Task
 from srnas.tasks.denoising.noise import Image, NoisyBatches, noisy
 from srnas.tasks.denoising.options import (
     CleanImages,
@@ -61,39 +61,25 @@ class Denoising(Task):
         test: Sequence[ImagePair] = (),
         precision: str = "float32",
     ) -> None:
-        self.criterion, self.sigma = loss, sigma
+        self.image_loss, self.sigma = loss, sigma
         self.val, self.test_images = decode(val, 1), decode(test, 1)
         self.device, self.precision = device, precision
 
     @classmethod
-    def open(
+    def read(
         cls,
         options: SearchOptions | TrainOptions,
         process: Process,
         network: Space,
         streams: Sequence[str],
         *,
-        pooled: bool = False,
-    ) -> tuple["Denoising", list[Batches]]:
-        """Open the images; see `Task.open`."""
+        rehearsal: bool,
+    ) -> Opened:
+        """Read the images, with the splits `val` and `test`; see `Task.read`."""
         assert isinstance(options, DenoisingSearchOptions | DenoisingTrainOptions), options
         data = options.data
         splits = {split: _open(getattr(data, split, None)) for split in (*streams, "val", "test")}
         check_disjoint(splits)
-        if pooled:
-            splits[streams[0]] = [image for split in streams for image in splits[split]]
-        batches: list[Batches] = [
-            NoisyBatches(
-                splits[split],
-                data.sigma,
-                data.patch,
-                data.batch_size,
-                2 * options.seed + stream,
-                process,
-                data.keep,
-            )
-            for stream, split in enumerate(streams)
-        ]
         task = cls(
             options.loss.build(),
             data.sigma,
@@ -102,20 +88,22 @@ class Denoising(Task):
             test=splits["test"],
             precision=options.precision,
         )
-        return task, batches
+
+        def batches(images: Sequence[ImagePair], seed: int) -> NoisyBatches:
+            return NoisyBatches(
+                images, data.sigma, data.patch, data.batch_size, seed, process, data.keep
+            )
+
+        return Opened(task, splits, batches)
 
     @property
     def val_count(self) -> int:
         """Number of validation images."""
         return len(self.val)
 
-    def loss(self, network: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-        """Return the mean loss on a batch (noisy, clean)."""
-        given, clean = batch
-        half = self.precision == "bfloat16"
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half):
-            denoised = network(given)
-        return self.criterion(denoised.float(), clean)
+    def criterion(self, prediction: Tensor, batch: tuple[Tensor, Tensor]) -> Tensor:
+        """Return the mean loss of denoised images on a batch (noisy, clean)."""
+        return self.image_loss(prediction, batch[1])
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Return the mean PSNR in dB with the network ("psnr") and without ("noisy_psnr")."""

@@ -1,103 +1,154 @@
 """The images of a super-resolution run, opened from its options."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
-import torch
-
-from srnas.data.images import ImagePair, check_disjoint, pair_folders, select
-from srnas.data.options import ImagesOptions, PatchOptions
+from srnas.data.images import (
+    ImagePair,
+    LRImage,
+    TrainingImage,
+    check_disjoint,
+    list_images,
+    pair_folders,
+    select,
+)
+from srnas.data.options import ImagesOptions, PatchOptions, listed
 from srnas.data.packaged import packaged_pairs
 from srnas.data.patches import PatchSampler
+from srnas.data.pixels import Pixels
+from srnas.data.taught import Taught
+from srnas.data.terms import PACKAGED_TERMS, sources_of
 from srnas.distributed import Process, primary_first
 from srnas.tasks.base import Batches
 from srnas.tasks.super_resolution.basicsr_stream import BasicSRStream
 
+Teach = Callable[[list[TrainingImage], Pixels], Taught]
+"""Maps images and their LR pixels to a teacher's outputs."""
 
-def open_splits(
-    data: PatchOptions, splits: Sequence[str], scale: int
-) -> tuple[dict[str, ImagesOptions], dict[str, list[ImagePair]]]:
+
+@dataclass(frozen=True)
+class Split:
+    """The images of a split.
+
+    Attributes:
+        options: Where they come from.
+        images: The images; none for a data set of BasicSR.
+    """
+
+    options: ImagesOptions
+    images: list[TrainingImage]
+
+    @property
+    def pairs(self) -> list[ImagePair]:
+        """Those with HR."""
+        return [image for image in self.images if isinstance(image, ImagePair)]
+
+    @property
+    def sources(self) -> list[dict[str, Any]]:
+        """Number and terms of the images of each folder, see `sources_of`."""
+        if self.options.packaged is not None:
+            name, count = f"packaged {self.options.packaged}", len(self.images)
+            return [{"folder": name, "images": count, "terms": PACKAGED_TERMS}]
+        return sources_of(self.images)
+
+
+def open_splits(data: PatchOptions, names: Sequence[str], scale: int) -> dict[str, Split]:
     """Open the images of all given splits.
 
     Args:
         data: Options of the data.
-        splits: Names of the splits; those that the options leave out are skipped.
+        names: Names of the splits; those that the options leave out are skipped.
         scale: Scale factor.
-
-    Returns:
-        The options of each split, and the pairs of the splits that do not use BasicSR's data sets.
 
     Raises:
         UserError: Images are missing, or an image file is in two splits.
     """
-    named = {split: getattr(data, split) for split in splits}
-    sources: dict[str, ImagesOptions] = {s: images for s, images in named.items() if images}
-    pairs = {
-        split: open_images(f"data.{split}", scale, images)
-        for split, images in sources.items()
-        if not images.basicsr
+    named = {name: getattr(data, name) for name in names}
+    splits = {
+        name: Split(options, open_images(f"data.{name}", scale, options))
+        for name, options in named.items()
+        if options
     }
-    check_disjoint(pairs)
-    return sources, pairs
+    check_disjoint({name: split.images for name, split in splits.items()})
+    return splits
 
 
-def open_images(where: str, scale: int, images: ImagesOptions) -> list[ImagePair]:
-    """Return the pairs that the options describe.
+def open_images(where: str, scale: int, options: ImagesOptions) -> list[TrainingImage]:
+    """Return the images that the options describe, those without HR last.
 
     Args:
         where: Name of the option in error messages.
         scale: Scale factor.
-        images: Options of the split.
+        options: Options of the split.
 
     Raises:
         UserError: Images are missing, or the range does not fit.
     """
-    if images.packaged is not None:
-        return packaged_pairs(images.packaged)
-    assert images.hr is not None, images
-    return select(pair_folders(images.hr, images.lr, scale), images.images, where)
+    if options.basicsr is not None:
+        return []
+    if options.packaged is not None:
+        return [*packaged_pairs(options.packaged)]
+    hr, lr = listed(options.hr), listed(options.lr)
+    folders: list[Path | None] = [*lr] if lr else [None] * len(hr)
+    pairs = [
+        pair
+        for hr_folder, lr_folder in zip(hr, folders, strict=True)
+        for pair in pair_folders(hr_folder, lr_folder, scale)
+    ]
+    alone = [LRImage(f.stem, f) for one in listed(options.lr_only) for f in list_images(one)]
+    return [*select(pairs, options.images, where), *alone]
+
+
+def pooled(splits: Sequence[Split]) -> Split:
+    """Join splits; data sets of BasicSR are not joined, the first one counts."""
+    first = splits[0]
+    if first.options.basicsr is not None:
+        return first
+    return replace(first, images=[image for split in splits for image in split.images])
 
 
 def open_batches(
-    pairs: Sequence[ImagePair] | None,
-    images: ImagesOptions,
+    split: Split,
     data: PatchOptions,
     scale: int,
     seed: int,
     process: Process,
+    teach: Teach | None = None,
 ) -> Batches:
     """Return the batches of one split.
 
     Args:
-        pairs: Pairs to draw patches from; None for a data set of BasicSR.
-        images: Options of the split.
+        split: The split.
         data: Options of the data.
         scale: Scale factor.
         seed: Seed of the stream.
         process: Device and rank of this process.
+        teach: Returns a teacher's outputs for whole images.
     """
-    device: torch.device = process.device
-    if pairs is not None:
+    if split.options.basicsr is None:
         with primary_first(process):
             return PatchSampler(
-                pairs,
+                split.images,
                 scale,
                 data.hr_patch,
                 data.batch_size,
                 seed,
-                device,
+                process.device,
                 process.rank,
                 process.world,
                 data.keep,
                 data.cache,
+                (lambda lr: teach(split.images, lr)) if teach else None,
             )
-    assert images.basicsr is not None, images
     return BasicSRStream(
-        images.basicsr,
+        split.options.basicsr,
         scale,
         data.hr_patch,
         data.batch_size,
         seed,
-        device,
+        process.device,
         process.rank,
         process.world,
         data.workers,

@@ -3,16 +3,16 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from annotated_types import MinLen
+from annotated_types import Ge, Gt, MinLen
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from srnas.data.options import SearchImages, TrainImages
+from srnas.data.options import ImagesOptions, SearchImages, TrainImages
 from srnas.errors import UserError, did_you_mean
 from srnas.files import file_name
 from srnas.losses import LOSSES, Loss
 from srnas.metrics import METRICS, Metric
-from srnas.options import SearchOptions, SpaceOption, TrainOptions
+from srnas.options import RunOptions, SearchOptions, SpaceOption, TrainOptions
 from srnas.parts import Count, Part, PartOf, Strict, written
 from srnas.tasks.super_resolution.protocols import PROTOCOLS
 
@@ -44,7 +44,68 @@ MetricsOption = Annotated[
 ValMetricsOption = Annotated[MetricsOption, AfterValidator(_with_score)]
 
 
-class SuperResolutionSearchOptions(SearchOptions):
+class TeacherOptions(Strict):
+    """A trained network whose outputs are targets beside HR.
+
+    The loss becomes weight * loss(SR, teacher's SR) + hr_weight * loss(SR, HR).
+
+    Attributes:
+        model: Its file: a model file of srnas, published weights that it recognizes, weights of an
+            architecture that spandrel knows (extra `spandrel`), or an ONNX file (extra `export`).
+        weight: Weight of the loss to its outputs.
+        hr_weight: Weight of the loss to HR.
+        loss: Loss to its outputs, if it is not that to HR.
+        on: Which outputs: those for whole "images", computed once, or those for the "patches" of
+            each batch. They differ near the borders of a patch, and everywhere if the network
+            pools over its whole input, as IMDN and RCAN do.
+        cache: Folder of the outputs for whole images; by default `data.cache` or the folder
+            `teacher` among the run folders.
+    """
+
+    model: Path
+    weight: Annotated[float, Gt(0)] = 1.0
+    hr_weight: Annotated[float, Ge(0)] = 0.2
+    loss: LossOption | None = None
+    on: Literal["images", "patches"] = "images"
+    cache: Path | None = None
+
+
+class WithTeacher(RunOptions):
+    """Options of runs that may have a teacher.
+
+    Attributes:
+        teacher: The teacher.
+    """
+
+    teacher: TeacherOptions | None = None
+
+    @model_validator(mode="after")
+    def _images_have_targets(self) -> "WithTeacher":
+        for split, images in self.data:
+            if isinstance(images, ImagesOptions):
+                self._check_targets(split, images)
+        return self
+
+    def _check_targets(self, split: str, images: ImagesOptions) -> None:
+        problem = None
+        if images.lr_only and split == "val":
+            problem = "validation needs HR images"
+        elif images.lr_only and (self.teacher is None or self.teacher.on != "images"):
+            problem = "images without HR need a teacher (teacher: {model: FILE}) on images"
+        elif images.basicsr and self.teacher and self.teacher.on == "images":
+            problem = "BasicSR's data sets change from batch to batch; set teacher.on: patches"
+        if problem:
+            text = "data.{split}: {problem}"
+            raise PydanticCustomError("model", text, {"split": split, "problem": problem})
+
+    @property
+    def teacher_folder(self) -> Path:
+        """Folder of the teacher's outputs."""
+        chosen = self.teacher.cache if self.teacher else None
+        return chosen or self.data.cache or self.experiments / "teacher"
+
+
+class SuperResolutionSearchOptions(SearchOptions, WithTeacher):
     """Options of a search for a super-resolution network.
 
     Attributes:
@@ -56,7 +117,7 @@ class SuperResolutionSearchOptions(SearchOptions):
     metrics: ValMetricsOption = written(DEFAULT_METRICS)
 
 
-class SuperResolutionTrainOptions(TrainOptions):
+class SuperResolutionTrainOptions(TrainOptions, WithTeacher):
     """Options of the training of a super-resolution network.
 
     Attributes:

@@ -20,7 +20,7 @@ from srnas.options import SearchOptions, TrainOptions
 from srnas.parts import Part, Strict, check_part
 from srnas.spaces.kinds import SuperResolutionSpace
 from srnas.tasks import TASKS
-from srnas.tasks.base import Batches, Ports, Task
+from srnas.tasks.base import Batches, Opened, Ports, Task
 from srnas.tasks.super_resolution.evaluate import (
     NetworkUpscale,
     Upscale,
@@ -28,7 +28,7 @@ from srnas.tasks.super_resolution.evaluate import (
     evaluate,
     open_metrics,
 )
-from srnas.tasks.super_resolution.images import open_batches, open_splits
+from srnas.tasks.super_resolution.images import Split, open_batches, open_splits, pooled
 from srnas.tasks.super_resolution.options import (
     DEFAULT_METRICS,
     SCORE,
@@ -37,6 +37,7 @@ from srnas.tasks.super_resolution.options import (
     TestOptions,
 )
 from srnas.tasks.super_resolution.protocols import PROTOCOLS
+from srnas.tasks.super_resolution.teacher import Teacher
 
 
 @TASKS.register("super_resolution")
@@ -51,6 +52,7 @@ class SuperResolution(Task):
         device: Device of the batches.
         precision: Precision of forward passes in training, "float32" or "bfloat16".
         rgb_range: Factor of the loss, see `SuperResolutionSpace`.
+        teacher: Teacher, if there is one.
         metrics: Metrics of validations, "psnr" among them.
     """
 
@@ -74,9 +76,12 @@ class SuperResolution(Task):
         device: torch.device,
         precision: str = "float32",
         rgb_range: float = 1.0,
+        teacher: Teacher | None = None,
         metrics: Sequence[Part[Metric] | str] = DEFAULT_METRICS,
     ) -> None:
-        self.scale, self.criterion, self.rgb_range = scale, loss, rgb_range
+        self.scale, self.image_loss, self.rgb_range = scale, loss, rgb_range
+        self.teacher = teacher
+        self.notes = teacher.notes if teacher else ()
         self.val = decode(val, scale)
         self.device = device
         self.precision = precision
@@ -84,47 +89,55 @@ class SuperResolution(Task):
         self._bicubic_psnr: float | None = None
 
     @classmethod
-    def open(
+    def read(
         cls,
         options: SearchOptions | TrainOptions,
         process: Process,
         network: Space,
         streams: Sequence[str],
         *,
-        pooled: bool = False,
-    ) -> tuple["SuperResolution", list[Batches]]:
-        """Open the images, with the split `val` for validation; see `Task.open`."""
+        rehearsal: bool,
+    ) -> Opened:
+        """Read the images, with the split `val` for validation, and the teacher's outputs."""
         assert isinstance(options, SuperResolutionSearchOptions | SuperResolutionTrainOptions)
         scale, data = scale_of(network), options.data
-        sources, pairs = open_splits(data, (*streams, "val"), scale)
-        if "val" in sources and sources["val"].basicsr:
+        splits = open_splits(data, (*streams, "val"), scale)
+        if "val" in splits and splits["val"].options.basicsr:
             raise UserError("data.val: give hr: FOLDER; BasicSR's data sets serve training only")
-        if pooled and streams[0] in pairs:
-            pairs[streams[0]] = [p for split in streams if split in pairs for p in pairs[split]]
-        batches = [
-            open_batches(
-                pairs.get(split), sources[split], data, scale, 2 * options.seed + stream, process
-            )
-            for stream, split in enumerate(streams)
-        ]
-        loss = options.loss.build()
-        val = pairs.get("val", [])
-        rgb_range = getattr(network, "rgb_range", 1.0)
-        task = cls(scale, loss, val, process.device, options.precision, rgb_range, options.metrics)
-        return task, batches
+        teacher = None
+        if options.teacher:
+            folder = options.teacher_folder
+            teacher = Teacher(options.teacher, scale, process, folder, rehearsal=rehearsal)
+        task = cls(
+            scale,
+            options.loss.build(),
+            splits["val"].pairs if "val" in splits else [],
+            process.device,
+            options.precision,
+            getattr(network, "rgb_range", 1.0),
+            teacher,
+            options.metrics,
+        )
+        task.sources = splits[streams[0]].sources
+        teach = teacher.teach if teacher and teacher.on_images else None
+
+        def batches(split: Split, seed: int) -> Batches:
+            return open_batches(split, data, scale, seed, process, teach)
+
+        return Opened(task, splits, batches, pooled)
 
     @property
     def val_count(self) -> int:
         """Number of validation images."""
         return len(self.val)
 
-    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        """Return the mean loss on a batch (LR, HR), of RGB in 0 to the network's `rgb_range`."""
-        lr, hr = batch
-        half = self.precision == "bfloat16"
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half):
-            sr = network(lr)
-        return self.criterion(sr.float(), hr) * self.rgb_range
+    def criterion(self, prediction: Tensor, batch: Batch) -> Tensor:
+        """Return the mean loss of SR on a batch, of RGB in 0 to the network's `rgb_range`."""
+        if self.teacher:
+            loss = self.teacher.criterion(self.image_loss, prediction, batch)
+        else:
+            loss = self.image_loss(prediction, batch[1])
+        return loss * self.rgb_range
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Return means over the validation images, protocol `basicsr`.

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +45,7 @@ class Tiled:
         self.name = name
 
     def __call__(self, lr: Image) -> Image:
-        """Upscale an image from (H, W, 3) to (scale * H, scale * W, 3), of the same type."""
+        """Upscale an image from (H, W, 3) to (scale * H, scale * W, 3), of the type of a tile."""
         s = self.scale
         height, width = lr.shape[:2]
         total = np.zeros((s * height, s * width, 3), np.float32)
@@ -58,7 +59,8 @@ class Tiled:
             share = (row_weight[:, None] * column_weight)[:, :, None]
             total[where] += share * sr
             weight[where] += share
-        return (total / weight).round().astype(lr.dtype)
+        blended: NDArray[Any] = total / weight
+        return blended.round().astype(sr.dtype) if sr.dtype.kind in "iu" else blended
 
     def _spans(self, length: int) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Yield slices that cover `length` LR pixels, each with the weights of its SR pixels."""
