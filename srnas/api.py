@@ -203,10 +203,11 @@ def evaluate(model: Model, data: Any, *, device: str = "auto", **how: Any) -> di
             set as in options: {"name": "npz", "file": ...}.
         device: "auto", "cpu", "cuda", "cuda:1", ...
         how: What the model's task takes besides, see its `evaluate`: for super-resolution
-            `protocol`, `lr` and `self_ensemble`.
+            `protocol`, `lr`, `self_ensemble`, and `metrics`, a list such as ["psnr", "lpips"].
 
     Returns:
-        Figures of merit: for super-resolution, name -> {"psnr" in dB, "ssim", "images"}.
+        Figures of merit: for super-resolution, name -> {"psnr" in dB, "ssim", "metrics": their
+        names, "images"}.
 
     Raises:
         UserError: An image cannot be read or does not fit the model.

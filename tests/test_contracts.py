@@ -11,6 +11,7 @@ from srnas.choice import RELAXATIONS, Supernet
 from srnas.errors import UserError
 from srnas.export.target import EXPORT_TARGETS
 from srnas.losses import LOSSES, hfen
+from srnas.metrics import METRICS
 from srnas.optimizers import OPTIMIZERS
 from srnas.options import RunOptions, kinds, options_models
 from srnas.parts import options_model
@@ -38,7 +39,7 @@ from srnas.updates import UPDATES
 
 REGISTRIES = [
     SPACES, RELAXATIONS, REGULARIZERS, LOSSES, SCHEDULES, UPDATES, DATASETS, OPTIMIZERS,
-    PERTURBATIONS, CLASS_LOSSES, EXPORT_TARGETS,
+    PERTURBATIONS, CLASS_LOSSES, EXPORT_TARGETS, METRICS,
 ]  # fmt: skip
 EVERYTHING = [(registry, name) for registry in REGISTRIES for name in registry]
 OPEN = [name for name in SPACES if is_open(name)]  # those that can be searched
@@ -79,7 +80,7 @@ def test_a_registry_answers_a_wrong_name_with_the_nearest_and_keeps_names_unique
         registry.register(name)(registry[name])
 
 
-@pytest.mark.parametrize("registry", [SPACES, RELAXATIONS, REGULARIZERS, UPDATES, TASKS])
+@pytest.mark.parametrize("registry", [SPACES, RELAXATIONS, REGULARIZERS, UPDATES, TASKS, METRICS])
 def test_a_class_that_does_not_keep_the_contract_cannot_be_registered(registry):
     with pytest.raises(UserError, match=r"must extend srnas\.\w+"):
         registry.register("stranger")(type("Stranger", (), {}))
@@ -134,6 +135,14 @@ def test_every_relaxation_gives_probabilities_with_a_gradient(name):
     if name != "uniform_sample":  # whose logits are not learned
         (gradient,) = torch.autograd.grad(w[0], alpha)
         assert gradient.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_has_a_title_and_says_which_values_are_better(name):
+    metric = METRICS[name]
+    assert metric.title
+    assert isinstance(metric.higher_is_better, bool)
+    assert metric.digits > 0
 
 
 @pytest.mark.parametrize("name", LOSSES)

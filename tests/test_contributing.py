@@ -15,17 +15,21 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import softmax
+from skimage.metrics import normalized_root_mse
 
 import srnas
 from srnas.choice import Supernet
 from srnas.cli import build_app, load_plugin
+from srnas.data.bicubic import resize_uint8
+from srnas.data.images import read_rgb
+from srnas.data.packaged import packaged_pairs
 from srnas.files import load_tensors, read_json_lines, read_yaml
 from srnas.regularizers import REGULARIZERS
 from srnas.spaces import space_builder
 from tests.helpers import ROOT, start, wait_for_step
 
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
-RECIPES = ("A search space", "A regularizer", "A task", "An export target")
+RECIPES = ("A search space", "A regularizer", "A task", "A metric", "An export target")
 TINY_SEARCH = "threads=1 space.num_feat=8 data.batch_size=2 data.hr_patch=32"
 SHORT = {  # makes a recipe's command take seconds
     "search": f"{TINY_SEARCH} epochs=2 steps_per_epoch=2 warmup_epochs=1 val_every_epochs=2",
@@ -163,8 +167,8 @@ class Followed(NamedTuple):
 
 @pytest.fixture(scope="module")
 def followed(checkout: Path) -> Followed:
-    """The commands of the space, the task and the export target, run in one process."""
-    titles = ("A search space", "A task", "An export target")
+    """The commands of the space, the task, the metric and the export target, in one process."""
+    titles = ("A search space", "A task", "A metric", "An export target")
     lines = [shortened(line) for title in titles for line in commands(title)]
     printed = run(checkout, "-c", COMMANDS + MEASURE, f"{checkout}/srnas", *lines)
     _, *parts = printed.split("RUN ")
@@ -198,7 +202,7 @@ def test_every_file_and_command_that_contributing_names_exists():
         for line in commands(title, plugin=plugin)
     ]
     words = {next(w for w in shlex.split(line)[1:] if w in known) for line in lines}
-    assert words == {"search", "train", "profile", "export"}
+    assert words == {"search", "train", "profile", "export", "test"}
     new = {name.partition(":")[0] for name in files(TEXT)}
     for path in set(
         re.findall(r"(?<![\w/])(?:options|tools|docs|srnas|tests)/[\w/.]+\.(?:yml|sh|md|py)", TEXT)
@@ -227,7 +231,8 @@ def test_every_recipe_passes_its_tests_and_the_contracts_of_every_part(checkout)
     named = sorted({file for line in lines for file in line.split()})
     assert "tests/test_contracts.py" in named
     ours = (
-        "tiny or tsallis or inertia or deblurring or sharpener or torchscript or changes_no_space"
+        "tiny or tsallis or inertia or deblurring or sharpener or nrmse or torchscript "
+        "or changes_no_space"
     )
     printed = run(checkout, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-k", ours, *named)
     for passed in (
@@ -236,6 +241,8 @@ def test_every_recipe_passes_its_tests_and_the_contracts_of_every_part(checkout)
         "test_every_regularizer_is_a_finite_scalar_on_every_space[tsallis-tiny]",
         "test_every_regularizer_is_a_finite_scalar_on_every_space[inertia-darts]",
         "test_every_part_has_a_docstring_and_a_schema[export target-torchscript]",
+        "test_every_metric_has_a_title_and_says_which_values_are_better[nrmse]",
+        "test_it_is_scikit_images",
         "test_a_registered_primitive_changes_no_space",
         "test_it_is_shannons_entropy_as_q_falls_to_1",
         "test_the_blur_is_scipys_uniform_filter",
@@ -336,6 +343,21 @@ def test_the_task_trains_and_its_psnr_is_that_of_scipy_and_scikit_image(followed
     assert found["choices"] == trained["choices"]
 
 
+def test_the_metric_is_scikit_images_in_the_json_and_stands_in_the_table(followed):
+    (result,) = json.loads((followed.folder / "nrmse.json").read_text())["results"]
+    assert result["metrics"] == ["psnr", "nrmse"]
+    values = []
+    for pair in packaged_pairs("test"):
+        hr = read_rgb(pair.hr)
+        hr = hr[: len(hr) // 2 * 2, : hr.shape[1] // 2 * 2]
+        sr = resize_uint8(resize_uint8(hr, 0.5), 2)
+        values.append(100 * normalized_root_mse(hr[2:-2, 2:-2], sr[2:-2, 2:-2]))
+    assert result["bicubic"]["nrmse"] == pytest.approx(np.mean(values))
+    printed = followed.printed["nrmse"]
+    assert f"{result['nrmse']:.2f}" in printed
+    assert "lower is better: NRMSE, %" in printed
+
+
 def test_the_exported_module_computes_what_the_release_computed_without_srnas(followed):
     checkout = followed.folder
     assert followed.printed["imdn.ts"].count("largest difference to PyTorch") == 3
@@ -356,5 +378,6 @@ def test_every_recipe_works_from_outside_the_package_as_a_plugin(outside, tmp_pa
     assert "GMACs, LR 1280x720" in printed
     assert "name: inertia" in printed
     assert "name: sharpener" in printed
+    assert "lower is better: NRMSE, %" in printed
     assert printed.count("largest difference to PyTorch") == 3
     assert (outside / "model.ts").is_file()

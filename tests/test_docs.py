@@ -1,15 +1,20 @@
 """README and documentation: commands that exist, options that load, Python that runs."""
 
+import json
 import re
 import shlex
 import shutil
 
+import cv2
 import pytest
 import yaml
 from typer.main import get_command
 
 from srnas.cli import build_app, plugins_first
 from srnas.cli.arguments import split_file
+from srnas.data.bicubic import resize_uint8
+from srnas.data.images import read_rgb
+from srnas.data.packaged import packaged_pairs
 from srnas.methods import load_method
 from srnas.options import SearchOptions, kinds, load_options
 from tests.helpers import ROOT, srnas
@@ -17,7 +22,7 @@ from tests.helpers import ROOT, srnas
 PAGES = ["README.md", "CONTRIBUTING.md", "datasets/README.md"]
 PAGES += [str(p.relative_to(ROOT)) for p in sorted((ROOT / "docs").glob("*.md"))]
 OWN = re.compile(
-    r"mine|settle|deblurring|tsallis|space='\{name: tiny\}'"
+    r"mine|settle|deblurring|tsallis|nrmse|space='\{name: tiny\}'"
 )  # made on the page itself
 
 
@@ -112,6 +117,24 @@ def test_the_space_of_the_documentation_is_searched_as_a_plugin(tmp_path, monkey
     assert (tmp_path / "experiments/search/genotype.json").exists()
 
 
+def test_the_metric_of_the_documentation_is_measured_as_a_plugin(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (block,) = (block for block in blocks("docs/extending.md", "python") if "class Error" in block)
+    (tmp_path / "error.py").write_text(block)
+    (line,) = (line for _, line in commands() if "--plugin error.py" in line)
+    done = srnas(*shlex.split(line)[1:], "--json", "o.json")
+    assert done.returncode == 0, done.stderr
+    assert "lower is better: Error, levels of 255" in done.stdout
+    expected = []
+    for pair in packaged_pairs("test"):
+        hr = read_rgb(pair.hr)
+        hr = hr[: len(hr) // 2 * 2, : hr.shape[1] // 2 * 2]
+        sr = resize_uint8(resize_uint8(hr, 0.5), 2)
+        expected.append(cv2.norm(hr[2:-2, 2:-2], sr[2:-2, 2:-2], cv2.NORM_L1) / hr[2:-2, 2:-2].size)
+    (result,) = json.loads((tmp_path / "o.json").read_text())["results"]
+    assert result["bicubic"]["error"] == pytest.approx(sum(expected) / len(expected))
+
+
 def test_the_method_of_the_documentation_is_one(tmp_path):
     (block,) = (block for block in blocks("docs/searching.md", "yaml") if "about" in block)
     (tmp_path / "my_method.yml").write_text(block)
@@ -134,5 +157,7 @@ def test_every_file_that_the_pages_name_exists():
                 (ROOT / page).read_text(),
             )
         ):
-            made = re.search(r"tiny|deblurring|torchscript|tsallis|settle|inertia|sharp", path)
+            made = re.search(
+                r"tiny|deblurring|torchscript|tsallis|settle|inertia|sharp|nrmse", path
+            )
             assert made or (ROOT / path).exists(), (page, path)

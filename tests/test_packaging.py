@@ -91,6 +91,7 @@ def test_declared_dependencies_are_those_that_are_imported():
         *declared("options.extras_require", "ncnn"),
         *declared("options.extras_require", "openvino"),
         *declared("options.extras_require", "spandrel"),
+        *declared("options.extras_require", "pyiqa"),
     ]
     names = [canonicalize_name(requirement.name) for requirement in given]
     assert len(names) == len(set(names)), "declared twice"

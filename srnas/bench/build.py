@@ -153,7 +153,9 @@ class Workbench:
     def _scores(self, task: Task, network: Space) -> dict[str, dict[str, float]]:
         scores = {"val": task.validate(network)} if task.val_count else {}
         if self.protocol.sets:
-            measured = task.evaluate(network, self.protocol.sets, device=self.device)
+            metrics = getattr(self.protocol.training(0), "metrics", None)
+            how = {"metrics": metrics} if metrics else {}
+            measured = task.evaluate(network, self.protocol.sets, device=self.device, **how)
             for name, figures in measured.items():
                 scores[name] = {k: v for k, v in figures.items() if isinstance(v, float)}
         return {

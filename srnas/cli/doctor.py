@@ -15,6 +15,7 @@ PACKAGES = {
     ],
     "basicsr": ["basicsr"],
     "export": ["onnx", "onnxscript", "onnxruntime"],
+    "pyiqa": ["pyiqa"],
     "test": ["pytest"],
 }
 

@@ -8,12 +8,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from srnas.metrics import best_of, find_metric, show_value, title_of
+
 COLUMNS = 3  # models in a table of 80 characters
+METRICS = 4  # beside the columns of sets, networks and parameters
 SETS = 2  # sets, beside a column of text
 
 
 def quality_table(result: dict[str, Any], names: Sequence[str]) -> None:
-    """Print what `srnas test` measured, a column for bicubic and for each model.
+    """Print what `srnas test` measured: a row for bicubic and each model, a column for each metric.
 
     Args:
         result: What `srnas.tasks.super_resolution.benchmark.test` returned.
@@ -26,36 +29,63 @@ def quality_table(result: dict[str, Any], names: Sequence[str]) -> None:
             continue
         choices = " ".join(f"{label}={choice}" for label, choice in model["genotype"].items())
         console.print(f"{name}: {choices}", markup=False, highlight=False)
-    made = [one["dataset"] for one in result["results"] if one["lr_source"] != "files"]
     bicubic = {"results": [one["bicubic"] for one in result["results"]]}
     methods = [("bicubic", bicubic), *models]
-    for start in range(0, len(methods), COLUMNS):
-        shown = methods[start : start + COLUMNS]
-        table = Table(
-            title=f"PSNR, dB / SSIM at x{result['scale']}, protocol {result['protocol']}",
-            caption=f"LR made by bicubic: {escape(', '.join(made))}" if made else None,
-        )
-        table.add_column("set")
-        for name, _ in shown:
-            table.add_column(escape(name), justify="right", overflow="fold")
-        for index, one in enumerate(result["results"]):
-            cells = (_quality(method["results"][index]) for _, method in shown)
-            table.add_row(escape(one["dataset"]), *cells)
-        counts = (f"{method['params']:,}" if "params" in method else "" for _, method in shown)
-        table.add_row("parameters", *counts)
-        console.print(table)
+    metrics = result["results"][0]["metrics"]
+    for start in range(0, len(metrics), METRICS):
+        console.print(_quality_table(result, methods, metrics[start : start + METRICS]))
 
 
-def _quality(measured: dict[str, float]) -> str:
-    return f"{measured['psnr']:.3f} / {measured['ssim']:.4f}"
+def _quality_table(
+    result: dict[str, Any], methods: Sequence[tuple[str, dict[str, Any]]], metrics: Sequence[str]
+) -> Table:
+    table = Table(
+        title=f"x{result['scale']}, protocol {result['protocol']}",
+        caption=escape("\n".join(_notes(result, metrics))),
+    )
+    table.add_column("set", overflow="fold")
+    table.add_column("network", overflow="fold")
+    for metric in metrics:
+        table.add_column(escape(title_of(metric)), justify="right")
+    table.add_column("parameters", justify="right")
+    for index, one in enumerate(result["results"]):
+        measured = [method["results"][index] for _, method in methods]
+        best = {m: best_of(m, [values[m] for values in measured]) for m in metrics}
+        for row, (name, method) in enumerate(methods):
+            values = measured[row]
+            cells = (_cell(metric, values[metric], best[metric]) for metric in metrics)
+            table.add_row(
+                "" if row else escape(one["dataset"]),
+                escape(name),
+                *cells,
+                f"{method['params']:,}" if "params" in method else "",
+                end_section=row + 1 == len(methods),
+            )
+    return table
 
 
-def explain_table(model: dict[str, Any], name: str) -> None:
+def _cell(metric: str, value: float, best: float | None) -> str:
+    text = show_value(metric, value)
+    return f"[bold]{text}[/bold]" if value == best else text
+
+
+def _notes(result: dict[str, Any], metrics: Sequence[str]) -> list[str]:
+    classes = {metric: find_metric(metric) for metric in metrics}
+    lower = [title_of(name) for name, one in classes.items() if one and not one.higher_is_better]
+    made = [one["dataset"] for one in result["results"] if one["lr_source"] != "files"]
+    return [
+        *([f"lower is better: {', '.join(lower)}"] if lower else []),
+        *([f"LR made by bicubic: {', '.join(made)}"] if made else []),
+    ]
+
+
+def explain_table(model: dict[str, Any], name: str, protocol: str) -> None:
     """Print the PSNR of one model's SR images under every protocol and common mistake.
 
     Args:
         model: The model's entry in the result of a test with `explain`.
         name: Name of the model.
+        protocol: The main protocol, from which differences are shown.
     """
     for start in range(0, len(model["results"]), SETS):
         results = model["results"][start : start + SETS]
@@ -66,13 +96,11 @@ def explain_table(model: dict[str, Any], name: str) -> None:
         for one in results:
             table.add_column(escape(one["dataset"]), justify="right")
         table.add_column("what it does")
-        for index, first in enumerate(results[0]["explained"]):
-            cells = [
-                f"{r['explained'][index]['psnr']:.3f} "
-                f"({r['explained'][index]['psnr'] - r['psnr']:+.3f})"
-                for r in results
-            ]
-            table.add_row(first["protocol"], *cells, first["description"])
+        psnrs = [{row["protocol"]: row["psnr"] for row in one["explained"]} for one in results]
+        for row in results[0]["explained"]:
+            other = row["protocol"]
+            cells = (f"{p[other]:.3f} ({p[other] - p[protocol]:+.3f})" for p in psnrs)
+            table.add_row(other, *cells, row["description"])
         Console().print(table)
 
 

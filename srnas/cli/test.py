@@ -1,4 +1,4 @@
-"""`srnas test`: PSNR and SSIM on benchmark sets, compared with bicubic and other models."""
+"""`srnas test`: metrics on benchmark sets, compared with bicubic and other models."""
 
 import sys
 from pathlib import Path
@@ -48,6 +48,12 @@ def command(
     lr: Annotated[
         str | None, typer.Option(metavar="files|made", help="LR from files, or made by bicubic")
     ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="psnr, ssim (default both), psnr_rgb, lpips, ...; repeatable"
+        ),
+    ] = None,
     protocol: Annotated[
         str | None,
         typer.Option(metavar="P", help="basicsr (default), imdn_script, edsr, ntire_esr"),
@@ -74,7 +80,7 @@ def command(
     json_file: JsonFile = None,
     device: Device = None,
 ) -> None:
-    """Measure PSNR and SSIM of models, published weights or exported files on benchmark sets."""
+    """Measure models, published weights or exported files on benchmark sets: PSNR, SSIM, LPIPS."""
     from srnas.options import check_options, load_options
 
     opt, changes = split_file(opt, overrides)
@@ -87,6 +93,7 @@ def command(
         "scale": scale,
         "lr": lr,
         "tile": tile,
+        "metrics": metric or None,
         "protocol": protocol,
         "explain": explain or None,
         "scorecard": scorecard or None,
@@ -151,7 +158,7 @@ def run(options: "TestOptions", json_file: Path | None = None) -> dict[str, Any]
     quality_table(result, names)
     if options.explain:
         for name, tested in zip(names, (result, *result.get("beside", ())), strict=True):
-            explain_table(tested, name)
+            explain_table(tested, name, options.protocol)
     if options.scorecard:
         scorecard_tables(result["scorecard"], names)
     for measured in result["results"]:

@@ -31,7 +31,7 @@ class TrainRecord(Record):
     """State of a training with respect to its validations.
 
     Attributes:
-        best: Best score so far.
+        best: Best score so far, negated if lower scores are better.
         best_step: Step at which it was reached.
         summary: Summary of that validation for the progress line.
         quality: All figures of that validation.
@@ -250,7 +250,7 @@ def _copy_buffers(network: nn.Module, ema: AveragedModel) -> None:
 
 def _keeps(quality: dict[str, float], task: Task, record: TrainRecord, done: int) -> bool:
     """Return whether these weights are the best so far, and record them if so."""
-    score = quality.get(task.score, float("inf"))
+    score = quality.get(task.score, float("inf")) * (1 if task.higher_is_better else -1)
     if quality and score <= record.best:
         return False
     record.best, record.best_step = score, done

@@ -179,9 +179,11 @@ def photograph_budget(
     step = max(1, len(sources) // CALIBRATION)
     images = [_middle(pair.load(scale)[0]) for pair in sources[::step][:CALIBRATION]]
     judged = decode(benchmark_pairs(val, scale) if val else packaged_pairs("test"), scale)
+    protocol = PROTOCOLS["basicsr"]
+    only = {"psnr": protocol.metrics["psnr"]}
 
     def psnr(run: Run) -> float:
-        return evaluate(_upscale(run), judged, scale, PROTOCOLS["basicsr"])["psnr"]
+        return evaluate(_upscale(run), judged, scale, protocol, metrics=only)["psnr"]
 
     where = str(val) if val else f"{len(judged)} packaged photographs"
     return Budget(images, psnr, max_drop, where)

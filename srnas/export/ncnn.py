@@ -96,9 +96,11 @@ class NCNN(ExportTarget):
             return []
         upscale = NetworkUpscale(model.network, torch.device("cpu"))
         scale, pairs = model.network.scale, packaged_pairs("test")
+        protocol = PROTOCOLS["basicsr"]
+        only = {"psnr": protocol.metrics["psnr"]}
 
         def psnr(method: Upscale) -> float:
-            return evaluate(method, pairs, scale, PROTOCOLS["basicsr"])["psnr"]
+            return evaluate(method, pairs, scale, protocol, metrics=only)["psnr"]
 
         whole = psnr(upscale)
         costs = [

@@ -9,12 +9,13 @@ from srnas.analysis.trajectory import convergence
 from srnas.choice import Genotype
 from srnas.errors import UserError
 from srnas.files import write_atomic
+from srnas.metrics import title_of
 from srnas.report.charts import lines, scatter
 from srnas.report.parts import charts, page, section, table
 from srnas.report.run import RunRecord, read_run, told_of
 
 Row = dict[str, str | float | None]
-SCORES = {"psnr": "PSNR, dB", "accuracy": "accuracy, %"}
+SCORES = {"accuracy": "accuracy, %"}  # of what is no metric of images
 COLUMNS = {
     "run": "run",
     "method": "method",
@@ -49,12 +50,12 @@ def write_comparison(run_dirs: Sequence[Path], out: Path) -> list[Path]:
         if others:
             raise UserError(f"runs with {score} and with {others[0]}: compare them by themselves")
         columns = {score if key == "score" else key: title for key, title in COLUMNS.items()}
-        columns[score] = SCORES.get(score, score)
+        columns[score] = SCORES.get(score) or title_of(score)
         rows = [_row(run, name, score) for run, name in zip(runs, names, strict=True)]
         body = [
             f"<h1>{len(runs)} runs</h1>",
             table(list(columns.values()), [[_text(row[key]) for key in columns] for row in rows]),
-            section("Quality and cost", charts(*_fronts(rows, score))),
+            section("Quality and cost", charts(*_fronts(rows, score, runs[0].higher_is_better()))),
             section("Trajectories", charts(*_trajectories(dict(zip(names, runs, strict=True))))),
         ]
     text = io.StringIO()
@@ -109,10 +110,10 @@ def _text(value: str | float | None) -> str:
     )
 
 
-def _fronts(rows: Sequence[Row], score: str) -> list[str]:
+def _fronts(rows: Sequence[Row], score: str, higher: bool) -> list[str]:
     """Draw the score against each cost; runs that no other one beats at their cost are joined."""
     figures = []
-    label = SCORES.get(score, score)
+    label = SCORES.get(score) or title_of(score)
     name = label[0].upper() + label.split(",")[0][1:]
     for key, title in (("params", "parameters"), ("gmacs", "GMACs"), ("ms", "ms")):
         points = {
@@ -122,7 +123,7 @@ def _fronts(rows: Sequence[Row], score: str) -> list[str]:
         }
         if len(points) > 1:
             every = [one for group in points.values() for one in group]
-            best = [p for p in every if not any(_beats(q, p) for q in every)]
+            best = [p for p in every if not any(_beats(q, p, higher) for q in every)]
             figures.append(scatter(f"{name} against {title}", points, title, label, best))
     return figures
 
@@ -132,13 +133,15 @@ def _marked(row: Row) -> str:
     return f"{row['run']}{random}"
 
 
-def _beats(one: tuple[float, float], other: tuple[float, float]) -> bool:
-    return one != other and one[0] <= other[0] and one[1] >= other[1]
+def _beats(one: tuple[float, float], other: tuple[float, float], higher: bool) -> bool:
+    better = one[1] >= other[1] if higher else one[1] <= other[1]
+    return one != other and one[0] <= other[0] and better
 
 
 def _trajectories(runs: dict[str, RunRecord]) -> list[str]:
+    curves = {key: title for run in runs.values() for key, title in run.task_curves().items()}
     titles = {
-        **next(iter(runs.values())).task_curves(),
+        **curves,
         "loss": "Loss",
         "entropy": "Entropy of a choice, nats",
         "table_percentile": "Percentile in the table",

@@ -1,6 +1,6 @@
 """The report of a run: a single HTML file without external references, made from the run folder."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from srnas.analysis.trajectory import convergence
 from srnas.choice import Genotype
 from srnas.files import read_json, read_text, write_atomic
+from srnas.metrics import best_of, find_metric, show_value, title_of
 from srnas.report.charts import lines, ranked_lines
 from srnas.report.networks import draw
 from srnas.report.parts import (
@@ -33,6 +34,7 @@ FIGURES = {  # values of each epoch: title -> {key in metrics.jsonl: name in the
     "Entropy of a choice, nats": {"entropy": ""},
     "Share of parameter-free operations": {"parameter_free_share": ""},
 }
+OLD_METRICS = ["psnr", "ssim"]  # of results that do not name them
 TABLE_CURVES = {
     "table_percentile": "Genotypes in the table that are worse than the epoch's, %",
     "table_regret": "PSNR that the table's best genotype is better than the epoch's, dB",
@@ -192,21 +194,31 @@ def _quality(run: RunRecord) -> str:
 
 def _beside(run: RunRecord) -> str:
     """Show the last validation beside bicubic's and that of other trainings on the same images."""
-    mine = run.last("val_psnr")
-    if run.kind == "search" or mine is None:
+    names, score = run.validated(), run.score()
+    if run.kind == "search" or score not in names:
         return ""
-    rows = [(name, "", points[-1][1]) for name, points in run.baselines("val_psnr").items()]
-    rows.append((f"{run.name} (this run)", _network_name(run), mine))
+    rows = [
+        (name, "", {score: points[-1][1]}) for name, points in run.baselines(f"val_{score}").items()
+    ]
+    rows.append((f"{run.name} (this run)", _network_name(run), _last(run, names)))
     for other in run.siblings():
-        psnr = other.last("val_psnr")
-        if psnr is not None:
-            rows.append((other.name, _network_name(other), psnr))
+        values = _last(other, names)
+        if score in values:
+            rows.append((other.name, _network_name(other), values))
     if len(rows) == 1:
         return ""
-    rows.sort(key=lambda row: row[2])
-    note = "<p>PSNR in dB at the last validation of each training.</p>"
-    shown = [(name, network, f"{psnr:.3f}") for name, network, psnr in rows]
-    return note + table(("run", "network", "PSNR"), shown)
+    rows.sort(key=lambda row: row[2][score], reverse=not run.higher_is_better())
+    note = "<p>At the last validation of each training.</p>"
+    shown = [
+        (name, network, *(show_value(n, values[n]) if n in values else "" for n in names))
+        for name, network, values in rows
+    ]
+    return note + table(("run", "network", *map(title_of, names)), shown)
+
+
+def _last(run: RunRecord, names: Iterable[str]) -> dict[str, float]:
+    values = {name: run.last(f"val_{name}") for name in names}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _network_name(run: RunRecord) -> str:
@@ -214,17 +226,26 @@ def _network_name(run: RunRecord) -> str:
 
 
 def _test(content: dict[str, Any]) -> str:
-    sets = [one["dataset"] for one in content["results"]]
+    """Show a result of `srnas test`: a row for each set and network, a column for each metric."""
     models = {"this network": content["results"]}
     models |= {str(m.get("model", "another")): m["results"] for m in content.get("beside", ())}
-    rows = [["bicubic", *(_psnr_ssim(one["bicubic"]) for one in content["results"])]]
-    rows += [[name, *map(_psnr_ssim, results)] for name, results in models.items()]
-    text = f"<p>x{content['scale']}, protocol {escape(content['protocol'])}: PSNR in dB, SSIM.</p>"
-    return text + table(("network", *sets), rows, numbers=True)
-
-
-def _psnr_ssim(measured: Mapping[str, float]) -> str:
-    return f"{measured['psnr']:.3f} / {measured['ssim']:.4f}"
+    names = content["results"][0].get("metrics", OLD_METRICS) if content["results"] else OLD_METRICS
+    rows: list[list[str]] = []
+    best: set[tuple[int, int]] = set()
+    for index, one in enumerate(content["results"]):
+        measured = {"bicubic": one["bicubic"]} | {n: r[index] for n, r in models.items()}
+        for column, metric in enumerate(names, 2):
+            most = best_of(metric, [values[metric] for values in measured.values()])
+            for row, values in enumerate(measured.values(), len(rows)):
+                best |= {(row, column)} if values[metric] == most else set()
+        rows += [
+            [one["dataset"], network, *(show_value(name, values[name]) for name in names)]
+            for network, values in measured.items()
+        ]
+    lower = [name for name in names if (one := find_metric(name)) and not one.higher_is_better]
+    note = f" Lower is better: {', '.join(map(title_of, lower))}." if lower else ""
+    text = f"<p>x{content['scale']}, protocol {escape(content['protocol'])}.{escape(note)}</p>"
+    return text + table(("set", "network", *map(title_of, names)), rows, True, best)
 
 
 def _analysis(run: RunRecord) -> str:

@@ -47,21 +47,31 @@ def charts(*figures: str) -> str:
     return f'<div class="charts">{inside}</div>' if inside else ""
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[Any]], numbers: bool = False) -> str:
+def table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    numbers: bool = False,
+    best: Collection[tuple[int, int]] = (),
+) -> str:
     """Return a table.
 
     Args:
         head: Titles of the columns.
         rows: The cells.
         numbers: Whether all columns but the first are numbers, which are set to the right.
+        best: Row and column of the cells that are marked.
     """
 
-    def cell(kind: str, index: int, value: Any) -> str:
-        aligned = ' class="number"' if numbers and index else ""
-        return f"<{kind}{aligned}>{escape(value)}</{kind}>"
+    def cell(kind: str, index: int, value: Any, marked: bool = False) -> str:
+        names = [*(["number"] if numbers and index else []), *(["best"] if marked else [])]
+        kinds = f' class="{" ".join(names)}"' if names else ""
+        return f"<{kind}{kinds}>{escape(value)}</{kind}>"
 
     lines = ["".join(cell("th", i, value) for i, value in enumerate(head))]
-    lines += ["".join(cell("td", i, value) for i, value in enumerate(row)) for row in rows]
+    lines += [
+        "".join(cell("td", i, value, (number, i) in best) for i, value in enumerate(row))
+        for number, row in enumerate(rows)
+    ]
     inside = "".join(f"<tr>{line}</tr>" for line in lines)
     return f'<div class="scroll"><table>{inside}</table></div>'
 

@@ -12,6 +12,7 @@ from srnas.analysis.logs import read_alphas, read_metrics
 from srnas.choice import Genotype
 from srnas.errors import UserError, one_line
 from srnas.files import read_json, read_json_lines, read_yaml
+from srnas.metrics import METRICS, find_metric, show_value
 from srnas.spaces import SPACES, check_space, derived_network
 from srnas.tasks import task_of, task_of_space
 
@@ -117,15 +118,32 @@ class RunRecord:
             return ""
         return f"Not finished: {done:,} of {total:,} {unit} are in the log; --resume goes on."
 
+    def validated(self) -> list[str]:
+        """Return the names of the image metrics that validations have logged, as "val_" + name."""
+        parts = self.options.get("metrics") or []
+        own = [str(part["name"] if isinstance(part, dict) else part) for part in parts]
+        return [name for name in dict.fromkeys([*own, *METRICS]) if self.series(f"val_{name}")]
+
     def task_curves(self) -> dict[str, str]:
-        """Return the titles of the task's metrics by key, {} if the space is unknown."""
+        """Return titles by key: those of the task, and of the image metrics that are logged."""
         name = self.space["name"]
-        return dict(task_of_space(name).curves) if name in SPACES else {}
+        curves = dict(task_of_space(name).curves) if name in SPACES else {}
+        for metric in self.validated():
+            found = find_metric(metric)
+            title = f"{found.title if found else metric} on the validation images"
+            unit = f", {found.unit}" if found and found.unit else ""
+            curves.setdefault(f"val_{metric}", title + unit)
+        return curves
 
     def score(self) -> str:
         """Return the task's score, "psnr" if the space is unknown; "val_" + it is its key."""
         name = self.space["name"]
         return task_of_space(name).score if name in SPACES else "psnr"
+
+    def higher_is_better(self) -> bool:
+        """Return whether larger scores are better."""
+        name = self.space["name"]
+        return task_of_space(name).higher_is_better if name in SPACES else True
 
     def baselines(self, key: str) -> dict[str, Points]:
         """Return what a metric of the task is compared with, by name."""
@@ -226,7 +244,9 @@ class RunRecord:
             value = self.last(key)
             if value is not None:
                 whose = ", supernet" if self.kind == "search" else ""
-                shown[title + whose] = f"{value:.3f}"
+                metric = key.removeprefix("val_")
+                text = show_value(metric, value) if find_metric(metric) else f"{value:.3f}"
+                shown[title + whose] = text
         percentile = self.last("table_percentile")
         if percentile is not None:
             shown["of the table's genotypes are worse"] = f"{percentile:.1f} %"

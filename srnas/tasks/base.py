@@ -83,7 +83,8 @@ class Task(ABC):
 
     Attributes:
         options: Options model of each kind of file ("search", "train", and others of its own).
-        score: Key in the result of `validate` that selects the best weights; larger is better.
+        score: Key in the result of `validate` that selects the best weights.
+        higher_is_better: Whether larger scores are better.
         curves: Titles of the metrics that a run's report plots, by key in its logs.
         baselines: What is drawn into a curve to compare with: its name by key, by the curve's key.
         ports: Interface of an exported network.
@@ -97,6 +98,7 @@ class Task(ABC):
 
     options: "ClassVar[Mapping[str, type[Strict]]]"
     score: ClassVar[str]
+    higher_is_better: ClassVar[bool] = True
     curves: ClassVar[Mapping[str, str]] = {}
     baselines: ClassVar[Mapping[str, Mapping[str, str]]] = {}
     ports: ClassVar[Ports]

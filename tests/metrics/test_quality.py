@@ -26,8 +26,8 @@ def test_the_default_protocol_is_basicsrs(photo, noisy, scale):
     bgr = photo[..., ::-1], noisy[..., ::-1]
     ours = PROTOCOLS["basicsr"](noisy, photo, scale)
     options = {"crop_border": scale, "test_y_channel": True}
-    assert ours[0] == pytest.approx(theirs.calculate_psnr(*bgr, **options), abs=1e-4)
-    assert ours[1] == pytest.approx(theirs.calculate_ssim(*bgr, **options), abs=1e-6)
+    assert ours["psnr"] == pytest.approx(theirs.calculate_psnr(*bgr, **options), abs=1e-4)
+    assert ours["ssim"] == pytest.approx(theirs.calculate_ssim(*bgr, **options), abs=1e-6)
 
 
 def gaussian(x):
@@ -45,8 +45,8 @@ def test_ntire_esr_has_the_formulas_of_the_challenge(photo, noisy, scale):
     luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
     structure = (2 * covariance + c2) / (variances + c2)
     ours = PROTOCOLS["ntire_esr"](noisy, photo, scale)
-    assert ours[0] == pytest.approx(20 * math.log10(255 / math.sqrt(np.mean((a - b) ** 2))))
-    assert ours[1] == pytest.approx(np.mean(luminance * structure), abs=1e-9)
+    assert ours["psnr"] == pytest.approx(20 * math.log10(255 / math.sqrt(np.mean((a - b) ** 2))))
+    assert ours["ssim"] == pytest.approx(np.mean(luminance * structure), abs=1e-9)
 
 
 @needs_basicsr
@@ -54,8 +54,8 @@ def test_ntire_esr_has_the_formulas_of_the_challenge(photo, noisy, scale):
 def test_ntire_esr_is_basicsrs_on_rgb(photo, noisy, scale):
     theirs = basicsr("metrics.psnr_ssim")
     ours = PROTOCOLS["ntire_esr"](noisy, photo, scale)
-    assert ours[0] == pytest.approx(theirs.calculate_psnr(photo, noisy, scale))
-    assert ours[1] == pytest.approx(theirs.calculate_ssim(photo, noisy, scale), abs=1e-6)
+    assert ours["psnr"] == pytest.approx(theirs.calculate_psnr(photo, noisy, scale))
+    assert ours["ssim"] == pytest.approx(theirs.calculate_ssim(photo, noisy, scale), abs=1e-6)
 
 
 def test_psnr_is_scikit_images(photo, noisy):

@@ -22,6 +22,7 @@ from srnas.report.compare import write_comparison
 from srnas.report.networks import draw
 from srnas.report.page import write_report
 from srnas.spaces import derived_network, published_genotype
+from srnas.tasks.super_resolution import SuperResolution
 
 OPS = ["none", "max_pool_3x3", "avg_pool_3x3", "skip_connect", *(f"conv_{i}" for i in range(4))]
 EDGES = [f"{c}/{n}<-{i}" for c in ("normal", "reduce") for n in (2, 3, 4, 5) for i in range(n)]
@@ -199,12 +200,38 @@ def test_what_a_test_measured_and_crops_in_the_folder_are_shown(tmp_path):
     (measured,) = [t for t in re.findall(r"<table>.*?</table>", text) if "bicubic" in t]
     cells = re.findall(r"<t[dh][^>]*>([^<]*)<", measured)
     assert cells == [
-        "network", "Set5",
-        "bicubic", "33.680 / 0.9200",
-        "this network", "34.500 / 0.9300",
-        "big.safetensors", "37.996 / 0.9605",
+        "set", "network", "PSNR, dB", "SSIM",
+        "Set5", "bicubic", "33.680", "0.9200",
+        "Set5", "this network", "34.500", "0.9300",
+        "Set5", "big.safetensors", "37.996", "0.9605",
     ]  # fmt: skip
+    assert re.findall(r'best">([^<]*)', measured) == ["37.996", "0.9605"]
     assert '<img alt="baby" src="data:image/png;base64,' in text
+
+
+def test_of_a_metric_where_lower_is_better_the_lowest_is_marked(tmp_path):
+    one = {"dataset": "S", "metrics": ["lpips", "mine"], "lpips": 0.2, "mine": 5.0}
+    one["bicubic"] = {"lpips": 0.31, "mine": 7.0}
+    tested = {"scale": 2, "protocol": "basicsr", "results": [one]}
+    (tmp_path / "test.json").write_text(json.dumps(tested))
+    text = page(tmp_path, [], [])
+    (measured,) = [t for t in re.findall(r"<table>.*?</table>", text) if "bicubic" in t]
+    assert re.findall(r"<th[^>]*>([^<]*)<", measured) == ["set", "network", "LPIPS", "mine"]
+    assert re.findall(r'best">([^<]*)', measured) == ["0.2000"], "mine is of no known direction"
+    assert "Lower is better: LPIPS." in text
+
+
+def test_every_metric_of_validations_has_a_curve(tmp_path):
+    figures = {"val_psnr": 30.0, "val_bicubic_psnr": 29.0, "val_lpips": 0.25, "val_mine": 7.0}
+    rows = [{"step": step, "loss": 1.0, **figures} for step in (10, 20)]
+    asked = {"metrics": ["psnr", {"name": "mine"}]}  # of a plugin that is not loaded
+    for name, given, curves in (("old", {}, ["LPIPS"]), ("new", asked, ["mine", "LPIPS"])):
+        run = written_run(tmp_path / name, **given)
+        (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        text = write_report(run).read_text()
+        titles = re.findall(r"<title>(\w+) on the validation images", text)
+        assert titles == ["PSNR", *curves]
+        assert "<b>0.2500</b><span>LPIPS on the validation images</span>" in text
 
 
 def test_a_run_that_has_not_ended_says_how_far_it_came(tmp_path):
@@ -246,6 +273,22 @@ def test_a_comparison_has_the_front_and_the_figures(tmp_path):
     assert step.count("L") == 2, "the front has two points and one step"
     with pytest.raises(UserError, match="small: given twice; name each run once"):
         write_comparison([tmp_path / "small", tmp_path / "small"], tmp_path / "c.html")
+
+
+def test_the_front_of_a_score_where_lower_is_better_has_the_lowest(tmp_path, monkeypatch):
+    monkeypatch.setattr(SuperResolution, "higher_is_better", False)
+    for name, (width, score) in {"small": (4, 3.0), "large": (8, 2.0), "worse": (8, 2.5)}.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        published_genotype("imdn").save(folder / "genotype.json")
+        page(folder, [], [{"step": 5, "val_psnr": score}])
+        space = f"space: {{name: imdn, scale: 2, num_feat: {width}, num_block: 1}}\n"
+        (folder / "options.yml").write_text(space)
+    out, _ = write_comparison([tmp_path / n for n in ("small", "large", "worse")], tmp_path / "c")
+    (step,) = set(
+        re.findall(r'<path d="([^"]*)"[^>]*stroke: #8a8f98; stroke-linecap', out.read_text())
+    )
+    assert step.count("L") == 2, "the front has two points and one step"
 
 
 def test_a_comparison_of_classifiers_has_accuracies_and_is_not_mixed_with_other_tasks(tmp_path):

@@ -1,6 +1,6 @@
 """Benchmarks: models on test sets, compared with bicubic interpolation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,9 +15,16 @@ from srnas.distributed import choose_device
 from srnas.errors import UserError
 from srnas.export.exported import ExportedNetwork, is_exported
 from srnas.files import file_name
+from srnas.metrics import Metric
 from srnas.model_file import Model, load_model, load_published
 from srnas.progress import track
-from srnas.tasks.super_resolution.evaluate import Measurement, NetworkUpscale, Upscale, bicubic
+from srnas.tasks.super_resolution.evaluate import (
+    Measurement,
+    NetworkUpscale,
+    Upscale,
+    bicubic,
+    open_metrics,
+)
 from srnas.tasks.super_resolution.options import TestOptions
 from srnas.tasks.super_resolution.protocols import EVERY_PROTOCOL, PROTOCOLS, Protocol
 from srnas.tasks.super_resolution.scorecard import card_protocols, scorecard
@@ -37,8 +44,9 @@ def test(options: TestOptions) -> dict[str, Any]:
 
     Returns:
         {"scale", "protocol", "self_ensemble", "params", "genotype", "results": [{"dataset",
-        "lr_source", "psnr", "ssim", "bicubic": {"psnr", "ssim"}, "images": [...]}]}. If networks
-        worked in tiles, a result has "tiled", the number of these images. With `explain` or
+        "lr_source", "metrics": names, each metric by name, "bicubic": {each metric by name},
+        "images": [...]}]}; the metrics are "psnr" (dB) and "ssim" by default. If networks worked in
+        tiles, a result has "tiled", the number of these images. With `explain` or
         `scorecard`, it has "explained" (see `Measurement.result`). If there are LR files, it has
         "lr_difference_to_bicubic": their mean absolute difference from MATLAB's bicubic in levels
         of 255. Other models are added as "beside": [{"model", "params", "genotype", "results"}],
@@ -46,9 +54,11 @@ def test(options: TestOptions) -> dict[str, Any]:
         "genotype".
 
     Raises:
-        UserError: A model or image cannot be read, or does not fit the scale; or files cannot be
-            named after the images of a set.
+        UserError: A model or image cannot be read, or does not fit the scale; files cannot be named
+            after the images of a set; or a metric lacks a package or a file.
     """
+    device, protocol = choose_device(options.device), PROTOCOLS[options.protocol]
+    metrics = open_metrics(options.metrics, protocol, device)
     models = open_models(options)
     scale = _scale(models[0])
     options = options.model_copy(update={"scale": scale})
@@ -61,7 +71,7 @@ def test(options: TestOptions) -> dict[str, Any]:
             check_file_names(pairs)
         for pair in pairs:
             pair.read(scale)
-    by_set = [_test_set(name, pairs, models, options) for name, pairs in sets.items()]
+    by_set = [_test_set(name, pairs, models, options, metrics) for name, pairs in sets.items()]
     tested = [
         {**_described(model), "results": list(results)}
         for model, results in zip(models, zip(*by_set, strict=True), strict=True)
@@ -84,7 +94,11 @@ def test(options: TestOptions) -> dict[str, Any]:
 
 
 def _test_set(
-    name: str, pairs: list[ImagePair], models: Sequence[Tested], options: TestOptions
+    name: str,
+    pairs: list[ImagePair],
+    models: Sequence[Tested],
+    options: TestOptions,
+    metrics: Mapping[str, Metric],
 ) -> list[dict[str, Any]]:
     """Return the results of each model on one set; each image is read once for all models."""
     assert options.scale, options
@@ -97,8 +111,8 @@ def _test_set(
     upscales: list[Upscale] = [bicubic(scale), *networks]
     tiled = 0
     measurements = [
-        Measurement(scale, protocol),
-        *(Measurement(scale, protocol, others) for _ in models),
+        Measurement(scale, protocol, (), metrics),
+        *(Measurement(scale, protocol, others, metrics) for _ in models),
     ]
     methods = ["bicubic", *model_names(options)]
     for pair in track(pairs, name):
@@ -106,10 +120,8 @@ def _test_set(
         parts = [in_parts(upscale, scale, lr, options.tile) for upscale in upscales[1:]]
         images = [method(lr) for method in (upscales[0], *(method for method, _ in parts))]
         tiled += any(side for _, side in parts)
-        quality = [
+        for measurement, sr in zip(measurements, images, strict=True):
             measurement.add(pair.name, sr, hr)
-            for measurement, sr in zip(measurements, images, strict=True)
-        ]
         if options.save_images:
             write_rgb(_file(options.save_images, name, pair), images[1])
         if options.crops:
@@ -117,14 +129,14 @@ def _test_set(
                 write_crops,  # matplotlib is slow to import
             )
 
-            upscaled = list(zip(methods, images, quality, strict=True))
+            upscaled = list(zip(methods, images, strict=True))
             file = _file(options.crops, name, pair)
             write_crops(file, f"{name}: {pair.name}", hr, upscaled, scale, protocol)
     plain, *measured = (measurement.result() for measurement in measurements)
     shared = {
         "dataset": name,
         "lr_source": "files" if pairs[0].lr else "bicubic made from HR",
-        "bicubic": {"psnr": plain["psnr"], "ssim": plain["ssim"]},
+        "bicubic": {metric: plain[metric] for metric in metrics},
         **({"tiled": tiled} if tiled else {}),
         **_lr_check(pairs, scale),
     }

@@ -12,8 +12,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
 from srnas.files import write_atomic
-from srnas.metrics.quality import luma, psnr
-from srnas.tasks.super_resolution.protocols import Image, Protocol
+from srnas.metrics.metric import Image
+from srnas.metrics.quality import luma
+from srnas.tasks.super_resolution.protocols import Protocol
 
 DPI = 100
 CROP, TITLE, GAP = 288, 42, 12  # pixels: minimum side of a crop, its two-line title, spacing
@@ -24,31 +25,31 @@ def write_crops(
     path: Path,
     title: str,
     hr: Image,
-    upscaled: Sequence[tuple[str, Image, float]],
+    upscaled: Sequence[tuple[str, Image]],
     scale: int,
     protocol: Protocol,
 ) -> None:
     """Write a PNG of the HR image and of crops of every image.
 
     The crops show the region where the upscaled images differ most, which is framed in the HR
-    image. The title of each crop gives the PSNR of the whole image and that of the crop, the latter
-    on the protocol's channel. Crops are enlarged by an integer factor, so that each pixel is a
-    square.
+    image. The title of each crop gives the protocol's PSNR of the whole image and that of the crop.
+    Crops are enlarged by an integer factor, so that each pixel is a square.
 
     Args:
         path: File to write.
         title: First line of the figure's title.
         hr: HR image, (H, W, 3) uint8 RGB.
-        upscaled: Name, SR image of the same shape, and PSNR of the whole image in dB, one triple
-            for each method.
+        upscaled: Name and SR image of the same shape, one pair for each method.
         scale: Scale factor.
         protocol: Protocol of the PSNR values.
     """
-    top, left, side = most_different_region([image for _, image, _ in upscaled], scale)
+    top, left, side = most_different_region([image for _, image in upscaled], scale)
     region = np.s_[top : top + side, left : left + side]
     crops = [("HR\nPSNR: image / crop", hr[region])]
-    for name, image, whole in upscaled:
-        in_crop = psnr(protocol.channel(image[region]), protocol.channel(hr[region]))
+    psnr = {"psnr": protocol.metrics["psnr"]}
+    for name, image in upscaled:
+        whole = protocol(image, hr, scale, psnr)["psnr"]
+        in_crop = psnr["psnr"](image[region], hr[region], 0)
         crops.append((f"{name}\n{whole:.2f} / {in_crop:.2f} dB", image[region]))
     frame = Rectangle((left - 0.5, top - 0.5), side, side, fill=False, edgecolor=FRAME, lw=2)
     frame.set_path_effects([withStroke(linewidth=4, foreground="white")])  # visible on red, too

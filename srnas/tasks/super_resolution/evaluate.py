@@ -1,6 +1,7 @@
-"""Apply networks or bicubic interpolation to data sets and measure PSNR and SSIM."""
+"""Apply networks or bicubic interpolation to data sets and measure metrics, by name."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,16 @@ from srnas.data.bicubic import resize_uint8
 from srnas.data.images import DecodedPair, ImagePair
 from srnas.distributed import move
 from srnas.errors import UserError
-from srnas.tasks.super_resolution.protocols import Image, Protocol
+from srnas.metrics import Metric
+from srnas.metrics.metric import Image
+from srnas.parts import Part
+from srnas.tasks.super_resolution.protocols import Protocol
 
 Upscale = Callable[[Image], Image]  # from LR to SR, both (H, W, 3) uint8 RGB
+TAKEN = {  # keys of results beside their metrics
+    "bicubic", "bicubic_psnr", "dataset", "explained", "images", "lr_difference_to_bicubic",
+    "lr_source", "metrics", "name", "tiled",
+}  # fmt: skip
 
 
 class NetworkUpscale:
@@ -105,20 +113,28 @@ def bicubic(scale: int) -> Upscale:
 
 
 class Measurement:
-    """Collect PSNR and SSIM of one method's SR images, image by image.
+    """Collect metrics of one method's SR images, image by image.
 
     Args:
         scale: Scale factor.
         protocol: Protocol of the reported results.
-        others: Further protocols under which the same SR images are measured.
+        others: Further protocols whose PSNR and SSIM are measured on the same SR images.
+        metrics: Metrics by name; by default the protocol's PSNR and SSIM.
     """
 
-    def __init__(self, scale: int, protocol: Protocol, others: Sequence[Protocol] = ()) -> None:
+    def __init__(
+        self,
+        scale: int,
+        protocol: Protocol,
+        others: Sequence[Protocol] = (),
+        metrics: Mapping[str, Metric] | None = None,
+    ) -> None:
         self.scale, self.protocol, self.others = scale, protocol, others
+        self.metrics = protocol.metrics if metrics is None else metrics
         self.images: list[dict[str, Any]] = []
-        self.explained: list[list[tuple[float, float]]] = [[] for _ in others]
+        self.explained: list[list[dict[str, float]]] = [[] for _ in others]
 
-    def add(self, name: str, sr: Image, hr: Image) -> float:
+    def add(self, name: str, sr: Image, hr: Image) -> dict[str, float]:
         """Measure one image.
 
         Args:
@@ -127,31 +143,36 @@ class Measurement:
             hr: HR image of the same shape.
 
         Returns:
-            PSNR in dB under the main protocol.
+            The metrics by name.
 
         Raises:
-            UserError: The image is too small for a protocol.
+            UserError: The image is too small for a protocol or a metric, or a metric is not a
+                number.
         """
         try:
-            quality, similarity = self.protocol(sr, hr, self.scale)
-            for other, values in zip(self.others, self.explained, strict=True):
-                values.append(other(sr, hr, self.scale))
+            values = self.protocol(sr, hr, self.scale, self.metrics)
+            for other, rows in zip(self.others, self.explained, strict=True):
+                rows.append(other(sr, hr, self.scale))
         except ValueError as error:
-            raise UserError(f"{name}: too small to evaluate ({error})") from error
-        self.images.append({"name": name, "psnr": quality, "ssim": similarity})
-        return quality
+            raise UserError(f"{name}: cannot be evaluated ({error})") from error
+        for metric, value in values.items():
+            if math.isnan(value):
+                raise UserError(f"{name}: metric {metric} is not a number")
+        self.images.append({"name": name, **values})
+        return values
 
     def result(self) -> dict[str, Any]:
         """Return the results of all images so far and their means.
 
         Returns:
-            {"psnr", "ssim", "images": [{"name", "psnr", "ssim"}]}, where "psnr" (dB) and "ssim" are
-            means over the images. If there are other protocols, their means are added as
-            "explained": [{"protocol", "description", "psnr", "ssim"}].
+            {"metrics": names, "images": [{"name", and each metric by name}]}, and by each of the
+            names the mean over the images, such as "psnr" (dB) and "ssim". If there are other
+            protocols, their means are added as "explained": [{"protocol", "description", "psnr",
+            "ssim"}].
         """
         result: dict[str, Any] = {
-            "psnr": float(np.mean([image["psnr"] for image in self.images])),
-            "ssim": float(np.mean([image["ssim"] for image in self.images])),
+            **_means(self.images, self.metrics),
+            "metrics": list(self.metrics),
             "images": self.images,
         }
         if self.others:
@@ -159,12 +180,40 @@ class Measurement:
                 {
                     "protocol": other.name,
                     "description": other.description,
-                    "psnr": float(np.mean([psnr for psnr, _ in values])),
-                    "ssim": float(np.mean([ssim for _, ssim in values])),
+                    **_means(rows, other.metrics),
                 }
-                for other, values in zip(self.others, self.explained, strict=True)
+                for other, rows in zip(self.others, self.explained, strict=True)
             ]
         return result
+
+
+def _means(rows: Sequence[Mapping[str, Any]], names: Iterable[str]) -> dict[str, float]:
+    return {name: float(np.mean([row[name] for row in rows])) for name in names}
+
+
+def open_metrics(
+    metrics: Sequence[Part[Metric]], protocol: Protocol, device: torch.device
+) -> dict[str, Metric]:
+    """Build metrics.
+
+    Args:
+        metrics: The metrics; "psnr" and "ssim" are those of the protocol.
+        protocol: The protocol.
+        device: Device of metrics that are networks.
+
+    Returns:
+        The metrics by name.
+
+    Raises:
+        UserError: A metric lacks a package or a file, or has the name of something else in results.
+    """
+    for part in metrics:
+        if part.name in TAKEN:
+            raise UserError(f"metric {part.name!r}: results hold something else under this name")
+    opened = {part.name: protocol.metrics.get(part.name) or part.build() for part in metrics}
+    for metric in opened.values():
+        metric.to(device)
+    return opened
 
 
 def evaluate(
@@ -173,24 +222,25 @@ def evaluate(
     scale: int,
     protocol: Protocol,
     others: Sequence[Protocol] = (),
+    metrics: Mapping[str, Metric] | None = None,
 ) -> dict[str, Any]:
-    """Measure the PSNR (dB) and SSIM of an upscaling method on pairs of LR and HR images.
+    """Measure metrics of an upscaling method on pairs of LR and HR images.
 
     Args:
         upscale: Method to evaluate.
         pairs: Image pairs; an LR image without a file is made from HR by bicubic downscaling.
         scale: Scale factor.
         protocol: Protocol of the reported results.
-        others: Further protocols under which the same SR images are measured.
+        others: Further protocols whose PSNR and SSIM are measured on the same SR images.
+        metrics: Metrics by name; by default the protocol's PSNR (dB) and SSIM.
 
     Returns:
         Results of each image and their means, see `Measurement.result`.
 
     Raises:
-        UserError: A pair cannot be loaded, `upscale` fails, or an image is too small for a
-            protocol.
+        UserError: A pair cannot be loaded, `upscale` fails, or as in `Measurement.add`.
     """
-    measurement = Measurement(scale, protocol, others)
+    measurement = Measurement(scale, protocol, others, metrics)
     for pair in pairs:
         lr, hr = pair.load(scale)
         measurement.add(pair.name, upscale(lr), hr)

@@ -4,18 +4,44 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, MinLen
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from srnas.data.options import ImagesOptions, SearchImages, TrainImages
 from srnas.errors import UserError, did_you_mean
 from srnas.files import file_name
 from srnas.losses import LOSSES, Loss
+from srnas.metrics import METRICS, Metric
 from srnas.options import RunOptions, SearchOptions, SpaceOption, TrainOptions
 from srnas.parts import Count, Part, PartOf, Strict, written
 from srnas.tasks.super_resolution.protocols import PROTOCOLS
 
 LossOption = Annotated[Part[Loss], PartOf(LOSSES, default="l1")]
+Metrics = list[Part[Metric]]
+DEFAULT_METRICS = ("psnr", "ssim")
+SCORE = "psnr"
+
+
+def _once(metrics: Metrics) -> Metrics:
+    names = [metric.name for metric in metrics]
+    for name in names:
+        if names.count(name) > 1:
+            text = "{name} is named twice; a result has each metric once"
+            raise PydanticCustomError("model", text, {"name": name})
+    return metrics
+
+
+def _with_score(metrics: Metrics) -> Metrics:
+    if SCORE not in [metric.name for metric in metrics]:
+        text = "lacks {name}, by which validations are compared; add it"
+        raise PydanticCustomError("model", text, {"name": SCORE})
+    return metrics
+
+
+MetricsOption = Annotated[
+    list[Annotated[Part[Metric], PartOf(METRICS)]], MinLen(1), AfterValidator(_once)
+]
+ValMetricsOption = Annotated[MetricsOption, AfterValidator(_with_score)]
 
 
 class TeacherOptions(Strict):
@@ -80,17 +106,28 @@ class WithTeacher(RunOptions):
 
 
 class SuperResolutionSearchOptions(SearchOptions, WithTeacher):
-    """Options of a search for a super-resolution network."""
+    """Options of a search for a super-resolution network.
+
+    Attributes:
+        metrics: Metrics of a validation, by protocol `basicsr`; "psnr" is among them.
+    """
 
     data: SearchImages = SearchImages()
     loss: LossOption = written({})
+    metrics: ValMetricsOption = written(DEFAULT_METRICS)
 
 
 class SuperResolutionTrainOptions(TrainOptions, WithTeacher):
-    """Options of the training of a super-resolution network."""
+    """Options of the training of a super-resolution network.
+
+    Attributes:
+        metrics: Metrics of a validation, by protocol `basicsr`; "psnr", which selects the weights,
+            is among them.
+    """
 
     data: TrainImages = TrainImages()
     loss: LossOption = written({})
+    metrics: ValMetricsOption = written(DEFAULT_METRICS)
 
 
 class TestOptions(Strict):
@@ -110,7 +147,9 @@ class TestOptions(Strict):
             of more than 2 megapixels (LR) go in tiles of 512, see `tiles.in_parts`.
         data: Folder of each set by name, or "packaged" for the packaged test photographs.
         lr: Whether to use LR "files" where there are any, or LR "made" by bicubic.
-        protocol: Main protocol, a name in `srnas.tasks.super_resolution.protocols`.
+        metrics: What is measured.
+        protocol: Main protocol, a name in `srnas.tasks.super_resolution.protocols`. It says how the
+            metrics "psnr" and "ssim" are computed.
         explain: Whether to measure under the other protocols and common mistakes as well.
         scorecard: Whether to report cost, memory and runtime as well, see `scorecard.py`.
         self_ensemble: Whether to average over the eight flips and transpositions.
@@ -131,6 +170,7 @@ class TestOptions(Strict):
     tile: Count | None = None
     data: Annotated[dict[str, Path], MinLen(1)]
     lr: Literal["files", "made"] = "files"
+    metrics: MetricsOption = written(DEFAULT_METRICS)
     protocol: str = "basicsr"
     explain: bool = False
     scorecard: bool = False

@@ -1,4 +1,4 @@
-"""The task of super-resolution: patches, a loss between SR and HR, PSNR and SSIM."""
+"""The task of super-resolution: patches, a loss between SR and HR, metrics by name."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,18 +15,26 @@ from srnas.data.patches import Batch
 from srnas.distributed import Process, choose_device
 from srnas.errors import UserError, did_you_mean
 from srnas.losses import Loss
+from srnas.metrics import METRICS, Metric, show_value, title_of
 from srnas.options import SearchOptions, TrainOptions
-from srnas.parts import Strict
+from srnas.parts import Part, Strict, check_part
 from srnas.spaces.kinds import SuperResolutionSpace
 from srnas.tasks import TASKS
 from srnas.tasks.base import Batches, Opened, Ports, Task
-from srnas.tasks.super_resolution.evaluate import NetworkUpscale, Upscale, bicubic, evaluate
+from srnas.tasks.super_resolution.evaluate import (
+    NetworkUpscale,
+    Upscale,
+    bicubic,
+    evaluate,
+    open_metrics,
+)
 from srnas.tasks.super_resolution.images import Split, open_batches, open_splits, pooled
 from srnas.tasks.super_resolution.options import (
+    DEFAULT_METRICS,
+    SCORE,
     SuperResolutionSearchOptions,
     SuperResolutionTrainOptions,
     TestOptions,
-    WithTeacher,
 )
 from srnas.tasks.super_resolution.protocols import PROTOCOLS
 from srnas.tasks.super_resolution.teacher import Teacher
@@ -45,6 +53,7 @@ class SuperResolution(Task):
         precision: Precision of forward passes in training, "float32" or "bfloat16".
         rgb_range: Factor of the loss, see `SuperResolutionSpace`.
         teacher: Teacher, if there is one.
+        metrics: Metrics of validations, "psnr" among them.
     """
 
     options: ClassVar[Mapping[str, type[Strict]]] = {
@@ -52,7 +61,7 @@ class SuperResolution(Task):
         "train": SuperResolutionTrainOptions,
         "test": TestOptions,
     }
-    score = "psnr"
+    score = SCORE
     curves: ClassVar[Mapping[str, str]] = {"val_psnr": "PSNR on the validation images, dB"}
     baselines: ClassVar[Mapping[str, Mapping[str, str]]] = {
         "val_psnr": {"val_bicubic_psnr": "bicubic"}
@@ -68,6 +77,7 @@ class SuperResolution(Task):
         precision: str = "float32",
         rgb_range: float = 1.0,
         teacher: Teacher | None = None,
+        metrics: Sequence[Part[Metric] | str] = DEFAULT_METRICS,
     ) -> None:
         self.scale, self.image_loss, self.rgb_range = scale, loss, rgb_range
         self.teacher = teacher
@@ -75,6 +85,7 @@ class SuperResolution(Task):
         self.val = decode(val, scale)
         self.device = device
         self.precision = precision
+        self.metrics = _open(metrics, "basicsr", device)
         self._bicubic_psnr: float | None = None
 
     @classmethod
@@ -88,7 +99,7 @@ class SuperResolution(Task):
         rehearsal: bool,
     ) -> Opened:
         """Read the images, with the split `val` for validation, and the teacher's outputs."""
-        assert isinstance(options, WithTeacher), options
+        assert isinstance(options, SuperResolutionSearchOptions | SuperResolutionTrainOptions)
         scale, data = scale_of(network), options.data
         splits = open_splits(data, (*streams, "val"), scale)
         if "val" in splits and splits["val"].options.basicsr:
@@ -105,6 +116,7 @@ class SuperResolution(Task):
             options.precision,
             getattr(network, "rgb_range", 1.0),
             teacher,
+            options.metrics,
         )
         task.sources = splits[streams[0]].sources
         teach = teacher.teach if teacher and teacher.on_images else None
@@ -131,23 +143,24 @@ class SuperResolution(Task):
         """Return means over the validation images, protocol `basicsr`.
 
         Returns:
-            "psnr" (dB), "ssim", and the PSNR of bicubic interpolation, "bicubic_psnr".
+            The metrics by name, and the PSNR of bicubic interpolation in dB, "bicubic_psnr".
         """
-        result = self._measure(NetworkUpscale(network, self.device))
+        values = self._measure(NetworkUpscale(network, self.device), self.metrics)
         if self._bicubic_psnr is None:
-            self._bicubic_psnr = self._measure(bicubic(self.scale))["psnr"]
-        return {
-            "psnr": result["psnr"],
-            "ssim": result["ssim"],
-            "bicubic_psnr": self._bicubic_psnr,
-        }
+            score = {SCORE: self.metrics[SCORE]}
+            self._bicubic_psnr = self._measure(bicubic(self.scale), score)[SCORE]
+        return {**values, "bicubic_psnr": self._bicubic_psnr}
 
-    def _measure(self, upscale: Upscale) -> dict[str, Any]:
-        return evaluate(upscale, self.val, self.scale, PROTOCOLS["basicsr"])
+    def _measure(self, upscale: Upscale, metrics: Mapping[str, Metric]) -> dict[str, float]:
+        protocol = PROTOCOLS["basicsr"]
+        result = evaluate(upscale, self.val, self.scale, protocol, metrics=metrics)
+        return {name: result[name] for name in metrics}
 
     def describe(self, quality: Mapping[str, float]) -> str:
-        """Summarize the PSNR."""
-        return f"val PSNR {quality['psnr']:.3f} dB"
+        """Summarize the PSNR, and the metrics that are not measured by default."""
+        more = [name for name in self.metrics if name not in DEFAULT_METRICS]
+        told = [f"{title_of(name)} {show_value(name, quality[name])}" for name in more]
+        return ", ".join([f"val PSNR {quality['psnr']:.3f} dB", *told])
 
     @classmethod
     def profile(cls, network: Space, size: tuple[int, int] | None) -> dict[str, Any]:
@@ -170,8 +183,9 @@ class SuperResolution(Task):
         protocol: str = "basicsr",
         lr: str = "files",
         self_ensemble: bool = False,
+        metrics: Sequence[Part[Metric] | Mapping[str, Any] | str] = DEFAULT_METRICS,
     ) -> dict[str, dict[str, Any]]:
-        """Measure PSNR and SSIM on benchmark sets.
+        """Measure metrics on benchmark sets.
 
         Args:
             network: The network.
@@ -182,27 +196,31 @@ class SuperResolution(Task):
             protocol: A name in `srnas.tasks.super_resolution.protocols`.
             lr: "files" uses LR files where there are any, "made" makes LR by bicubic.
             self_ensemble: Whether to average over the eight flips and transpositions.
+            metrics: Names of metrics, or mappings of a name and options.
 
         Returns:
-            {"psnr", "ssim", "images": [{"name", "psnr", "ssim"}]} by set, with PSNR in dB.
+            {"psnr", "ssim", "metrics": ["psnr", "ssim"], "images": [{"name", "psnr", "ssim"}]} by
+            set, with PSNR in dB; with `metrics` those instead of "psnr" and "ssim".
 
         Raises:
-            UserError: There is no such protocol, the network has no scale, or an image cannot be
-                read or does not fit.
+            UserError: There is no such protocol or metric, the network has no scale, or an image
+                cannot be read or does not fit.
         """
         if protocol not in PROTOCOLS:
             raise UserError(f"protocol: {did_you_mean(protocol, PROTOCOLS)}")
         if lr not in ("files", "made"):
             raise UserError(f"lr: {lr!r}; {did_you_mean(lr, ('files', 'made'))}")
-        scale = scale_of(network)
+        scale, where = scale_of(network), choose_device(device)
+        opened = _open(metrics, protocol, where)
         sets = data if isinstance(data, Mapping) else {Path(data).name: data}
-        upscale = NetworkUpscale(network, choose_device(device), self_ensemble)
+        upscale = NetworkUpscale(network, where, self_ensemble)
         return {
             name: evaluate(
                 upscale,
                 open_benchmark(folder, scale, lr == "files"),
                 scale,
                 PROTOCOLS[protocol],
+                metrics=opened,
             )
             for name, folder in sets.items()
         }
@@ -211,6 +229,13 @@ class SuperResolution(Task):
     def traits(cls, network: Space) -> str:
         """Return the scale factor as in "x2"."""
         return f"x{scale_of(network)}"
+
+
+def _open(
+    metrics: Sequence[Part[Metric] | Mapping[str, Any] | str], protocol: str, device: torch.device
+) -> dict[str, Metric]:
+    parts = [check_part(METRICS, metric, "metrics") for metric in metrics]
+    return open_metrics(parts, PROTOCOLS[protocol], device)
 
 
 def open_benchmark(folder: Path | str, scale: int, use_lr_files: bool = True) -> list[ImagePair]:

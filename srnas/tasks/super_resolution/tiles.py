@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srnas.errors import UserError
+from srnas.metrics.metric import Image
 from srnas.progress import track
 from srnas.tasks.super_resolution.evaluate import Upscale
-from srnas.tasks.super_resolution.protocols import Image
 
 WHOLE = 1 << 21  # LR pixels; IMDN x2 takes about 1 GB for a million
 TILE = 512  # LR pixels

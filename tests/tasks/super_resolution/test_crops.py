@@ -67,12 +67,12 @@ def test_every_crop_stands_in_the_picture_enlarged_by_a_whole_factor(
     tmp_path, photo, height, width, models
 ):
     hr = photo[:height, :width]
-    upscaled = [(f"net$ {wide}_$", cv2.blur(hr, (wide, 3)), 30.0) for wide in range(1, models + 2)]
+    upscaled = [(f"net$ {wide}_$", cv2.blur(hr, (wide, 3))) for wide in range(1, models + 2)]
     file = tmp_path / "set/name.png"
     write_crops(file, "Set: $name_$", hr, upscaled, 2, PROTOCOLS["basicsr"])
     picture = read_rgb(file)
-    top, left, side = most_different_region([image for _, image, _ in upscaled], 2)
-    for image in (hr, *(image for _, image, _ in upscaled)):
+    top, left, side = most_different_region([image for _, image in upscaled], 2)
+    for image in (hr, *(image for _, image in upscaled)):
         crop = squares(image[top : top + side, left : left + side], -(-288 // side))
         difference = cv2.matchTemplate(picture, crop, cv2.TM_SQDIFF)
         row, column = np.unravel_index(difference.argmin(), difference.shape)
@@ -84,7 +84,7 @@ def test_the_frame_stands_round_the_region(tmp_path):
     hr = np.full((240, 240, 3), (0, 0, 255), np.uint8)
     other = hr.copy()
     other[100:140, 60:100] = 0
-    upscaled = [("a", hr, 9.0), ("b", other, 9.0)]
+    upscaled = [("a", hr), ("b", other)]
     write_crops(tmp_path / "a.png", "a", hr, upscaled, 2, PROTOCOLS["basicsr"])
     picture = read_rgb(tmp_path / "a.png").astype(int)
     blue = (picture == (0, 0, 255)).all(-1)
