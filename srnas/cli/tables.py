@@ -74,7 +74,7 @@ def _notes(result: dict[str, Any], metrics: Sequence[str]) -> list[str]:
     lower = [title_of(name) for name, one in classes.items() if one and not one.higher_is_better]
     made = [one["dataset"] for one in result["results"] if one["lr_source"] != "files"]
     return [
-        *([f"lower is better: {', '.join(lower)}"] if lower else []),
+        *([f"lower is better: {'; '.join(lower)}"] if lower else []),
         *([f"LR made by bicubic: {', '.join(made)}"] if made else []),
     ]
 

@@ -6,7 +6,7 @@ from typing import cast
 from srnas.metrics.metric import Metric
 from srnas.registry import Registry
 
-__all__ = ["METRICS", "Metric", "best_of", "find_metric", "show_value", "title_of"]
+__all__ = ["METRICS", "Metric", "best_of", "find_metric", "in_words", "show_value", "title_of"]
 
 METRICS: Registry[Metric] = Registry(
     "metric",
@@ -39,6 +39,17 @@ def show_value(name: str, value: float) -> str:
     ('37.996', '0.9605')
     """
     return f"{value:.{(find_metric(name) or Metric).digits}f}"
+
+
+def in_words(name: str, value: float) -> str:
+    """Return a value with its metric and unit.
+
+    >>> in_words("psnr_rgb", 30.5), in_words("ssim", 0.9)
+    ('PSNR on RGB 30.500 dB', 'SSIM 0.9000')
+    """
+    metric = find_metric(name)
+    title, unit = (metric.title, metric.unit) if metric else (name, "")
+    return f"{title} {show_value(name, value)} {unit}".rstrip()
 
 
 def best_of(name: str, values: Iterable[float]) -> float | None:

@@ -116,7 +116,7 @@ class LPIPSofVGG(Perceptual):
         weights: File of the linear layers, by default LPIPS_v0.1_vgg-a78928a0.pth there.
     """
 
-    title = "LPIPS, VGG"
+    title = "LPIPS (VGG)"
     network = ("lpips_arch", "LPIPS", {"net": "vgg", "version": "0.1"})
     files = ("vgg16-397923af.pth", "LPIPS_v0.1_vgg-a78928a0.pth")
     own = LPIPS.own

@@ -243,7 +243,7 @@ def _test(content: dict[str, Any]) -> str:
             for network, values in measured.items()
         ]
     lower = [name for name in names if (one := find_metric(name)) and not one.higher_is_better]
-    note = f" Lower is better: {', '.join(map(title_of, lower))}." if lower else ""
+    note = f" Lower is better: {'; '.join(map(title_of, lower))}." if lower else ""
     text = f"<p>x{content['scale']}, protocol {escape(content['protocol'])}.{escape(note)}</p>"
     return text + table(("set", "network", *map(title_of, names)), rows, True, best)
 

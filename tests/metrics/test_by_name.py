@@ -136,7 +136,7 @@ def test_validations_of_a_training_measure_the_metrics_of_its_options(tmp_path, 
     assert {key for key in rows[0] if key.startswith("val_")} == {
         "val_psnr", "val_mine", "val_psnr_rgb", "val_bicubic_psnr"
     }  # fmt: skip
-    told = f"val PSNR {rows[1]['val_psnr']:.3f} dB, My error, % {rows[1]['val_mine']:.2f}, PSNR on"
+    told = f"val PSNR {rows[1]['val_psnr']:.3f} dB, My error {rows[1]['val_mine']:.2f} %, PSNR on"
     assert told in done.stderr
     text = (run / "report.html").read_text()
     for title in ("PSNR on the validation images, dB", "My error on the validation images, %"):
@@ -154,6 +154,8 @@ def test_python_asks_for_metrics_by_name(tmp_path, photo_folder):
     assert (asked["psnr"], asked["ssim_y"]) == (default["psnr"], default["ssim"])
     with pytest.raises(UserError, match="no metric is named 'ssim_z'; did you mean"):
         srnas.evaluate(model, given, metrics=["ssim_z"])
+    with pytest.raises(UserError, match="metrics: 'ssim'; give a list of names"):
+        srnas.evaluate(model, given, metrics="ssim")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from srnas.data.patches import Batch
 from srnas.distributed import Process, choose_device
 from srnas.errors import UserError, did_you_mean
 from srnas.losses import Loss
-from srnas.metrics import METRICS, Metric, show_value, title_of
+from srnas.metrics import METRICS, Metric, in_words
 from srnas.options import SearchOptions, TrainOptions
 from srnas.parts import Part, Strict, check_part
 from srnas.spaces.kinds import SuperResolutionSpace
@@ -158,9 +158,8 @@ class SuperResolution(Task):
 
     def describe(self, quality: Mapping[str, float]) -> str:
         """Summarize the PSNR, and the metrics that are not measured by default."""
-        more = [name for name in self.metrics if name not in DEFAULT_METRICS]
-        told = [f"{title_of(name)} {show_value(name, quality[name])}" for name in more]
-        return ", ".join([f"val PSNR {quality['psnr']:.3f} dB", *told])
+        names = [SCORE, *(name for name in self.metrics if name not in DEFAULT_METRICS)]
+        return "val " + ", ".join(in_words(name, quality[name]) for name in names)
 
     @classmethod
     def profile(cls, network: Space, size: tuple[int, int] | None) -> dict[str, Any]:
@@ -234,6 +233,8 @@ class SuperResolution(Task):
 def _open(
     metrics: Sequence[Part[Metric] | Mapping[str, Any] | str], protocol: str, device: torch.device
 ) -> dict[str, Metric]:
+    if isinstance(metrics, str):
+        raise UserError(f"metrics: {metrics!r}; give a list of names")
     parts = [check_part(METRICS, metric, "metrics") for metric in metrics]
     return open_metrics(parts, PROTOCOLS[protocol], device)
 
