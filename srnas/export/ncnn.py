@@ -23,6 +23,8 @@ from srnas.tasks.super_resolution.tiles import MarginTiles
 
 INPUT, OUTPUT = "data", "output"  # as upscayl and Real-ESRGAN-ncnn name them
 TILES = (200, 100, 32)  # sides in LR pixels, which those programs choose by the GPU's memory
+EXP, DIVIDE = "0=7", "0=3"  # of UnaryOp and BinaryOp
+SINGLE = "31=3"  # ncnn's mask of a layer that neither computes nor stores in half precision
 TRACED = ((48, 64), (33, 37))  # two sizes (height, width), so that pnnx keeps them dynamic
 
 
@@ -65,7 +67,7 @@ class NCNN(ExportTarget):
                 said = (done.stderr or done.stdout).strip().splitlines() or ["nothing"]
                 raise UserError(f"pnnx cannot convert this network; it says: {said[-1]}")
             param, weights = (file.read_bytes() for file in files)
-        return {".param": _named(param), ".bin": weights}
+        return {".param": _in_single(_named(param)), ".bin": weights}
 
     def open(self, content: Content, ports: Ports, threads: int | None = None) -> Run:
         """Load the files into ncnn; see `ExportTarget.open`."""
@@ -132,4 +134,24 @@ def _named(param: bytes) -> bytes:
     for line in param.decode().splitlines():
         fields = line.split(" ")
         lines.append(" ".join(names.get(field, field) for field in fields))
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _in_single(param: bytes) -> bytes:
+    """Keep quotients of exponentials in single precision, which half cannot hold.
+
+    ncnn computes in half precision by itself on phones and GPUs, whatever the weights are.
+    """
+    lines: list[str] = []
+    wide: set[str] = set()  # blobs
+    for line in param.decode().splitlines():
+        kind, *fields = line.split()
+        if len(fields) > 2:  # a layer: name, numbers of inputs and outputs, these, parameters
+            end = 3 + int(fields[1])
+            inputs, outputs = fields[3:end], fields[end : end + int(fields[2])]
+            follows = kind in ("Split", "BinaryOp", "Pooling") and wide.intersection(inputs)
+            if follows or (kind == "UnaryOp" and EXP in fields):
+                line += f" {SINGLE}"
+                wide.update(() if (kind == "BinaryOp" and DIVIDE in fields) else outputs)
+        lines.append(line)
     return ("\n".join(lines) + "\n").encode()

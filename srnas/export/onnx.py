@@ -5,7 +5,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -95,6 +95,37 @@ class ONNX(ExportTarget):
         return {".onnx": model.SerializeToString()}
 
 
+def _beyond_half(graph: Any) -> list[str]:
+    """Return the names of nodes that compute quotients of exponentials, which half cannot hold."""
+    names: list[str] = []
+    wide: set[str] = set()  # values
+    for node in graph.node:
+        follows = node.op_type in ("Mul", "AveragePool", "Div") and wide.intersection(node.input)
+        if node.op_type == "Exp" or follows:
+            names.append(node.name)
+            wide.update(() if node.op_type == "Div" else node.output)
+    return names
+
+
+def _pass_wide(graph: Any) -> None:
+    """Remove the casts to half and back between two nodes that compute in single precision."""
+    from onnx import TensorProto
+
+    casts = {node.output[0]: node for node in graph.node if node.op_type == "Cast"}
+    to = {name: node.attribute[0].i for name, node in casts.items()}
+    same = {}  # values in single precision, by what they become after both casts
+    for name, node in casts.items():
+        before = casts.get(node.input[0])
+        if before and (to[before.output[0]], to[name]) == (TensorProto.FLOAT16, TensorProto.FLOAT):
+            same[name] = before.input[0]
+    for node in graph.node:
+        node.input[:] = [same.get(name, name) for name in node.input]
+    used = {name for node in graph.node for name in node.input} | {o.name for o in graph.output}
+    for name, node in casts.items():
+        if name not in used:
+            graph.node.remove(node)
+
+
 def _finished(file: Path, precision: str) -> bytes:
     """Return the model in its precision, without the exporter's notes on the line behind a node."""
     import onnx
@@ -102,8 +133,12 @@ def _finished(file: Path, precision: str) -> bytes:
     model = onnx.load(file)
     if precision == "fp16":
         from onnxruntime.transformers.float16 import convert_float_to_float16
+        from onnxruntime.transformers.onnx_model import OnnxModel
 
-        model = convert_float_to_float16(model, keep_io_types=True)
+        wide = _beyond_half(model.graph)
+        model = convert_float_to_float16(model, keep_io_types=True, node_block_list=wide)
+        _pass_wide(model.graph)
+        OnnxModel(model).topological_sort()  # the conversion appends its casts
     for node in [model.graph, *model.graph.node, *model.graph.value_info]:
         del node.metadata_props[:]
         node.doc_string = ""

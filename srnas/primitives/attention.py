@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 POOL, POOL_STRIDE = 7, 3  # of the soft pooling
+LARGEST = 75.0  # exponent of a weight: sums of 49 weights times 10,000 stay below 3.4e38
 
 
 class LocalImportance(nn.Module):
@@ -102,10 +103,14 @@ class Guided(nn.Module):
 def soft_pool(x: Tensor, size: int, stride: int) -> Tensor:
     """Average windows of (B, C, H, W) with weights exp(x), without padding.
 
-    Stergiou, Poppe, Kalliatakis: Refining activation downsampling with SoftPool, ICCV 2021.
+    Stergiou, Poppe, Kalliatakis: Refining activation downsampling with SoftPool, ICCV 2021. It is
+    computed in float32. Exponents beyond 75 count as 75, so that no sum overflows or vanishes:
+    PlainUSR's networks have exponents up to 16 on photographs, but 250 on checkerboards.
     """
-    weights = torch.exp(x)
-    return F.avg_pool2d(weights * x, size, stride) / F.avg_pool2d(weights, size, stride)
+    wide = x.float()
+    weights = torch.exp(wide.clamp(-LARGEST, LARGEST))
+    pooled = F.avg_pool2d(weights * wide, size, stride) / F.avg_pool2d(weights, size, stride)
+    return pooled.to(x.dtype)
 
 
 ATTENTIONS: dict[str, Callable[[int, int], nn.Module]] = {

@@ -1,8 +1,5 @@
 """Plain networks: PlainUSR's published weights, forms for training, and what the options do."""
 
-import importlib
-
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -17,7 +14,6 @@ from srnas.export.target import export
 from srnas.files import load_tensors
 from srnas.model_file import Model, load_model, load_published, merged, save_model, warm_start
 from srnas.options import check_options
-from srnas.primitives.attention import Guided, ParameterFree, soft_pool
 from srnas.spaces import check_space, derived_network, is_open, published_genotype, space_builder
 from srnas.tasks.super_resolution.evaluate import NetworkUpscale, evaluate
 from srnas.tasks.super_resolution.protocols import PROTOCOLS
@@ -267,38 +263,6 @@ def test_the_unshuffling_convolution_is_one_of_unshuffled_pixels(size):
     with torch.no_grad():
         torch.testing.assert_close(made.head(x), expected)
         assert made(x).shape == (1, 3, 2 * size[0], 2 * size[1])
-
-
-def test_soft_pooling_is_its_definition():
-    x = torch.randn(1, 2, 10, 8, dtype=torch.double)
-    found = soft_pool(x, 7, 3)
-    values = x.numpy()
-    assert found.shape == (1, 2, 2, 1)
-    for row in range(2):
-        for channel in range(2):
-            window = values[0, channel, 3 * row : 3 * row + 7, :7]
-            expected = (np.exp(window) * window).sum() / np.exp(window).sum()
-            assert found[0, channel, row, 0].item() == pytest.approx(expected)
-
-
-def test_the_parameter_free_attention_is_spans():
-    pytest.importorskip("spandrel", reason="needs srnas[spandrel]")
-    released = importlib.import_module("spandrel.architectures.SPAN.__arch.span")
-    torch.manual_seed(0)
-    block, seen = released.SPAB(6, bias=True).eval(), []
-    block.c3_r.register_forward_hook(lambda module, inputs, output: seen.append(output))
-    x = torch.randn(1, 6, 9, 7)
-    with torch.no_grad():
-        expected = block(x)[0]
-    torch.testing.assert_close(ParameterFree(6, 0)(seen[0], x), expected)
-
-
-def test_the_guided_attention_is_a_product_with_a_matrix():
-    attention = Guided(3, 0).double()
-    x, before = torch.randn(2, 1, 3, 4, 5, dtype=torch.double)
-    weight, bias = (p.detach().numpy() for p in attention.parameters())
-    guide = np.einsum("oi,bihw->bohw", weight[:, :, 0, 0], x.numpy()) + bias[:, None, None]
-    np.testing.assert_allclose(attention(x, before).detach(), (x + before).numpy() * guide)
 
 
 def test_the_first_channels_are_replaced_and_the_others_kept():
