@@ -21,7 +21,7 @@ from srnas.data.packaged import packaged_pairs
 from srnas.errors import UserError, did_you_mean
 from srnas.files import write_atomic
 from srnas.model_file import Model
-from srnas.registry import Registry
+from srnas.parts import Registry
 from srnas.tasks import task_of
 from srnas.tasks.base import Ports
 

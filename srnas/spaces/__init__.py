@@ -13,8 +13,7 @@ from torch import Tensor
 
 from srnas.choice import Builder, Derived, Genotype, Relaxed, Space
 from srnas.errors import UserError, short
-from srnas.parts import Part, check_part
-from srnas.registry import Registry
+from srnas.parts import Part, Registry, check_part
 
 SPACES: Registry[Space] = Registry(
     "space",

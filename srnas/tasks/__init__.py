@@ -5,7 +5,7 @@ here. It only has to be in this package to be found; no other module names it.
 """
 
 from srnas.choice import Space
-from srnas.registry import Registry
+from srnas.parts import Registry
 from srnas.tasks.base import Batches, Task
 
 TASKS: Registry[Task] = Registry(
