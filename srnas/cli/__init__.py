@@ -99,7 +99,7 @@ def _version(asked: bool) -> None:
     if asked:
         import typer
 
-        from srnas import __version__
+        from srnas.version import __version__
 
         print(__version__)
         raise typer.Exit
