@@ -9,8 +9,9 @@ from srnas.bench.protocol import Protocol
 from srnas.choice import Genotype, Space
 from srnas.errors import UserError
 from srnas.files import append_line, finish_lines, read_json_lines
-from srnas.latency import open_network, time_alternately
+from srnas.latency.runtime import open_network
 from srnas.lock import hold
+from srnas.machine import time_alternately
 from srnas.progress import Progress
 from srnas.spaces import derived_network
 

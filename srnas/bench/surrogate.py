@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from srnas.bench.results import Result
-from srnas.bench.sample import open_choices
 from srnas.choice import Genotype, OpenChoices
 from srnas.errors import UserError
-from srnas.spaces import SpaceLike, check_space, space_class
+from srnas.spaces import SpaceLike, check_space, open_choices, space_class
 
 FOLDS = 10
 REPEATS = 200  # simulated measurements behind the ceiling of Kendall's tau

@@ -21,7 +21,7 @@ def command(
     from srnas.cli import test
     from srnas.engine.search import search
     from srnas.engine.train import train
-    from srnas.export.target import export
+    from srnas.export.write import export
     from srnas.methods import RECIPES
     from srnas.model_file import load_model
     from srnas.options import check_options, load_options

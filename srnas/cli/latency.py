@@ -55,7 +55,8 @@ def models(
     from dataclasses import asdict
 
     from srnas.files import write_json
-    from srnas.latency import open_network, peak_memory, time_alternately
+    from srnas.latency.runtime import memory_of, open_network
+    from srnas.machine import time_alternately
     from srnas.model_file import load_model
     from srnas.progress import Progress
 
@@ -77,7 +78,7 @@ def models(
         counted = {
             "params": sum(p.numel() for p in networks[name].parameters()),
             "bytes": files_bytes,
-            "memory_mib": round(peak_memory(opened[name]), 1),
+            "memory_mib": round(memory_of(opened[name]) / 2**20, 1),
         }
         rows.append({"model": name, **counted, **asdict(timing)})
     _show(rows, f"{runtime} {precision}, {threads} thread{'s' * (threads > 1)}, input {size}")
@@ -111,7 +112,7 @@ def table(
     """Time every candidate at every position, for searches with expected_cost on latency."""
     from dataclasses import replace
 
-    from srnas.latency.table import check_prediction, measure_table
+    from srnas.latency.measure import check_prediction, measure_table
     from srnas.overrides import apply_overrides
 
     pixels = parse_size(size, "--size")

@@ -22,7 +22,7 @@ from srnas.data.images import benchmark_pairs, decode
 from srnas.data.packaged import packaged_pairs
 from srnas.errors import UserError, require
 from srnas.export.target import Array, Run
-from srnas.latency.clock import time_alternately
+from srnas.machine import time_alternately
 from srnas.spaces.kinds import SuperResolutionSpace
 from srnas.tasks.base import Ports
 from srnas.tasks.super_resolution.evaluate import Upscale, evaluate

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from srnas.choice import Builder, Derived, Genotype, Relaxed, Space
+from srnas.choice import Builder, Derived, Genotype, OpenChoices, Relaxed, Space, Supernet
 from srnas.errors import UserError, short
 from srnas.parts import Part, Registry, check_part
 
@@ -59,6 +59,16 @@ def is_open(space: SpaceLike) -> bool:
     with torch.device("meta"):
         check_space(space).build(choose)
     return bool(choose.choices)
+
+
+def open_choices(space: SpaceLike) -> OpenChoices:
+    """Return what a space leaves open.
+
+    Raises:
+        UserError: It leaves nothing open.
+    """
+    space = check_space(space)
+    return Supernet(space_builder(space), space.name).choices
 
 
 def derived_network(space: SpaceLike, genotype: Genotype) -> Space:

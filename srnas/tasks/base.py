@@ -162,9 +162,28 @@ class Task(ABC):
         seeds = range(2 * options.seed, 2 * options.seed + len(splits))
         return opened.task, [opened.batches(*one) for one in zip(splits, seeds, strict=True)]
 
+    @classmethod
+    def identify_data(cls, options: Any) -> str:
+        """Return what identifies the images of a training, wherever they lie; by default nothing.
+
+        Results of a table with different identities are not mixed.
+
+        Args:
+            options: Options of the training.
+        """
+        return ""
+
     @property
     @abstractmethod
     def val_count(self) -> int: ...
+
+    def with_few(self, most: int) -> "Task":
+        """Return a task whose validations take some images that stand for all; by default all.
+
+        Args:
+            most: Number of images that suffice.
+        """
+        return self
 
     def predict(self, network: nn.Module, batch: Any) -> Any:
         """Return a network's output for a batch, whose first element is the input, in float32.
