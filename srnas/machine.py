@@ -4,11 +4,9 @@ import ctypes
 import os
 import platform
 import resource
-import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -47,34 +45,7 @@ def keep_freed_memory() -> bool:
     return bool(mallopt(mmap_threshold, LARGEST_BLOCK)) and bool(mallopt(trim_threshold, 2**31 - 1))
 
 
-@dataclass(frozen=True)
-class Timing:
-    """Wall-clock times of one call, in milliseconds.
-
-    Attributes:
-        median: Median.
-        low, high: First and third quartile.
-        repeats: Number of calls.
-    """
-
-    median: float
-    low: float
-    high: float
-    repeats: int
-
-
 def time_alternately(
-    calls: Sequence[Callable[[], object]],
-    repeats: int,
-    warmup: int = WARMUP,
-    after_round: Callable[[int], object] | None = None,
-    device: torch.device = CPU,
-) -> list[Timing]:
-    """Time several calls as `take_turns` does, at least twice each; return the timing of each."""
-    return [_summary(row) for row in take_turns(calls, repeats, warmup, after_round, device)]
-
-
-def take_turns(
     calls: Sequence[Callable[[], object]],
     repeats: int,
     warmup: int = WARMUP,
@@ -142,11 +113,6 @@ def _wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
-
-
-def _summary(times: Sequence[float]) -> Timing:
-    low, median, high = statistics.quantiles(times, n=4, method="inclusive")
-    return Timing(median, low, high, len(times))
 
 
 def _processor() -> str:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from srnas.bench.protocol import Protocol
@@ -78,5 +79,5 @@ def _time(network: Space, protocol: Protocol) -> float:
     settings = protocol.latency
     size = (settings.width, settings.height)
     opened = open_network(network, "onnxruntime", size, settings.threads)
-    (timing,) = time_alternately([opened.call], settings.repeats, warmup=1)
-    return timing.median
+    (times,) = time_alternately([opened.call], settings.repeats, warmup=1)
+    return median(times)

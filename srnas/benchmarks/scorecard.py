@@ -20,7 +20,7 @@ from torch import nn
 from srnas.cost import count_activations, count_macs
 from srnas.data.images import ImagePair
 from srnas.distributed import choose_device, move
-from srnas.machine import allocated_by, take_turns
+from srnas.machine import allocated_by, time_alternately
 from srnas.progress import track
 from srnas.tasks.super_resolution.evaluate import to_tensor
 from srnas.tasks.super_resolution.options import TestOptions
@@ -113,7 +113,7 @@ def _runtimes(
     for pair in track(pairs, "runtime"):
         image = to_tensor(pair.load(scale)[0], device)
         calls = [partial(network, image) for network in networks]
-        for row, more in zip(times, take_turns(calls, turns, 1, device=device), strict=True):
+        for row, more in zip(times, time_alternately(calls, turns, 1, device=device), strict=True):
             row += more
     return [median(measured) for measured in times]
 

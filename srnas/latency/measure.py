@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any
 
 from srnas.choice import Genotype
@@ -135,8 +136,8 @@ def _milliseconds(
             progress.advance(len(genotypes) + done)
             progress.say(f"round {done} of {rounds}")
 
-        timings = time_alternately([one.call for one in opened], setting["repeats"], WARMUP, show)
-    return [round(timing.median, 4) for timing in timings]
+        rows = time_alternately([one.call for one in opened], setting["repeats"], WARMUP, show)
+    return [round(median(row), 4) for row in rows]
 
 
 def _with(base: Genotype, changes: Mapping[str, Any]) -> Genotype:

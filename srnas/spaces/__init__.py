@@ -5,7 +5,6 @@ A space is registered under its name in YAML. The folders of `srnas.tasks` may a
 
 import copy
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import torch
@@ -50,7 +49,7 @@ def space_class(name: str) -> type[Space]:
 
 def space_builder(space: SpaceLike) -> Callable[[Builder], Space]:
     """Return a function that builds the space's network with a builder, for `Supernet`."""
-    return partial(_build, check_space(space))
+    return check_space(space).build
 
 
 def is_open(space: SpaceLike) -> bool:
@@ -136,7 +135,3 @@ def read_published(
     """
     space = space_class(name)
     return space.published_options(state), space.from_published(state)
-
-
-def _build(space: Part[Space], choose: Builder) -> Space:
-    return space.build(choose)

@@ -11,7 +11,7 @@ import yaml
 
 from srnas.bench.build import Workbench, remaining
 from srnas.bench.protocol import Job, jobs, load_protocol
-from srnas.bench.results import read_results, write_results
+from srnas.bench.results import read_results
 from srnas.bench.sample import all_genotypes, count_genotypes, sample_genotypes
 from srnas.choice import Genotype
 from srnas.engine.train import train
@@ -20,7 +20,7 @@ from srnas.files import read_json_lines
 from srnas.lock import hold
 from srnas.options import check_options
 from srnas.spaces import derived_network, open_choices
-from tests.helpers import ROOT, kill_when, srnas
+from tests.helpers import ROOT, kill_when, srnas, write_results
 
 PROTOCOL = {
     "name": "tiny",

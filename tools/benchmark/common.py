@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -34,8 +35,8 @@ def alternate(
     calls: Mapping[str, Callable[[], object]], device: torch.device, repeats: int
 ) -> dict[str, float]:
     """Return the median milliseconds of several calls that take turns."""
-    timings = time_alternately(list(calls.values()), repeats, device=device)
-    return {name: timing.median for name, timing in zip(calls, timings, strict=True)}
+    times = time_alternately(list(calls.values()), repeats, device=device)
+    return {name: median(row) for name, row in zip(calls, times, strict=True)}
 
 
 def dense_convolution(
