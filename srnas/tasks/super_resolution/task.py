@@ -146,7 +146,7 @@ class SuperResolution(Task):
     def with_few(self, most: int) -> Task:
         """Return a task with every n-th validation image; see `Task.with_few`."""
         few = copy.copy(self)
-        few.val = self.val[:: -(-len(self.val) // most)]
+        few.val = self.val[:: -(-len(self.val) // most) or 1]
         return few
 
     def criterion(self, prediction: Tensor, batch: Batch) -> Tensor:
