@@ -13,7 +13,7 @@ True
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.2.0"
+from srnas.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from srnas.api import (

@@ -119,12 +119,11 @@ def load_model(path: Path) -> Model:
     return _rebuild(tensors, described, str(path))
 
 
-def load_state(state: Mapping[str, Tensor], where: str = "state dict") -> Model:
+def load_state(state: Mapping[str, Tensor]) -> Model:
     """Rebuild the network of a model file from its tensors alone, in evaluation mode, on the CPU.
 
     Args:
         state: All tensors of the file, its description `NETWORK` among them.
-        where: Name of the source in error messages.
 
     Returns:
         The model, without provenance.
@@ -132,7 +131,7 @@ def load_state(state: Mapping[str, Tensor], where: str = "state dict") -> Model:
     Raises:
         UserError: The description is missing or broken, or of another network.
     """
-    tensors = dict(state)
+    tensors, where = dict(state), "state dict"
     described = _take_description(tensors, {}, where)
     if described is None:
         raise UserError(f"{where}: not an srnas model file, it has no tensor {NETWORK}")

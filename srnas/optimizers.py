@@ -9,7 +9,7 @@ from annotated_types import Ge, Interval
 from torch import nn
 
 from srnas.errors import short
-from srnas.registry import Registry
+from srnas.parts import Registry
 from srnas.schedules import Schedule, ScheduleOption, Update
 
 Beta = Annotated[float, Interval(ge=0, lt=1)]

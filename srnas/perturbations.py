@@ -17,8 +17,7 @@ from torch import Tensor
 from srnas.choice import Supernet
 from srnas.choice.supernet import project
 from srnas.distributed import average, averaged
-from srnas.parts import PositiveInt
-from srnas.registry import Registry
+from srnas.parts import PositiveInt, Registry
 
 NonNegative = Annotated[float, Ge(0)]
 Deltas = dict[str, Tensor]

@@ -14,8 +14,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Gt, Interval, Lt, MinLen
 
 from srnas.errors import UserError
-from srnas.parts import Part, PartOf
-from srnas.registry import Registry
+from srnas.parts import Part, PartOf, Registry
 
 Schedule = Callable[[float], float]
 SCHEDULES: Registry[Schedule] = Registry("schedule")

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from torch import nn
 
 from srnas.choice import Genotype, MixedOp, Supernet
 from srnas.errors import UserError
-from srnas.files import load_tensors, save_tensors
+from srnas.files import load_tensors, save_tensors, write_json_lines
 from srnas.model_file import Model, save_model
 from srnas.spaces import check_space, derived_network, published_genotype
 from tests.preloaded import run_command, run_until
@@ -371,3 +372,8 @@ def _kept_tensors(supernet: Supernet, genotype: Genotype) -> Iterator[tuple[str,
         prefix = f"{owner}.candidates.{chosen[mixed[owner].label]}."
         if key.startswith(prefix):
             yield f"{owner}.{key.removeprefix(prefix)}", tensor
+
+
+def write_results(path, results):
+    """Write results of `srnas bench build` to one file, gzipped if its name ends in .gz."""
+    write_json_lines(path, map(asdict, results))

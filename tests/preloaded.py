@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 import torch
 import torch._dynamo  # the first optimizer imports it, which takes a second
 
+import srnas.benchmarks.benchmark
 import srnas.engine.analyze
 import srnas.engine.train
-import srnas.export.target
+import srnas.export.write
 import srnas.report.page
-import srnas.tasks.super_resolution.benchmark
 from srnas.cli import main
 from srnas.spaces import SPACES
 from srnas.tasks import TASKS

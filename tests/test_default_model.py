@@ -10,7 +10,8 @@ import pytest
 
 from srnas.data.bicubic import resize_uint8
 from srnas.data.images import benchmark_pairs, read_rgb
-from srnas.export.target import EXPORT_TARGETS, export
+from srnas.export.target import EXPORT_TARGETS
+from srnas.export.write import export
 from srnas.model_file import DEFAULT_FILE, load_model
 from srnas.tasks.super_resolution.evaluate import evaluate
 from srnas.tasks.super_resolution.protocols import PROTOCOLS

@@ -1,7 +1,8 @@
 """Loss landscapes along two random directions in the space of weights or alphas."""
 
+import io
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from srnas.errors import UserError
 
 Direction = list[Tensor]
+FAR = 10.0  # above this ratio of highest to lowest loss, the scale of a figure is logarithmic
 
 
 class Landscape(NamedTuple):
@@ -73,6 +75,39 @@ def landscape(
             for p, origin in zip(parameters, start, strict=True):
                 p.copy_(origin)
     return Landscape(positions, values)
+
+
+def draw_landscape(positions: NDArray[Any], loss: NDArray[Any], of: str) -> bytes:
+    """Draw the contours of a loss landscape, with a cross at the unperturbed network.
+
+    Args:
+        positions: Coordinates along both directions, (points,).
+        loss: Loss, (points, points); [i, j] is the loss at parameters + positions[i] d1 +
+            positions[j] d2. The figure is white where it is not finite.
+        of: The parameters that were moved, for the title.
+
+    Returns:
+        The figure as PNG bytes.
+    """
+    from matplotlib.colors import LogNorm  # slow to import
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 5), layout="constrained")
+    axes = figure.subplots()
+    shown = np.ma.masked_invalid(loss.T)
+    how: dict[str, Any] = {"levels": 24}
+    if shown.min() > 0 and shown.max() > FAR * shown.min():
+        how = {"levels": np.geomspace(shown.min(), shown.max(), 25), "norm": LogNorm()}
+    filled = axes.contourf(positions, positions, shown, **how)
+    levels = np.asarray(filled.levels)
+    axes.contour(filled, levels=levels[::2], colors="white", linewidths=0.5, alpha=0.6)
+    axes.plot(0, 0, "+", color="red", ms=10)
+    axes.set(xlabel="first direction", ylabel="second direction", aspect="equal")
+    axes.set_title(f"Loss along random directions of the {of}", fontsize=10)
+    figure.colorbar(filled, label="loss", shrink=0.85, ticks=levels[::4], format="%.3g")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
 
 
 def random_directions(

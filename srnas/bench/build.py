@@ -13,7 +13,6 @@ from srnas.bench.pool import run_jobs
 from srnas.bench.protocol import Job, Protocol, jobs
 from srnas.bench.results import Result, read_results
 from srnas.choice import Space
-from srnas.data.options import listed
 from srnas.distributed import Process, choose_device, move
 from srnas.engine.sessions import versions
 from srnas.engine.train import Trainer
@@ -172,20 +171,8 @@ def count_costs(task: type[Task], network: Space) -> tuple[int, int]:
 
 
 def fingerprint(options: TrainOptions) -> str:
-    """Return a hash of the names and sizes of the files that a training learns from."""
-    digest = hashlib.sha256()
-    images: Any = options.data.train
-    teacher = getattr(options, "teacher", None)
-    files = [
-        path
-        for key in ("hr", "lr_only")
-        for folder in listed(getattr(images, key, None))
-        for path in sorted(folder.iterdir())
-    ]
-    for path in [*files, *([teacher.model] if teacher and teacher.model.exists() else [])]:
-        digest.update(f"{path.name} {path.stat().st_size} ".encode())
-    digest.update(str(getattr(images, "images", "")).encode())
-    return digest.hexdigest()[:12]
+    """Return a hash of what its task says about the images that a training learns from."""
+    return hashlib.sha256(options.task.identify_data(options).encode()).hexdigest()[:12]
 
 
 def _line(bench: Workbench, job: Job) -> str:

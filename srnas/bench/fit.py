@@ -10,7 +10,7 @@ import numpy as np
 from srnas.bench.build import check_protocol, count_costs
 from srnas.bench.protocol import Protocol
 from srnas.bench.results import Result
-from srnas.bench.sample import all_genotypes, count_genotypes, open_choices, sample_genotypes
+from srnas.bench.sample import all_genotypes, count_genotypes, sample_genotypes
 from srnas.bench.surrogate import (
     Encoder,
     Measured,
@@ -24,7 +24,7 @@ from srnas.choice import Genotype
 from srnas.errors import UserError
 from srnas.latency.table import LatencyTable
 from srnas.parts import Part
-from srnas.spaces import derived_network
+from srnas.spaces import derived_network, open_choices
 from srnas.tables import Row, write_table
 from srnas.tasks import task_of_space
 

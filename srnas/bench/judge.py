@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-from srnas.bench.sample import open_choices
 from srnas.bench.study import Searched, Study
 from srnas.choice import Genotype
 from srnas.errors import UserError
 from srnas.latency.table import LatencyTable
+from srnas.spaces import open_choices
 from srnas.tables import Table
 
 LEVEL = 0.95  # of intervals

@@ -3,14 +3,16 @@
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from srnas.bench.protocol import Protocol
 from srnas.choice import Genotype, Space
 from srnas.errors import UserError
 from srnas.files import append_line, finish_lines, read_json_lines
-from srnas.latency import open_network, time_alternately
+from srnas.latency.runtime import open_network
 from srnas.lock import hold
+from srnas.machine import time_alternately
 from srnas.progress import Progress
 from srnas.spaces import derived_network
 
@@ -77,5 +79,5 @@ def _time(network: Space, protocol: Protocol) -> float:
     settings = protocol.latency
     size = (settings.width, settings.height)
     opened = open_network(network, "onnxruntime", size, settings.threads)
-    (timing,) = time_alternately([opened.call], settings.repeats, warmup=1)
-    return timing.median
+    (times,) = time_alternately([opened.call], settings.repeats, warmup=1)
+    return median(times)

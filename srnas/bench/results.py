@@ -1,14 +1,14 @@
 """The measured networks of a table: one JSON line a training."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from srnas.choice import Genotype
 from srnas.errors import UserError
-from srnas.files import read_json_lines, write_json_lines
+from srnas.files import read_json_lines
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,3 @@ def read_results(folders: Iterable[Path]) -> list[Result]:
                 key = (result.protocol, json.dumps(result.choices, sort_keys=True), result.seed)
                 found.setdefault(key, result)
     return sorted(found.values(), key=lambda r: (r.number, r.seed))
-
-
-def write_results(path: Path, results: Sequence[Result]) -> None:
-    """Write results to one file, gzipped if its name ends in .gz."""
-    write_json_lines(path, (asdict(result) for result in results))

@@ -5,16 +5,10 @@ from collections.abc import Iterator
 from itertools import combinations, islice, product
 from typing import Any
 
-from srnas.choice import Choices, Genotype, OpenChoices, Place, Supernet
+from srnas.choice import Choices, Genotype, OpenChoices, Place
 from srnas.errors import UserError
-from srnas.spaces import SpaceLike, check_space, space_builder, space_class
+from srnas.spaces import SpaceLike, check_space, open_choices, space_class
 from srnas.tables import Row, Table
-
-
-def open_choices(space: SpaceLike) -> OpenChoices:
-    """Return what a space leaves open."""
-    space = check_space(space)
-    return Supernet(space_builder(space), space.name).choices
 
 
 def sample_genotypes(space: SpaceLike, count: int, seed: int) -> list[Genotype]:

@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from srnas.bench.results import Result
-from srnas.bench.sample import open_choices
 from srnas.choice import Genotype, OpenChoices
 from srnas.errors import UserError
-from srnas.spaces import SpaceLike, check_space, space_class
+from srnas.spaces import SpaceLike, check_space, open_choices, space_class
 
 FOLDS = 10
 REPEATS = 200  # simulated measurements behind the ceiling of Kendall's tau
@@ -312,7 +311,7 @@ class Quality:
         )
 
 
-def cross_validate(model: Any, x: Array, y: Array, weight: Array, seed: int = 0) -> Array:
+def cross_validate(model: Any, x: Array, y: Array, weight: Array) -> Array:
     """Return the prediction of each genotype by a model that has not seen it.
 
     Args:
@@ -320,9 +319,8 @@ def cross_validate(model: Any, x: Array, y: Array, weight: Array, seed: int = 0)
         x: Features (n, features).
         y: Values (n,).
         weight: Number of seeds of each (n,).
-        seed: Seed of the folds.
     """
-    order = np.random.default_rng(seed).permutation(len(y))
+    order = np.random.default_rng(0).permutation(len(y))
     predicted = np.empty(len(y))
     for fold in range(FOLDS):
         out = order[fold::FOLDS]
@@ -331,7 +329,7 @@ def cross_validate(model: Any, x: Array, y: Array, weight: Array, seed: int = 0)
     return predicted
 
 
-def ceiling(values: Array, counts: Array, noise: float, seed: int = 0) -> Quality:
+def ceiling(values: Array, counts: Array, noise: float) -> Quality:
     """Return what a perfect predictor would reach against values as noisy as the measured ones.
 
     The true values are simulated as the measured ones, shrunk to the spread that is left after
@@ -341,9 +339,8 @@ def ceiling(values: Array, counts: Array, noise: float, seed: int = 0) -> Qualit
         values: Measured values (n,).
         counts: Number of seeds of each.
         noise: Standard deviation of retraining.
-        seed: Seed of the simulation.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     deviation = noise / np.sqrt(counts)
     spread = max(0.0, float(values.var() - (deviation**2).mean()))
     true = values.mean() + (values - values.mean()) * np.sqrt(spread / values.var())

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from srnas.choice.alive import AliveMasks
 from srnas.choice.builder import Relaxed
 from srnas.choice.genotype import Genotype
 from srnas.choice.open_choices import OpenChoices
-from srnas.choice.pruning import AliveMasks
 from srnas.choice.relaxations import Relaxation, Softmax
 from srnas.choice.space import Space
 from srnas.errors import UserError

@@ -11,6 +11,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from types import FrameType
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     import typer
 
 EXIT_ERROR = 2
+COMMANDS = (
+    "demo", "init", "search", "train", "test", "profile", "convert", "export", "upscale", "report",
+    "compare", "analyze", "methods", "spaces", "check", "schema", "doctor",
+)  # fmt: skip
+GROUPS = ("data", "latency", "bench", "study", "nb201")
 loaded_plugins: set[str] = set()  # the files, as they were named
 STOPPED = {128 + signal.SIGINT: "interrupted", 128 + signal.SIGTERM: "terminated"}
 
@@ -29,31 +35,6 @@ STOPPED = {128 + signal.SIGINT: "interrupted", 128 + signal.SIGTERM: "terminated
 def build_app() -> "typer.Typer":
     """Build the app with all commands."""
     import typer
-
-    from srnas.cli import (
-        analyze,
-        bench,
-        check,
-        compare,
-        convert,
-        data,
-        demo,
-        doctor,
-        export,
-        init,
-        latency,
-        methods,
-        nb201,
-        profile,
-        report,
-        schema,
-        search,
-        spaces,
-        study,
-        test,
-        train,
-        upscale,
-    )
 
     app = typer.Typer(
         help="Find, train, prove and ship small super-resolution networks.",
@@ -81,17 +62,10 @@ def build_app() -> "typer.Typer":
         for file in plugin or ():
             load_plugin(file)
 
-    for module in (
-        demo, init, search, train, test, profile, convert, export, upscale, report, compare,
-        analyze, methods, spaces, check, schema, doctor,
-    ):  # fmt: skip
-        name = module.__name__.rpartition(".")[2]
-        app.command(name)(module.command)
-    app.add_typer(data.app, name="data")
-    app.add_typer(latency.app, name="latency")
-    app.add_typer(bench.app, name="bench")
-    app.add_typer(study.app, name="study")
-    app.add_typer(nb201.app, name="nb201")
+    for name in COMMANDS:
+        app.command(name)(import_module(f"srnas.cli.{name}").command)
+    for name in GROUPS:
+        app.add_typer(import_module(f"srnas.cli.{name}").app, name=name)
     return app
 
 
@@ -99,7 +73,7 @@ def _version(asked: bool) -> None:
     if asked:
         import typer
 
-        from srnas import __version__
+        from srnas.version import __version__
 
         print(__version__)
         raise typer.Exit

@@ -18,10 +18,10 @@ def command(
 
     An interrupted demo continues where it stopped when it is called again.
     """
-    from srnas.cli import test
+    from srnas.cli.test import run as run_test
     from srnas.engine.search import search
     from srnas.engine.train import train
-    from srnas.export.target import export
+    from srnas.export.write import export
     from srnas.methods import RECIPES
     from srnas.model_file import load_model
     from srnas.options import check_options, load_options
@@ -45,7 +45,7 @@ def command(
         "data": {"photographs": "packaged"},
         "crops": out / "pictures",
     }
-    test.run(check_options("test", sets, "demo"), out / "test.json")
+    run_test(check_options("test", sets, "demo"), out / "test.json")
     print("4/4 export")
     export(load_model(model), out / "model.onnx", overwrite=True)
     print("to look at:")

@@ -51,7 +51,7 @@ def command(
     ] = True,
 ) -> None:
     """Export a model; its files are run in their own runtime and compared with PyTorch first."""
-    from srnas.export.target import export
+    from srnas.export.write import export
     from srnas.model_file import load_model
     from srnas.report.card import write_card
 

@@ -52,10 +52,11 @@ def models(
     json_file: JsonFile = None,
 ) -> None:
     """Time models in turns, beside the published IMDN; leave the machine alone meanwhile."""
-    from dataclasses import asdict
+    from statistics import quantiles
 
     from srnas.files import write_json
-    from srnas.latency import open_network, peak_memory, time_alternately
+    from srnas.latency.runtime import memory_of, open_network
+    from srnas.machine import time_alternately
     from srnas.model_file import load_model
     from srnas.progress import Progress
 
@@ -68,18 +69,20 @@ def models(
         for name, network in networks.items()
     }
     with Progress(repeats) as progress:
-        timings = time_alternately(
+        times = time_alternately(
             [one.call for one in opened.values()], repeats, after_round=progress.advance
         )
     rows = []
-    for name, timing in zip(opened, timings, strict=True):
+    for name, row in zip(opened, times, strict=True):
+        low, median, high = quantiles(row, n=4, method="inclusive")
         files_bytes = sum(map(len, opened[name].content.values()))
         counted = {
             "params": sum(p.numel() for p in networks[name].parameters()),
             "bytes": files_bytes,
-            "memory_mib": round(peak_memory(opened[name]), 1),
+            "memory_mib": round(memory_of(opened[name]) / 2**20, 1),
         }
-        rows.append({"model": name, **counted, **asdict(timing)})
+        timing = {"median": median, "low": low, "high": high, "repeats": repeats}
+        rows.append({"model": name, **counted, **timing})
     _show(rows, f"{runtime} {precision}, {threads} thread{'s' * (threads > 1)}, input {size}")
     if json_file:
         setting = {"runtime": runtime, "precision": precision, "threads": threads, "size": size}
@@ -111,7 +114,7 @@ def table(
     """Time every candidate at every position, for searches with expected_cost on latency."""
     from dataclasses import replace
 
-    from srnas.latency.table import check_prediction, measure_table
+    from srnas.latency.measure import check_prediction, measure_table
     from srnas.overrides import apply_overrides
 
     pixels = parse_size(size, "--size")

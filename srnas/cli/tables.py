@@ -19,7 +19,7 @@ def quality_table(result: dict[str, Any], names: Sequence[str]) -> None:
     """Print what `srnas test` measured: a row for bicubic and each model, a column for each metric.
 
     Args:
-        result: What `srnas.tasks.super_resolution.benchmark.test` returned.
+        result: What `srnas.benchmarks.benchmark.test` returned.
         names: Names of the models, the main one first.
     """
     console = Console()
@@ -108,7 +108,7 @@ def scorecard_tables(card: dict[str, Any], names: Sequence[str]) -> None:
     """Print a scorecard, a column for each model; a table has at most three.
 
     Args:
-        card: What `srnas.tasks.super_resolution.scorecard.scorecard` returned.
+        card: What `srnas.benchmarks.scorecard.scorecard` returned.
         names: Names of the models, the main one first.
     """
     for start in range(0, len(names), COLUMNS):

@@ -147,11 +147,11 @@ def run(options: "TestOptions", json_file: Path | None = None) -> dict[str, Any]
     error.
 
     Returns:
-        What `srnas.tasks.super_resolution.benchmark.test` returned.
+        What `srnas.benchmarks.benchmark.test` returned.
     """
+    from srnas.benchmarks.benchmark import model_names, test
     from srnas.cli.tables import explain_table, quality_table, scorecard_tables
     from srnas.files import write_json
-    from srnas.tasks.super_resolution.benchmark import model_names, test
 
     result = test(options)
     names = model_names(options)

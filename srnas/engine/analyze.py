@@ -24,6 +24,7 @@ from srnas.analysis import (
     substitute,
     weight_gradient_correlation,
 )
+from srnas.analysis.landscape import draw_landscape
 from srnas.analysis.logs import read_alphas, read_metrics
 from srnas.choice import Genotype
 from srnas.distributed import Process, choose_device
@@ -283,8 +284,6 @@ def write_landscape(
         The settings of the grid, the loss at the checkpoint, the minimum and maximum of the finite
         losses on the grid, and the names of the files.
     """
-    from srnas.report.landscape import draw_landscape  # matplotlib is slow to import
-
     supernet = stepper.supernet.eval()
     parameters = supernet.weight_parameters() if of == "weights" else supernet.arch_parameters()
 

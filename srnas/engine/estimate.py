@@ -1,15 +1,13 @@
 """What a run will take: a few real steps are timed, and the memory that they need is read."""
 
-import copy
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import torch
 
-from srnas.machine import peak_resident, wait_for
+from srnas.machine import seconds_of
 from srnas.progress import duration
 from srnas.tasks import Task
 
@@ -50,12 +48,9 @@ def time_steps(step: Callable[[int], object], device: torch.device) -> float:
     """
     times: list[float] = []
     for number in range(WARM_UP + MOST):
-        wait_for(device)
-        began = time.perf_counter()
-        step(number)
-        wait_for(device)
+        seconds = seconds_of(partial(step, number), device)
         if number >= WARM_UP:
-            times.append(time.perf_counter() - began)
+            times.append(seconds)
         if len(times) >= LEAST and sum(times) >= ENOUGH:
             break
     return statistics.fmean(sorted(times)[1:-1])
@@ -63,22 +58,8 @@ def time_steps(step: Callable[[int], object], device: torch.device) -> float:
 
 def time_validation(task: Task, network: torch.nn.Module) -> float:
     """Return the seconds of a validation; of many images, a few stand for all."""
-    count = task.val_count
-    if not count:
+    if not task.val_count:
         return 0.0
-    some: Any = copy.copy(task)
-    share = 1.0
-    images = getattr(task, "val", None)
-    if isinstance(images, list) and count > VALIDATED:
-        some.val = images[:: -(-count // VALIDATED)]
-        share = count / len(some.val)
-    began = time.perf_counter()
-    some.validate(network)
-    return share * (time.perf_counter() - began)
-
-
-def peak_memory(device: torch.device) -> int:
-    """Return the peak memory so far in bytes: of the device if it is CUDA, else of the process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_reserved(device)
-    return round(peak_resident() * 2**20)
+    some = task.with_few(VALIDATED)
+    seconds = seconds_of(lambda: some.validate(network), task.device)
+    return task.val_count / some.val_count * seconds

@@ -17,11 +17,12 @@ from srnas.choice import ScoreTable
 from srnas.cost import expected_macs_per_pixel
 from srnas.distributed import start as start_processes
 from srnas.engine.checkpoint import Record
-from srnas.engine.estimate import Estimate, peak_memory, time_steps, time_validation
+from srnas.engine.estimate import Estimate, time_steps, time_validation
 from srnas.engine.run import Loop, Run, open_run
 from srnas.engine.sessions import versions
 from srnas.engine.stepper import SearchStepper
 from srnas.errors import counted
+from srnas.machine import peak_memory
 from srnas.options import SearchOptions
 from srnas.spaces import space_class
 from srnas.tables import open_table

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-import srnas
 from srnas.files import read_json_lines, write_json_lines
 from srnas.machine import machine
+from srnas.version import __version__
 
 FILE = "sessions.jsonl"
 
@@ -50,7 +50,7 @@ class Session:
 def versions() -> dict[str, str]:
     """Return the software versions that a result depends on, by package."""
     return {
-        "srnas": srnas.__version__,
+        "srnas": __version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
     }

@@ -40,20 +40,16 @@ class Term:
     weight: float = 0.0
 
 
-def build_supernet(
-    options: SearchOptions, partial_channels: int | None = None, merge: bool = True
-) -> Supernet:
+def build_supernet(options: SearchOptions, partial_channels: int | None = None) -> Supernet:
     """Build the supernet that the options describe, freshly initialized.
 
     Args:
         options: Options of the search.
         partial_channels: K, if it differs from the options.
-        merge: Whether linear candidates run as one convolution, see `MixedOp`.
     """
     choose = Relaxed(
         partial_channels=partial_channels or options.partial_channels,
         affine=options.affine,
-        merge=merge,
         edge_normalization=options.edge_normalization,
         auxiliary_skip=options.auxiliary_skip is not None,
         node_norm=options.node_norm,
@@ -77,7 +73,6 @@ class SearchStepper:
     Args:
         options: Options of the search.
         process: Device and rank of this process.
-        supernet: Supernet to use instead of the one that the options describe.
         rehearsal: Whether it only estimates what the search takes, see `Task.open`.
 
     Attributes:
@@ -89,12 +84,7 @@ class SearchStepper:
     """
 
     def __init__(
-        self,
-        options: SearchOptions,
-        process: Process,
-        supernet: Supernet | None = None,
-        *,
-        rehearsal: bool = False,
+        self, options: SearchOptions, process: Process, *, rehearsal: bool = False
     ) -> None:
         self.options, self.process = options, process
         self.rule = options.update.build()
@@ -104,7 +94,7 @@ class SearchStepper:
                 "takes none; choose another update"
             )
         self.partial_channels = options.partial_channels
-        self.supernet = self._placed(supernet or build_supernet(options))
+        self.supernet = self._placed(build_supernet(options))
         self.task, (self.train_batches, self.alpha_batches) = options.task.open(
             options,
             process,

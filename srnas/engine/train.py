@@ -14,10 +14,11 @@ from srnas.cost import count_parameters
 from srnas.distributed import average_gradients, move
 from srnas.distributed import start as start_processes
 from srnas.engine.checkpoint import Meter, Record, Stateful
-from srnas.engine.estimate import Estimate, peak_memory, time_steps, time_validation
+from srnas.engine.estimate import Estimate, time_steps, time_validation
 from srnas.engine.run import Run, open_run
 from srnas.engine.sessions import versions
 from srnas.errors import UserError
+from srnas.machine import peak_memory
 from srnas.model_file import Model, load_model, merged, save_model, warm_start
 from srnas.options import TrainOptions
 from srnas.spaces import derived_network, published_genotype

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from srnas.data.images import benchmark_pairs, decode
 from srnas.data.packaged import packaged_pairs
 from srnas.errors import UserError, require
 from srnas.export.target import Array, Run
-from srnas.latency.clock import time_alternately
+from srnas.machine import time_alternately
 from srnas.spaces.kinds import SuperResolutionSpace
 from srnas.tasks.base import Ports
 from srnas.tasks.super_resolution.evaluate import Upscale, evaluate
@@ -214,11 +215,11 @@ def fit_budget(
         if whole - psnr <= budget.max_drop:
             image = np.random.default_rng(0).random((1, 3, 180, 320), dtype=np.float32)
             calls = [partial(open_content(one, 1), image) for one in (before, content)]
-            old, new = time_alternately(calls, 5)
+            old, new = map(median, time_alternately(calls, 5))
             return content, [
                 f"int8, {line} on {budget.where} (fp32 {whole:.3f} dB, int8 {psnr:.3f} dB)",
-                f"input 320x180 on one thread: fp32 {old.median:.1f} ms, int8 {new.median:.1f} ms, "
-                f"{old.median / new.median:.2f} times as fast",
+                f"input 320x180 on one thread: fp32 {old:.1f} ms, int8 {new:.1f} ms, "
+                f"{old / new:.2f} times as fast",
                 *(f"int8, not kept: {other}" for other in tried),
             ]
         tried.append(line)

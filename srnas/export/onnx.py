@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from srnas.errors import require
+from srnas.export.int8 import quantize
 from srnas.export.target import EXPORT_TARGETS, Array, Content, ExportTarget, Run
 from srnas.tasks.base import Ports
 
@@ -27,6 +28,7 @@ class ONNX(ExportTarget):
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".onnx",)
+    runtime: ClassVar[str] = "onnxruntime"
     limits: ClassVar[Mapping[str, float]] = {"fp32": 1e-4, "fp16": 2e-2, "int8": 0.5}
 
     def convert(self, network: nn.Module, ports: Ports, precision: str) -> Content:
@@ -73,8 +75,6 @@ class ONNX(ExportTarget):
         self, network: nn.Module, ports: Ports, images: Sequence[Array]
     ) -> Iterator[tuple[str, Content]]:
         """Quantize for ONNX Runtime's integer kernels; see `ExportTarget.quantized`."""
-        from srnas.export.int8 import quantize
-
         whole = self.convert(network, ports, "fp32")[".onnx"]
         for name, model in quantize(whole, ports, images, outputs=True):
             yield name, {".onnx": model}

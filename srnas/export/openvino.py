@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from srnas.errors import require
+from srnas.export.int8 import quantize
 from srnas.export.target import EXPORT_TARGETS, Array, Content, ExportTarget, Run
 from srnas.tasks.base import Ports
 
@@ -52,8 +53,6 @@ class OpenVINO(ExportTarget):
         self, network: nn.Module, ports: Ports, images: Sequence[Array]
     ) -> Iterator[tuple[str, Content]]:
         """Quantize the inputs of convolutions; see `ExportTarget.quantized`."""
-        from srnas.export.int8 import quantize
-
         require("openvino", extra="openvino")
         for name, model in quantize(_onnx(network, ports), ports, images, outputs=False):
             yield name, _from_onnx(model, half=False)

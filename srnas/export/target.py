@@ -1,16 +1,12 @@
-"""Exports of models to the formats of other runtimes, compared with PyTorch before writing."""
+"""The contract of a format of another runtime, and what all of them need."""
 
 import copy
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -18,15 +14,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from srnas.choice import Space
 from srnas.data.images import read_rgb
 from srnas.data.packaged import packaged_pairs
-from srnas.errors import UserError, did_you_mean
-from srnas.files import write_atomic
+from srnas.errors import UserError
 from srnas.model_file import Model
-from srnas.registry import Registry
-from srnas.tasks import task_of
+from srnas.parts import Registry
 from srnas.tasks.base import Ports
-
-if TYPE_CHECKING:
-    from srnas.export.int8 import Budget
 
 Array = NDArray[np.float32]
 Content = dict[str, bytes]
@@ -43,10 +34,12 @@ class ExportTarget(ABC):
         suffixes: Suffixes of its files; the first one names the format in `--out FILE`.
         limits: Largest difference from PyTorch that is accepted, by precision; the first precision
             is the default.
+        runtime: Name of its runtime, if it is not that of the format.
         holds_code: Whether opening a file may run code in it.
     """
 
     suffixes: ClassVar[tuple[str, ...]]
+    runtime: ClassVar[str] = ""
     holds_code: ClassVar[bool] = False
     limits: ClassVar[Mapping[str, float]] = {"fp32": 1e-4}
 
@@ -110,117 +103,6 @@ EXPORT_TARGETS: Registry[ExportTarget] = Registry(
 )
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """How the output of a runtime agrees with that of PyTorch on a photograph.
-
-    Attributes:
-        size: Size of the input, "WxH".
-        largest: Largest absolute difference.
-        psnr: PSNR between both in dB, for values in [0, 1]; infinite if they are equal.
-    """
-
-    size: str
-    largest: float
-    psnr: float
-
-
-@dataclass(frozen=True)
-class Export:
-    """A written export.
-
-    Attributes:
-        files: The files.
-        precision: Their precision.
-        agreements: How it agrees with PyTorch, at three sizes.
-        notes: Lines on the use of the files.
-    """
-
-    files: list[Path]
-    precision: str
-    agreements: list[Agreement]
-    notes: list[str]
-
-
-def export(
-    model: Model,
-    path: Path,
-    target: str | None = None,
-    precision: str | None = None,
-    overwrite: bool = False,
-    budget: "Budget | None" = None,
-    size: tuple[int, int] | None = None,
-) -> Export:
-    """Export a model, and compare the files in their own runtime with PyTorch before keeping them.
-
-    Args:
-        model: The model.
-        path: The file. With a target whose files have other suffixes, they take its name.
-        target: Name of a target; by default the one that the suffix belongs to.
-        precision: One of the target's precisions; by default its first.
-        overwrite: Whether to replace existing files.
-        budget: For "int8": what it is calibrated on and may lose; by default 0.1 dB on packaged
-            photographs.
-        size: The only size (width, height) of its input, which then has a batch of one; by default
-            it takes any.
-
-    Raises:
-        UserError: Target or precision is unknown, a file exists, a package is missing, a
-            difference exceeds the limit of the precision, or no int8 version keeps the budget. In
-            these cases nothing is written.
-    """
-    path = Path(path)
-    name = target or _target_of(path)
-    if name not in EXPORT_TARGETS:
-        raise UserError(f"--target {name}: {did_you_mean(name, EXPORT_TARGETS)}")
-    chosen = EXPORT_TARGETS.build(name)
-    precision = precision or next(iter(chosen.limits))
-    if precision not in chosen.limits:
-        raise UserError(f"--precision {precision}: {name} has {', '.join(chosen.limits)}")
-    stem = path.with_suffix("") if path.suffix in chosen.suffixes else path
-    files = {suffix: stem.with_name(stem.name + suffix) for suffix in chosen.suffixes}
-    for file in files.values():
-        if file.exists() and not overwrite:
-            raise UserError(f"{file}: exists; give --overwrite to replace it")
-    ports = task_of(model.network).ports
-    content, notes = _convert(chosen, model.network, ports, precision, budget)
-    sizes = ports.sizes
-    if size:
-        sizes = ((size[1], size[0]),)
-        content = chosen.fix(content, ports, sizes[0])
-    run = chosen.open(content, ports)
-    agreements = [
-        _compare(run, model.network, photograph(height, width)) for height, width in sizes
-    ]
-    worst = max(agreements, key=lambda a: math.inf if math.isnan(a.largest) else a.largest)
-    if not worst.largest <= chosen.limits[precision]:
-        raise UserError(
-            f"{path}: not written: at {worst.size} its runtime differs from PyTorch by "
-            f"{worst.largest:.2e} (allowed {chosen.limits[precision]:.0e})"
-        )
-    for suffix, file in files.items():
-        write_atomic(file, content[suffix])
-    return Export(list(files.values()), precision, agreements, [*notes, *chosen.notes(model)])
-
-
-def _convert(
-    target: ExportTarget, network: Space, ports: Ports, precision: str, budget: "Budget | None"
-) -> tuple[Content, list[str]]:
-    """Return the content of the files and lines about it."""
-    folded = fold_batchnorm(network)
-    if precision != "int8":
-        return target.convert(folded, ports, precision), []
-    from srnas.export.int8 import fit_budget, photograph_budget
-
-    budget = budget or photograph_budget(network, None, None, 0.1)
-    return fit_budget(
-        target.quantized(folded, ports, budget.images),
-        lambda content, threads: target.open(content, ports, threads),
-        target.convert(folded, ports, "fp32"),
-        budget,
-    )
-
-
 def photograph(height: int, width: int) -> Array:
     """Return a crop of a packaged photograph, (1, 3, height, width) RGB in [0, 1].
 
@@ -259,24 +141,3 @@ def fold_batchnorm(network: nn.Module) -> nn.Module:
 def target_names() -> dict[str, str]:
     """Return the names of the targets by the first suffix of their files."""
     return {EXPORT_TARGETS[name].suffixes[0]: name for name in EXPORT_TARGETS}  # type: ignore[attr-defined]
-
-
-def _target_of(path: Path) -> str:
-    by_suffix = target_names()
-    if path.suffix not in by_suffix:
-        known = did_you_mean(path.suffix, by_suffix)
-        raise UserError(f"--out {path}: no export for files {path.suffix!r}; {known}")
-    return by_suffix[path.suffix]
-
-
-@torch.no_grad()
-def _compare(run: Run, network: Space, image: Array) -> Agreement:
-    expected = network.eval()(torch.from_numpy(image)).numpy()
-    output = run(image)
-    height, width = image.shape[2:]
-    if output.shape != expected.shape:
-        return Agreement(f"{width}x{height}", math.inf, -math.inf)
-    error = (output - expected).astype(np.float64)
-    square = float((error**2).mean())
-    psnr = math.inf if square == 0 else -10 * math.log10(square) if square > 0 else math.nan
-    return Agreement(f"{width}x{height}", float(np.abs(error).max()), psnr)

@@ -9,12 +9,14 @@ from torch import nn
 
 from srnas.errors import UserError, did_you_mean
 from srnas.export.target import EXPORT_TARGETS, Content, fold_batchnorm, photograph
-from srnas.machine import peak_resident
+from srnas.machine import CPU, peak_memory
 from srnas.tasks import task_of
 from srnas.tasks.base import Ports
 
-RUNTIMES = {"onnxruntime": "onnx", "ncnn": "ncnn", "openvino": "openvino", "torch": "torch"}
-"""Export target of each runtime, by the runtime's name."""
+
+def runtimes() -> dict[str, str]:
+    """Return the names of the export targets by those of their runtimes."""
+    return {EXPORT_TARGETS.build(name).runtime or name: name for name in EXPORT_TARGETS}
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def open_network(
 
     Args:
         network: The network; its weights do not matter for the time.
-        runtime: A key of `RUNTIMES`.
+        runtime: One of `runtimes`.
         size: Size (width, height) of the input in pixels.
         threads: Number of threads, at least 1.
         precision: Precision of the export; by default fp32.
@@ -57,9 +59,10 @@ def open_network(
     Raises:
         UserError: The runtime is unknown or not installed, or it cannot express the network.
     """
-    if runtime not in RUNTIMES:
-        raise UserError(f"--runtime {runtime}: {did_you_mean(runtime, RUNTIMES)}")
-    name = RUNTIMES[runtime]
+    known = runtimes()
+    if runtime not in known:
+        raise UserError(f"--runtime {runtime}: {did_you_mean(runtime, known)}")
+    name = known[runtime]
     target = EXPORT_TARGETS.build(name)
     precision = precision or "fp32"
     if precision not in target.limits:
@@ -73,8 +76,8 @@ def open_network(
     return Opened(_caller(content, name, ports, size, threads), content, name, ports, size, threads)
 
 
-def peak_memory(opened: Opened) -> float:
-    """Return by how many MiB a fresh process grows at its peak when it opens and runs a network."""
+def memory_of(opened: Opened) -> int:
+    """Return by how many bytes a fresh process grows until it has opened and run a network."""
     context = multiprocessing.get_context("spawn")
     given = (opened.content, opened.target, opened.ports, opened.size, opened.threads)
     with context.Pool(1) as pool:
@@ -83,10 +86,10 @@ def peak_memory(opened: Opened) -> float:
 
 def _growth(
     content: Content, target: str, ports: Ports, size: tuple[int, int], threads: int
-) -> float:
-    before = peak_resident()
+) -> int:
+    before = peak_memory(CPU)
     _caller(content, target, ports, size, threads)()
-    return peak_resident() - before
+    return peak_memory(CPU) - before
 
 
 def _caller(

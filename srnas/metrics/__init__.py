@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import cast
 
 from srnas.metrics.metric import Metric
-from srnas.registry import Registry
+from srnas.parts import Registry
 
 __all__ = ["METRICS", "Metric", "best_of", "find_metric", "in_words", "show_value", "title_of"]
 

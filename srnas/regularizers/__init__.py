@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from srnas.choice import Supernet
-from srnas.registry import Registry
+from srnas.parts import Registry
 
 
 class Regularizer(ABC):

@@ -6,7 +6,7 @@ from typing import Any
 
 from srnas.data.terms import PACKAGED_TERMS, UNKNOWN_TERMS, named_terms
 from srnas.errors import UserError
-from srnas.export.target import Export
+from srnas.export.write import Export
 from srnas.files import write_atomic
 from srnas.model_file import Model
 from srnas.spaces.kinds import SuperResolutionSpace

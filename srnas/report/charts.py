@@ -14,6 +14,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 INK, GREY = "#0b0c0d", "#8a8f98"
 COLORS = ("#3b7dd8", "#d9822b", "#2f9e6e", "#b0539a", "#c0483f", "#7a6bd0")  # on white and black
 TICKS = (1, 2, 5, 10)  # steps between them, times a power of ten
+NAMED = 3  # lines
 SIZE = (4.3, 2.5)  # inches; as wide as a phone's screen
 STYLE: Any = {  # names of matplotlib's own
     "svg.fonttype": "none",
@@ -38,16 +39,15 @@ Series = Mapping[str, Sequence[tuple[float, float]]]
 """Points (x, y) by name."""
 
 
-def chart(title: str, draw: Callable[[Axes], None], size: tuple[float, float] = SIZE) -> str:
+def chart(title: str, draw: Callable[[Axes], None]) -> str:
     """Return a chart with its title as a <figure>.
 
     Args:
         title: Title, also the alternative text.
         draw: Draws into the axes.
-        size: Width and height in inches.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=size, layout="constrained", facecolor="none")
+        figure = Figure(figsize=SIZE, layout="constrained", facecolor="none")
         axes = figure.subplots()
         axes.set_facecolor("none")
         axes.grid()
@@ -90,28 +90,27 @@ def lines(title: str, series: Series, x: str, log: bool = False, mark: float | N
     return chart(title, draw)
 
 
-def ranked_lines(title: str, series: Series, x: str, named: int = 3) -> str:
-    """Return a chart of lines of which the highest ones at the end are named there.
+def ranked_lines(title: str, series: Series, x: str) -> str:
+    """Return a chart of lines of which the three that end highest are named there.
 
     Args:
         title: Title of the chart.
         series: The lines; the others are grey.
         x: What the x axis shows, in whole numbers.
-        named: How many are named.
     """
     order = sorted(series, key=lambda name: -series[name][-1][1])
 
     def draw(axes: Axes) -> None:
         for name in reversed(order):
             rank = order.index(name)
-            color = COLORS[rank] if rank < named else GREY
-            width, alpha = (2.0 if rank == 0 else 1.3, 1) if rank < named else (0.8, 0.55)
+            color = COLORS[rank] if rank < NAMED else GREY
+            width, alpha = (2.0 if rank == 0 else 1.3, 1) if rank < NAMED else (0.8, 0.55)
             xs, ys = zip(*series[name], strict=True)
             axes.plot(xs, ys, color=color, lw=width, alpha=alpha, zorder=len(order) - rank)
         low, high = axes.get_ylim()
         least = 0.085 * (high - low)  # between two labels
         place = float("inf")
-        for rank, name in enumerate(order[:named]):
+        for rank, name in enumerate(order[:NAMED]):
             place = min(series[name][-1][1], place - least)
             axes.annotate(
                 name,

@@ -5,16 +5,14 @@ A space is registered under its name in YAML. The folders of `srnas.tasks` may a
 
 import copy
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from srnas.choice import Builder, Derived, Genotype, Relaxed, Space
+from srnas.choice import Builder, Derived, Genotype, OpenChoices, Relaxed, Space, Supernet
 from srnas.errors import UserError, short
-from srnas.parts import Part, check_part
-from srnas.registry import Registry
+from srnas.parts import Part, Registry, check_part
 
 SPACES: Registry[Space] = Registry(
     "space",
@@ -51,7 +49,7 @@ def space_class(name: str) -> type[Space]:
 
 def space_builder(space: SpaceLike) -> Callable[[Builder], Space]:
     """Return a function that builds the space's network with a builder, for `Supernet`."""
-    return partial(_build, check_space(space))
+    return check_space(space).build
 
 
 def is_open(space: SpaceLike) -> bool:
@@ -60,6 +58,16 @@ def is_open(space: SpaceLike) -> bool:
     with torch.device("meta"):
         check_space(space).build(choose)
     return bool(choose.choices)
+
+
+def open_choices(space: SpaceLike) -> OpenChoices:
+    """Return what a space leaves open.
+
+    Raises:
+        UserError: It leaves nothing open.
+    """
+    space = check_space(space)
+    return Supernet(space_builder(space), space.name).choices
 
 
 def derived_network(space: SpaceLike, genotype: Genotype) -> Space:
@@ -127,7 +135,3 @@ def read_published(
     """
     space = space_class(name)
     return space.published_options(state), space.from_published(state)
-
-
-def _build(space: Part[Space], choose: Builder) -> Space:
-    return space.build(choose)

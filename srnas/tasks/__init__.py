@@ -5,7 +5,8 @@ here. It only has to be in this package to be found; no other module names it.
 """
 
 from srnas.choice import Space
-from srnas.registry import Registry
+from srnas.parts import Registry
+from srnas.spaces import space_class
 from srnas.tasks.base import Batches, Task
 
 TASKS: Registry[Task] = Registry(
@@ -32,8 +33,6 @@ def task_of_space(space: str) -> type[Task]:
     Raises:
         UserError: No space has this name.
     """
-    from srnas.spaces import space_class  # which loads the tasks
-
     return task_class(space_class(space).task)
 
 

@@ -4,18 +4,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from srnas.choice import Space
+from srnas.cost import profile
+from srnas.distributed import Process
 from srnas.errors import UserError
-
-if TYPE_CHECKING:
-    from srnas.distributed import Process
-    from srnas.options import SearchOptions, TrainOptions
-    from srnas.parts import Strict
+from srnas.parts import Strict
 
 
 class Batches(Protocol):
@@ -96,7 +94,7 @@ class Task(ABC):
             "terms", for model cards.
     """
 
-    options: "ClassVar[Mapping[str, type[Strict]]]"
+    options: ClassVar[Mapping[str, type[Strict]]]
     score: ClassVar[str]
     higher_is_better: ClassVar[bool] = True
     curves: ClassVar[Mapping[str, str]] = {}
@@ -111,8 +109,8 @@ class Task(ABC):
     @abstractmethod
     def read(
         cls,
-        options: "SearchOptions | TrainOptions",
-        process: "Process",
+        options: Any,
+        process: Process,
         network: Space,
         streams: Sequence[str],
         *,
@@ -132,18 +130,18 @@ class Task(ABC):
     @classmethod
     def open(
         cls,
-        options: "SearchOptions | TrainOptions",
-        process: "Process",
+        options: Any,
+        process: Process,
         network: Space,
         streams: Sequence[str],
         *,
         pooled: bool = False,
         rehearsal: bool = False,
-    ) -> "tuple[Task, list[Batches]]":
+    ) -> tuple["Task", list[Batches]]:
         """Open the images of a run.
 
         Args:
-            options: Options of the run.
+            options: Options of the run, of the model that `options` has for "search" or "train".
             process: Device and rank of this process.
             network: Network that is trained on the images (for a search, that inside the supernet).
             streams: Splits of the data to draw batches from, such as "train" and "alpha".
@@ -164,9 +162,28 @@ class Task(ABC):
         seeds = range(2 * options.seed, 2 * options.seed + len(splits))
         return opened.task, [opened.batches(*one) for one in zip(splits, seeds, strict=True)]
 
+    @classmethod
+    def identify_data(cls, options: Any) -> str:
+        """Return what identifies the images of a training, wherever they lie; by default nothing.
+
+        Results of a table with different identities are not mixed.
+
+        Args:
+            options: Options of the training.
+        """
+        return ""
+
     @property
     @abstractmethod
     def val_count(self) -> int: ...
+
+    def with_few(self, most: int) -> "Task":
+        """Return a task whose validations take some images that stand for all; by default all.
+
+        Args:
+            most: Number of images that suffice.
+        """
+        return self
 
     def predict(self, network: nn.Module, batch: Any) -> Any:
         """Return a network's output for a batch, whose first element is the input, in float32.
@@ -220,8 +237,6 @@ class Task(ABC):
         Returns:
             {"params": count, CONVENTION: {"macs": count}, ...}; the entry "input" also has "size".
         """
-        from srnas.cost import profile
-
         return profile(network, {}, size)
 
     @classmethod

@@ -10,13 +10,7 @@ from torch import Tensor
 from srnas.choice import Supernet
 from srnas.errors import short
 from srnas.optimizers import ScheduledOptimizer
-
-
-class LossOnBatch(Protocol):
-    """An object with a loss, such as a task."""
-
-    def loss(self, network: Any, batch: Any) -> Tensor:
-        """Return the mean loss on a batch, a scalar."""
+from srnas.tasks.base import Task
 
 
 class Stepper(Protocol):
@@ -36,7 +30,7 @@ class Stepper(Protocol):
     step_in_epoch: int
 
     @property
-    def task(self) -> LossOnBatch: ...
+    def task(self) -> Task: ...
 
     @property
     def train_batches(self) -> Iterator[Any]: ...

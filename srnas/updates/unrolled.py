@@ -92,7 +92,7 @@ def _exact(stepper: Stepper, train: Any, val: Any) -> list[Tensor]:
     direction = _direction(stepper, averaged(gradients))
     lr = stepper.weight_optimizer.param_groups[0]["lr"]
     moved = {name: w - lr * d for (name, w), d in zip(weights.items(), direction, strict=True)}
-    value = loss(lambda x: functional_call(supernet, moved, (x,)), val)
+    value = loss(lambda x: functional_call(supernet, moved, (x,)), val)  # type: ignore[arg-type]
     return list(torch.autograd.grad(value, supernet.arch_parameters(), materialize_grads=True))
 
 

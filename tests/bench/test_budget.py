@@ -8,10 +8,10 @@ import yaml
 
 from srnas.bench.budget import budget
 from srnas.bench.protocol import load_protocol
-from srnas.bench.results import Result, write_results
+from srnas.bench.results import Result
 from srnas.errors import UserError
 from tests.bench.test_build import PROTOCOL
-from tests.helpers import srnas
+from tests.helpers import srnas, write_results
 
 NAMES = ("conv_3x3", "conv_5x5", "ds_conv_3x3")
 GAINS = ((0.05, 0.01, 0.0), (0.16, 0.02, 0.0), (0.5, 0.03, 0.0), (0.0, 1.4, 3.1))

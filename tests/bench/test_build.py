@@ -1,5 +1,6 @@
 """Tables of trained networks: the sample, its trainings, what is kept and continued."""
 
+import hashlib
 import json
 import os
 import sys
@@ -9,18 +10,18 @@ from collections import Counter
 import pytest
 import yaml
 
-from srnas.bench.build import Workbench, remaining
+from srnas.bench.build import Workbench, fingerprint, remaining
 from srnas.bench.protocol import Job, jobs, load_protocol
-from srnas.bench.results import read_results, write_results
-from srnas.bench.sample import all_genotypes, count_genotypes, open_choices, sample_genotypes
+from srnas.bench.results import read_results
+from srnas.bench.sample import all_genotypes, count_genotypes, sample_genotypes
 from srnas.choice import Genotype
 from srnas.engine.train import train
 from srnas.errors import UserError
 from srnas.files import read_json_lines
 from srnas.lock import hold
 from srnas.options import check_options
-from srnas.spaces import derived_network
-from tests.helpers import ROOT, kill_when, srnas
+from srnas.spaces import derived_network, open_choices
+from tests.helpers import ROOT, kill_when, srnas, train_options, write_results
 
 PROTOCOL = {
     "name": "tiny",
@@ -106,6 +107,19 @@ def test_a_result_is_what_srnas_train_measures(protocol, tmp_path):
         profile = json.loads(counted.read_text())
         assert profile["params"] == result.params
         assert profile["hr_1280x720"]["macs"] == result.macs
+
+
+def test_the_hash_of_one_folder_is_that_of_results_stored_before(tmp_path, photo_folder):
+    files = sorted(photo_folder.iterdir())
+    for images in (None, "1-3"):
+        options = train_options(tmp_path, photo_folder)
+        options["data"]["train"] = {"hr": str(photo_folder), "images": images}
+        digest = hashlib.sha256()  # of names and sizes, then of the range
+        for file in files:
+            digest.update(f"{file.name} {file.stat().st_size} ".encode())
+        digest.update(str(images).encode())
+        checked = check_options("train", options, "t")
+        assert fingerprint(checked) == digest.hexdigest()[:12]
 
 
 def test_a_build_goes_on_where_it_was_killed_and_in_shards(protocol, tmp_path):

@@ -10,12 +10,12 @@ from scipy import stats
 
 from srnas.bench.check import check
 from srnas.bench.protocol import jobs, load_protocol
-from srnas.bench.results import Result, write_results
+from srnas.bench.results import Result
 from srnas.choice import Genotype
 from srnas.errors import UserError
 from srnas.tables import Row, read_table, write_table
 from tests.bench.test_build import PROTOCOL
-from tests.helpers import srnas
+from tests.helpers import srnas, write_results
 
 NAMES = ("conv_3x3", "conv_5x5")
 

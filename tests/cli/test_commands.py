@@ -4,6 +4,7 @@ import json
 
 import cv2
 import numpy as np
+import pydantic
 import pytest
 import torch
 
@@ -364,7 +365,11 @@ def test_lr_files_that_are_not_matlabs_bicubic_are_warned_about(tmp_path, photo_
 
 
 def test_doctor_and_help_answer():
-    assert "torch uses" in srnas("doctor").stdout
+    told = srnas("doctor").stdout
+    assert "torch uses" in told
+    assert f"  pydantic {pydantic.VERSION}\n" in told
+    assert "  onnxruntime " in told
+    assert "pytest" not in told, "users do not need it"
     for command in ("search", "train", "test", "profile", "export", "upscale", "demo"):
         assert command in srnas("--help").stdout
         assert srnas(command, "--help").returncode == 0

@@ -7,7 +7,7 @@ import torch
 
 from srnas.errors import UserError
 from srnas.export.exported import ExportedNetwork, is_exported
-from srnas.export.target import export
+from srnas.export.write import export
 from srnas.model_file import Model, save_model
 from srnas.spaces import check_space, derived_network, published_genotype
 from srnas.tasks.super_resolution.task import SuperResolution

@@ -9,7 +9,8 @@ from srnas.data.packaged import packaged_pairs
 from srnas.errors import UserError
 from srnas.export import int8
 from srnas.export.int8 import Budget, photograph_budget, quantize
-from srnas.export.target import EXPORT_TARGETS, export, photograph
+from srnas.export.target import EXPORT_TARGETS, photograph
+from srnas.export.write import export
 from srnas.model_file import Model, load_published, save_model
 from srnas.spaces import check_space, derived_network, published_genotype
 from srnas.tasks.base import Ports

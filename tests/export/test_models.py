@@ -14,7 +14,8 @@ from srnas.choice import Genotype
 from srnas.engine.train import train
 from srnas.errors import UserError
 from srnas.export.int8 import photograph_budget
-from srnas.export.target import EXPORT_TARGETS, export, fold_batchnorm, photograph
+from srnas.export.target import EXPORT_TARGETS, fold_batchnorm, photograph
+from srnas.export.write import export
 from srnas.model_file import DEFAULT, Model, load_model, load_published, save_model
 from srnas.options import check_options
 from srnas.primitives.sr import SR_PRIMITIVES

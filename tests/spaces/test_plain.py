@@ -10,7 +10,7 @@ from srnas.choice import Genotype, Supernet
 from srnas.data.images import benchmark_pairs
 from srnas.engine.train import train
 from srnas.errors import UserError
-from srnas.export.target import export
+from srnas.export.write import export
 from srnas.files import load_tensors
 from srnas.model_file import Model, load_model, load_published, merged, save_model, warm_start
 from srnas.options import check_options

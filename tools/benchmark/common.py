@@ -6,8 +6,8 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -15,8 +15,7 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from srnas.distributed import choose_device
-from srnas.latency import time_alternately
-from srnas.machine import keep_freed_memory, peak_resident, wait_for
+from srnas.machine import keep_freed_memory, peak_memory, time_alternately
 from srnas.machine import machine as name_of
 
 
@@ -36,13 +35,8 @@ def alternate(
     calls: Mapping[str, Callable[[], object]], device: torch.device, repeats: int
 ) -> dict[str, float]:
     """Return the median milliseconds of several calls that take turns."""
-
-    def finished(call: Callable[[], object]) -> None:
-        call()
-        wait_for(device)
-
-    timings = time_alternately([partial(finished, call) for call in calls.values()], repeats)
-    return {name: timing.median for name, timing in zip(calls, timings, strict=True)}
+    times = time_alternately(list(calls.values()), repeats, device=device)
+    return {name: median(row) for name, row in zip(calls, times, strict=True)}
 
 
 def dense_convolution(
@@ -82,7 +76,7 @@ def _backward_flop(
     return (of_x + of_weight) * 2 * batch * math.prod(size) * math.prod(weight)
 
 
-def peak_memory(script: str, arguments: Sequence[str], device: torch.device) -> float:
+def memory_of(script: str, arguments: Sequence[str], device: torch.device) -> float:
     """Return the MiB at the peak of a fresh process that runs a script with `--only`.
 
     On a CPU it is the resident set, on CUDA what PyTorch allocated.
@@ -96,7 +90,7 @@ def own_peak(device: torch.device) -> float:
     """Return the MiB at the peak of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    return peak_resident()
+    return peak_memory(device) / 2**20
 
 
 def differences(one: Sequence[torch.Tensor | None], other: Sequence[torch.Tensor | None]) -> float:

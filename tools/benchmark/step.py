@@ -20,9 +20,9 @@ from common import (
     differences,
     flop,
     machine,
+    memory_of,
     own_peak,
     parse,
-    peak_memory,
     show,
 )
 from plain import plain_supernet
@@ -120,7 +120,7 @@ def measure(
         "--device", str(device), "--partial", str(divisor), "--precision", precision,
     ]  # fmt: skip
     memory = {
-        name: peak_memory(__file__, [*given, "--only", name], device) for name in ("ours", "plain")
+        name: memory_of(__file__, [*given, "--only", name], device) for name in ("ours", "plain")
     }
     conv = dense_convolution(device, arguments.batch, arguments.num_feat, arguments.lr_size)
     rows: list[dict[str, object]] = []

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from srnas.errors import UserError
 from srnas.files import check_file
-from srnas.parts import Classes, PositiveInt, Seed, Side
-from srnas.registry import Registry
+from srnas.parts import Classes, PositiveInt, Registry, Seed, Side
 from srnas.tasks.classification.gratings import gratings
 from srnas.tasks.classification.imagenet16 import read_imagenet16
 from srnas.tasks.classification.labelled import (

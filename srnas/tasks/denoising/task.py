@@ -1,5 +1,6 @@
 """The task of denoising: noisy patches, a loss against clean ones, PSNR."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -15,6 +16,7 @@ from srnas.data.images import DecodedPair, ImagePair, check_disjoint, decode, pa
 from srnas.data.packaged import packaged_pairs
 from srnas.distributed import Process, choose_device, move
 from srnas.errors import UserError
+from srnas.files import names_and_sizes
 from srnas.losses import LOSSES, Loss
 from srnas.metrics.quality import psnr
 from srnas.options import SearchOptions, TrainOptions
@@ -96,10 +98,22 @@ class Denoising(Task):
 
         return Opened(task, splits, batches)
 
+    @classmethod
+    def identify_data(cls, options: DenoisingTrainOptions) -> str:
+        """Return names and sizes of the images of a folder."""
+        folder = options.data.train.folder
+        return names_and_sizes(sorted(folder.iterdir())) if folder else ""
+
     @property
     def val_count(self) -> int:
         """Number of validation images."""
         return len(self.val)
+
+    def with_few(self, most: int) -> Task:
+        """Return a task with every n-th validation image; see `Task.with_few`."""
+        few = copy.copy(self)
+        few.val = self.val[:: -(-len(self.val) // most) or 1]
+        return few
 
     def criterion(self, prediction: Tensor, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Return the mean loss of denoised images on a batch (noisy, clean)."""

@@ -1,5 +1,6 @@
 """The task of super-resolution: patches, a loss between SR and HR, metrics by name."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,10 +11,12 @@ from torch import Tensor, nn
 from srnas.choice import Space
 from srnas.cost import HD, profile
 from srnas.data.images import ImagePair, benchmark_pairs, decode
+from srnas.data.options import listed
 from srnas.data.packaged import packaged_pairs
 from srnas.data.patches import Batch
 from srnas.distributed import Process, choose_device
 from srnas.errors import UserError, did_you_mean
+from srnas.files import names_and_sizes
 from srnas.losses import Loss
 from srnas.metrics import METRICS, Metric, in_words
 from srnas.options import SearchOptions, TrainOptions
@@ -126,10 +129,25 @@ class SuperResolution(Task):
 
         return Opened(task, splits, batches, pooled)
 
+    @classmethod
+    def identify_data(cls, options: SuperResolutionTrainOptions) -> str:
+        """Return names and sizes of the images and the teacher, and the range of the images."""
+        images, teacher = options.data.train, options.teacher
+        folders = [*listed(images.hr), *listed(images.lr_only)]
+        files = [file for folder in folders for file in sorted(folder.iterdir())]
+        files += [teacher.model] if teacher and teacher.model.exists() else []
+        return names_and_sizes(files) + str(images.images)
+
     @property
     def val_count(self) -> int:
         """Number of validation images."""
         return len(self.val)
+
+    def with_few(self, most: int) -> Task:
+        """Return a task with every n-th validation image; see `Task.with_few`."""
+        few = copy.copy(self)
+        few.val = self.val[:: -(-len(self.val) // most) or 1]
+        return few
 
     def criterion(self, prediction: Tensor, batch: Batch) -> Tensor:
         """Return the mean loss of SR on a batch, of RGB in 0 to the network's `rgb_range`."""

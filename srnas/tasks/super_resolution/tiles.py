@@ -14,6 +14,7 @@ from srnas.tasks.super_resolution.evaluate import Upscale
 
 WHOLE = 1 << 21  # LR pixels; IMDN x2 takes about 1 GB for a million
 TILE = 512  # LR pixels
+MARGIN = 10  # LR pixels around a tile that Real-ESRGAN-ncnn shows to a network as well
 
 
 class Tiled:
@@ -103,21 +104,20 @@ def in_parts(
 
 
 class MarginTiles:
-    """Apply an upscaling method to tiles with a margin that is cut off, as Real-ESRGAN-ncnn does.
+    """Apply a method to tiles with a margin of 10 pixels that is cut off, as Real-ESRGAN-ncnn does.
 
     Args:
         upscale: Method that upscales a tile.
         scale: Scale factor of the method.
         tile: Side of a tile in LR pixels, without the margin.
-        margin: Number of LR pixels around it that the method sees as well.
     """
 
-    def __init__(self, upscale: Upscale, scale: int, tile: int, margin: int = 10) -> None:
-        self.upscale, self.scale, self.tile, self.margin = upscale, scale, tile, margin
+    def __init__(self, upscale: Upscale, scale: int, tile: int) -> None:
+        self.upscale, self.scale, self.tile = upscale, scale, tile
 
     def __call__(self, lr: Image) -> Image:
         """Upscale an image from (H, W, 3) uint8 to (scale * H, scale * W, 3) uint8."""
-        s, m = self.scale, self.margin
+        s, m = self.scale, MARGIN
         height, width = lr.shape[:2]
         wide = np.pad(lr, ((m, m), (m, m), (0, 0)), mode="edge")
         sr = np.empty((s * height, s * width, 3), np.uint8)

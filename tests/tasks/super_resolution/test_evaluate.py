@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from srnas.data.bicubic import resize_uint8
-from srnas.data.images import benchmark_pairs
+from srnas.data.images import DecodedPair, benchmark_pairs
 from srnas.errors import UserError
 from srnas.model_file import load_published
 from srnas.spaces import check_space, derived_network, published_genotype
@@ -103,6 +103,18 @@ EXPLAINED = {  # IMDN x4, Set5: PSNR under other protocols and common mistakes
     "ntire_esr": 30.301,
     "OpenCV Y": 30.879,
 }
+
+
+@pytest.mark.parametrize(("count", "kept"), [(0, 0), (4, 4), (5, 3), (24, 4), (25, 4)])
+def test_a_few_images_that_stand_for_all_are_spread_over_them(count, kept, photo):
+    hr = photo[:16, :16]
+    pairs = [DecodedPair(str(number), hr[::2, ::2], hr) for number in range(count)]
+    task = SuperResolution(2, torch.nn.L1Loss(), [], torch.device("cpu"))
+    task.val = pairs
+    few = task.with_few(4)
+    assert (few.val_count, task.val_count) == (kept, count)
+    names = [int(pair.name) for pair in few.val]
+    assert len(set(np.diff(names))) <= 1, "at equal steps"
 
 
 def test_other_protocols_and_mistakes_give_the_known_figures(shared):

@@ -7,7 +7,7 @@ from srnas.data.options import ImagesOptions
 from srnas.data.terms import UNKNOWN_TERMS
 from srnas.engine.train import train
 from srnas.errors import UserError
-from srnas.export.target import export
+from srnas.export.write import export
 from srnas.model_file import load_model
 from srnas.options import check_options
 from srnas.report.card import write_card

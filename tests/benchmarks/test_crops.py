@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
+from srnas.benchmarks.crops import most_different_region, write_crops
 from srnas.data.images import read_rgb
-from srnas.tasks.super_resolution.crops import most_different_region, write_crops
 from srnas.tasks.super_resolution.protocols import PROTOCOLS
 
 

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from torch import nn
 
+from srnas.benchmarks.scorecard import card_protocols, scorecard
 from srnas.choice import Genotype
 from srnas.cost import count_parameters
 from srnas.data.bicubic import resize_uint8
@@ -27,7 +28,6 @@ from srnas.tasks.super_resolution.evaluate import (
 )
 from srnas.tasks.super_resolution.options import TestOptions
 from srnas.tasks.super_resolution.protocols import EVERY_PROTOCOL, PROTOCOLS, Protocol
-from srnas.tasks.super_resolution.scorecard import card_protocols, scorecard
 from srnas.tasks.super_resolution.task import SuperResolution, open_benchmark, scale_of
 from srnas.tasks.super_resolution.tiles import in_parts
 
@@ -125,7 +125,7 @@ def _test_set(
         if options.save_images:
             write_rgb(_file(options.save_images, name, pair), images[1])
         if options.crops:
-            from srnas.tasks.super_resolution.crops import (
+            from srnas.benchmarks.crops import (
                 write_crops,  # matplotlib is slow to import
             )
 

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import torch
 
+from srnas.benchmarks import benchmark as engine
 from srnas.data.images import read_rgb, write_rgb
 from srnas.errors import UserError
 from srnas.model_file import Model, save_model
 from srnas.options import check_options
 from srnas.spaces import check_space, derived_network, published_genotype
-from srnas.tasks.super_resolution import benchmark as engine
 
 
 def tiny_model(path, seed, scale=2):

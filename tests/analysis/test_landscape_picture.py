@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from srnas.report.landscape import draw_landscape
+from srnas.analysis.landscape import draw_landscape
 
 T = np.linspace(-1, 1, 11)
 

@@ -9,18 +9,18 @@ memory for one LR size.
 
 import copy
 import math
-import time
 from collections.abc import Sequence
+from functools import partial
 from statistics import median
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from srnas.cost import count_activations, count_macs
 from srnas.data.images import ImagePair
 from srnas.distributed import choose_device, move
-from srnas.machine import wait_for
+from srnas.machine import allocated_by, time_alternately
 from srnas.progress import track
 from srnas.tasks.super_resolution.evaluate import to_tensor
 from srnas.tasks.super_resolution.options import TestOptions
@@ -71,7 +71,7 @@ def scorecard(
             "params": one["params"],
             "macs": count_macs(network, WIDTH, HEIGHT),
             "activations": count_activations(network, WIDTH, HEIGHT),
-            "peak_memory": peak_memory(network, device),
+            "peak_memory": _peak_memory(network, device),
             "runtime_ms": runtime,
         }
         for file, network, one, runtime in zip(
@@ -89,24 +89,14 @@ def scorecard(
 
 
 @torch.inference_mode()
-def peak_memory(network: nn.Module, device: torch.device) -> int | None:
-    """Measure the largest memory of the weights and one pass over a 256x256 LR image.
+def _peak_memory(network: nn.Module, device: torch.device) -> int | None:
+    """Return the bytes at the peak of a pass over a 256x256 LR image, the weights included."""
 
-    Args:
-        network: The network, on `device`.
-        device: Device that it runs on.
+    def run() -> None:
+        alone = copy.deepcopy(network)  # so that its own weights count
+        alone(torch.rand(1, 3, HEIGHT, WIDTH, device=device))
 
-    Returns:
-        Bytes that PyTorch allocated on CUDA; None on other devices, where it is not measured.
-    """
-    if device.type != "cuda":
-        return None
-    torch.cuda.empty_cache()  # a cached block may be larger than what it is taken for
-    before = torch.cuda.memory_allocated(device)  # the other models, too
-    torch.cuda.reset_peak_memory_stats(device)
-    alone = copy.deepcopy(network)  # so that its own weights count
-    alone(torch.rand(1, 3, HEIGHT, WIDTH, device=device))
-    return torch.cuda.max_memory_allocated(device) - before
+    return allocated_by(run, device)
 
 
 @torch.inference_mode()
@@ -122,20 +112,10 @@ def _runtimes(
     turns = math.ceil(RUNS / len(pairs))
     for pair in track(pairs, "runtime"):
         image = to_tensor(pair.load(scale)[0], device)
-        for turn in range(turns + 1):
-            for network, measured in zip(networks, times, strict=True):
-                milliseconds = _time(network, image)
-                if turn:
-                    measured.append(milliseconds)
+        calls = [partial(network, image) for network in networks]
+        for row, more in zip(times, time_alternately(calls, turns, 1, device=device), strict=True):
+            row += more
     return [median(measured) for measured in times]
-
-
-def _time(network: nn.Module, image: Tensor) -> float:
-    wait_for(image.device)
-    began = time.perf_counter()
-    network(image)
-    wait_for(image.device)
-    return 1e3 * (time.perf_counter() - began)
 
 
 def _name(device: torch.device) -> str:

@@ -9,7 +9,7 @@ from srnas.data.images import ImagePair
 from srnas.errors import UserError
 from srnas.model_file import load_model
 from srnas.tasks.super_resolution.evaluate import NetworkUpscale
-from tests.tasks.super_resolution.test_benchmark import run, tiny_model
+from tests.benchmarks.test_benchmark import run, tiny_model
 
 
 @pytest.fixture

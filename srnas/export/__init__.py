@@ -1,1 +1,0 @@
-"""Exports of models to the formats of other runtimes."""

@@ -1,0 +1,144 @@
+"""Tables of what each candidate costs in time at each position, measured in the whole network."""
+
+import random
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from srnas.choice import Genotype
+from srnas.errors import UserError
+from srnas.latency.runtime import open_network
+from srnas.latency.table import LatencyTable
+from srnas.machine import WARMUP, time_alternately
+from srnas.progress import Progress
+from srnas.spaces import (
+    SpaceLike,
+    check_space,
+    derived_network,
+    open_choices,
+    published_genotype,
+)
+
+
+def measure_table(
+    space: SpaceLike,
+    runtime: str,
+    size: tuple[int, int],
+    *,
+    threads: int = 1,
+    repeats: int = 15,
+    precision: str | None = None,
+) -> LatencyTable:
+    """Measure every candidate at every position within the space's published network.
+
+    All networks are opened at once and run in turns. Nothing else should run on the machine.
+
+    Args:
+        space: A space whose choices are operations only, or whose links stay as published.
+        runtime: One of `runtimes`.
+        size: Size (width, height) of the input in pixels.
+        threads: Number of threads.
+        repeats: Number of runs of each network after the warm-up; their median counts.
+        precision: Precision of the export; by default fp32.
+
+    Raises:
+        UserError: The space has no published network, or the runtime is not installed.
+    """
+    space = check_space(space)
+    positions = open_choices(space).positions
+    base = published_genotype(space.name)
+    if any(label not in base.choices for label in positions):
+        raise UserError(f"space {space.name!r} has cells; latency tables are for spaces without")
+    changed = [
+        (label, name)
+        for label, position in positions.items()
+        for name in position.candidates
+        if name != base.choices[label]
+    ]
+    genotypes = [base, *(_with(base, {label: name}) for label, name in changed)]
+    setting = _setting(runtime, size, threads, repeats, precision)
+    base_ms, *others = _milliseconds(space, genotypes, setting)
+    ms: dict[str, dict[str, float]] = {
+        label: dict.fromkeys(position.candidates, base_ms) for label, position in positions.items()
+    }
+    for (label, name), value in zip(changed, others, strict=True):
+        ms[label][name] = value
+    channels = {k: (p.in_channels, p.out_channels) for k, p in positions.items()}
+    return LatencyTable(space.to_dict(), setting, dict(base.choices), base_ms, ms, channels, {})
+
+
+def check_prediction(table: LatencyTable, count: int, seed: int = 0) -> dict[str, Any]:
+    """Measure random networks of the table's space as the table was, and compare with predictions.
+
+    Args:
+        table: The table.
+        count: Number of networks, at least 3.
+        seed: Seed of their choices at the positions; other choices are the base's.
+
+    Returns:
+        "spearman"; "error", the mean absolute error relative to the measured time; "networks",
+        a row with "genotype", "predicted" and "measured" for each.
+    """
+    from scipy.stats import spearmanr
+
+    space = check_space(table.space)
+    base = Genotype(space.name, table.base)
+    generator = random.Random(seed)
+    genotypes = [
+        _with(base, {label: generator.choice(list(row)) for label, row in table.ms.items()})
+        for _ in range(count)
+    ]
+    measured = _milliseconds(space, genotypes, table.setting)
+    predicted = [table.predict(genotype) for genotype in genotypes]
+    errors = [abs(p - m) / m for p, m in zip(predicted, measured, strict=True)]
+    return {
+        "spearman": round(float(spearmanr(predicted, measured).statistic), 4),
+        "error": round(sum(errors) / len(errors), 4),
+        "networks": [
+            {"genotype": str(g), "predicted": round(p, 4), "measured": m}
+            for g, p, m in zip(genotypes, predicted, measured, strict=True)
+        ],
+    }
+
+
+def _setting(
+    runtime: str, size: tuple[int, int], threads: int, repeats: int, precision: str | None
+) -> dict[str, Any]:
+    return {
+        "runtime": runtime,
+        "precision": precision or "fp32",
+        "threads": threads,
+        "width": size[0],
+        "height": size[1],
+        "repeats": repeats,
+    }
+
+
+def _milliseconds(
+    space: SpaceLike, genotypes: Sequence[Genotype], setting: Mapping[str, Any]
+) -> list[float]:
+    """Return the median time of networks as a setting says, measured in turns."""
+    size = (setting["width"], setting["height"])
+    opened = []
+    rounds = WARMUP + setting["repeats"]
+    with Progress(len(genotypes) + rounds) as progress:
+        for done, genotype in enumerate(genotypes, 1):
+            network = derived_network(space, genotype).eval()
+            opened.append(
+                open_network(
+                    network, setting["runtime"], size, setting["threads"], setting["precision"]
+                )
+            )
+            progress.advance(done)
+            progress.say(f"export {genotype}")
+
+        def show(done: int) -> None:
+            progress.advance(len(genotypes) + done)
+            progress.say(f"round {done} of {rounds}")
+
+        rows = time_alternately([one.call for one in opened], setting["repeats"], WARMUP, show)
+    return [round(median(row), 4) for row in rows]
+
+
+def _with(base: Genotype, changes: Mapping[str, Any]) -> Genotype:
+    return Genotype(base.space, {**base.choices, **changes})

@@ -1,1 +1,0 @@
-"""Candidate operations, by family."""
