@@ -42,9 +42,10 @@ This page lists every option of the files that srnas reads. `tools/options_page.
 the code. [Searching and training](searching.md) explains how the options work together, the
 [Glossary](glossary.md) explains the terms.
 
-Editors with a YAML language server show the same descriptions while you type. Write the schema into a
-file, `srnas schema search > search.schema.json` (or `train`, `test`, `method`, `study`, `bench`), and
-name it in the first line of the options: `# yaml-language-server: $schema=search.schema.json`.
+Editors with a YAML language server show the same descriptions while you type. Write the schema
+into a file, `srnas schema search > search.schema.json` (or `train`, `test`, `method`, `study`,
+`bench`), and name it in the first line of the options:
+`# yaml-language-server: $schema=search.schema.json`. `srnas init` does both.
 
 - A key that is not listed here is an error.
 - On the command line, `key.path=value` sets an option: `data.batch_size=32`, `space.num_feat=48`.
