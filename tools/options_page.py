@@ -279,7 +279,7 @@ def page() -> str:
         "| option | description |\n| --- | --- |\n"
         + "\n".join(f"| `{key}` | {OF_METHODS[key.split('.')[-1]]} |" for key in METHOD_KEYS),
         "Beside `source`, `open` and `like`, `on.SPACE` has the options that the source fixed. "
-        "`on: {SPACE: NAME}` stands for `on: {SPACE: {like: NAME}}`.",
+        "`on: {SPACE: NAME}` is short for `on: {SPACE: {like: NAME}}`.",
     )
     made.model("## Studies", Study)
     made.model("## Tables", Protocol)
