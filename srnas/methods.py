@@ -34,6 +34,7 @@ RECIPES = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[1] / "opti
 BUNDLED = RECIPES / "methods"
 ABOUT = ("title", "paper", "note")
 RECIPE_KEYS = ("source", "open", "like")
+NOT_OF_A_METHOD = ("method", "from_method", "name", "recipe")
 
 
 @dataclass(frozen=True)
@@ -230,7 +231,7 @@ def load_method(file: Path, known: Collection[str]) -> Method:
 
 def _check_keys(options: Mapping[str, Any], known: Collection[str], where: str) -> None:
     for key in options:
-        if key not in known or key in ("method", "from_method", "name", "recipe"):
+        if key not in known or key in NOT_OF_A_METHOD:
             raise UserError(f"{where} unknown key {key!r}; {did_you_mean(str(key), known)}")
 
 

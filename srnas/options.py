@@ -60,7 +60,8 @@ class RunOptions(Strict):
         name: Name of the run, and of its folder.
         experiments: Folder that contains the run folders.
         seed: Seed of initialization and data.
-        device: Device, see `choose_device`.
+        device: Device: "cpu", "cuda", "cuda:1", ...; "auto" is CUDA if available, otherwise the
+            CPU.
         precision: Precision of forward passes; "bfloat16" uses autocast.
         threads: Number of CPU threads of PyTorch operations; PyTorch's default if not given.
         sync_batchnorm: Whether BatchNorm takes the statistics of the batches of all processes, so
@@ -143,28 +144,32 @@ class SearchOptions(RunOptions):
     """Options of `srnas search`; a task adds `data` and `loss`.
 
     Attributes:
-        method: A file of options/methods, by name or path; see `srnas.methods`.
+        method: A method, by its name in options/methods or the path of its file. Its options go
+            over those of this file.
         from_method: Name of the method that these options were made with.
         recipe: Whether what the method's paper fixed on the space goes "under" the options of this
             file, or "over" them (in files whose values are only defaults); false for neither.
         relaxation: Relaxation of the alphas.
         partial_channels: K; only 1/K of the channels pass through the candidates.
-        edge_normalization: Whether nodes have edge weights (PC-DARTS); see `Relaxed`.
-        node_norm: Whether the sums of nodes are normalized (CRB); see `Relaxed`.
+        edge_normalization: Whether nodes that keep only some of their edges have edge weights of
+            their own (PC-DARTS).
+        node_norm: Whether the sum of a node that keeps only some of its edges goes through
+            BatchNorm, for edges whose weights do not sum to 1 (CRB of DARTS-PRIME).
         auxiliary_skip: Weight of the auxiliary skip connection over the run (DARTS-).
         perturbation: Perturbation of the relaxed weights in weight steps (SmoothDARTS).
         affine: Whether BatchNorm in the supernet's candidates and cells has scale and shift.
-        alpha_std: Standard deviation of the alphas' initial noise; see `Supernet`.
-        alpha_init: Offset of the initial alphas of positions, one number or one for each candidate;
-            see `Supernet`.
-        derive_threshold: Minimum probability of a derived edge; see `strongest_edges`.
+        alpha_std: Standard deviation of the normal noise that all alphas start with.
+        alpha_init: Offset of the initial alphas of positions, one number or one for each candidate.
+        derive_threshold: Minimum probability of an edge of the genotype. Edges below it are
+            dropped, except the strongest of each node (FairDARTS). It has no effect on nodes that
+            keep all edges.
         epochs: Number of epochs.
         steps_per_epoch: Number of steps per epoch.
         warmup_epochs: Number of epochs at the start in which only the weights are trained.
         shrink: Stages with fewer candidates (DrNAS).
         stop_after_stable_epochs: Number of epochs without a change of the genotype after which the
             search stops early.
-        update: The update rule.
+        update: Update rule: which steps of weights and alphas are taken on which batches.
         weight_optimizer: Optimizer of the weights.
         alpha_optimizer: Optimizer of the alphas.
         clip_grad_norm: Maximum norm of the gradient of the weights' loss.
@@ -176,7 +181,7 @@ class SearchOptions(RunOptions):
         regularizer_scale: Factor of the weights of all regularizers. The weights are those of the
             papers; use 1/255 for a loss on RGB in 0-1 where the paper's loss is on RGB in 0-255.
         val_every_epochs: Number of epochs between validations; 0 for none.
-        table: Table in which the genotype of every epoch is looked up, see `srnas.tables`.
+        table: Table in which the genotype of every epoch is looked up (`srnas bench fit`).
     """
 
     method: str | None = None

@@ -30,6 +30,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, core_schema
 
+from srnas.docstrings import entries, summary
 from srnas.errors import UserError, did_you_mean, short
 
 T = TypeVar("T")
@@ -57,10 +58,26 @@ OneOrEach = Annotated[
 """A value for all, or a list with that of each one: `OneOrEach[Channels]`."""
 
 
+def _explain(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    """Put what the docstring of a model says into its JSON Schema, where editors show it."""
+    schema.pop("description", None)  # the whole docstring
+    if text := summary(model):
+        schema["description"] = text
+    texts = entries(model, "Attributes")
+    for key, option in schema.get("properties", {}).items():
+        if key in texts:
+            option["description"] = texts[key]
+
+
 class Strict(BaseModel):
-    """Base class of options models, which reject unknown keys and suggest the closest known one."""
+    """Base class of options models, which reject unknown keys and suggest the closest known one.
+
+    The JSON Schema of a model has the descriptions of its docstring: the first paragraph, and the
+    section "Attributes" with those of its base classes.
+    """
 
     model_config = ConfigDict(
+        json_schema_extra=_explain,
         extra="forbid",
         frozen=True,
         allow_inf_nan=False,
@@ -289,12 +306,17 @@ class PartOf:
             self._describing = False
 
     def _json_schema(self) -> dict[str, Any]:
-        choices: list[dict[str, Any]] = [{"type": "string", "enum": sorted(self.registry)}]
+        choices: list[dict[str, Any]] = [
+            {"const": name, "description": summary(self.registry[name])}
+            for name in sorted(self.registry)
+        ]
         if self.number_is:
-            choices = [{"type": "number"}]
+            text = summary(self.registry[self.number_is])
+            choices = [{"type": "number", "description": text}]
         for name in self.registry:
             part = options_model(self.registry, name).model_json_schema()
-            part["properties"] = {"name": {"const": name}, **part.get("properties", {})}
+            const = {"const": name, "description": summary(self.registry[name])}
+            part["properties"] = {"name": const, **part.get("properties", {})}
             named = [] if name == self.default else ["name"]
             part["required"] = [*named, *part.get("required", [])]
             part.pop("title", None)
@@ -309,15 +331,23 @@ def written(default: Any) -> Any:
 
 @cache
 def options_model(registry: Registry[Any], name: str) -> type[Strict]:
-    """Return a pydantic model of a part's options, made from the signature of its builder."""
+    """Return a pydantic model of a part's options, made from the signature of its builder.
+
+    Its docstring, and the descriptions of its fields, are those of the builder's docstring.
+    """
+    builder = registry[name]
+    texts = entries(builder, "Attributes") | entries(builder, "Args")
     fields: dict[str, Any] = {
         key: (
             parameter.annotation,
-            ... if parameter.default is parameter.empty else parameter.default,
+            Field(
+                ... if parameter.default is parameter.empty else parameter.default,
+                description=texts.get(key),
+            ),
         )
         for key, parameter in registry.options_of(name).items()
     }
-    return create_model(f"{name}_options", __base__=Strict, **fields)
+    return create_model(f"{name}_options", __base__=Strict, __doc__=summary(builder), **fields)
 
 
 def check_part(registry: Registry[T], value: Any, where: str) -> Part[T]:

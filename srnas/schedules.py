@@ -53,6 +53,9 @@ def build_schedule(part: float | Mapping[str, Any]) -> Schedule:
 def constant(*, value: float) -> Schedule:
     """Keep the same value throughout.
 
+    Args:
+        value: The value.
+
     >>> schedule = constant(value=0.1)
     >>> schedule(0.0), schedule(1.0)
     (0.1, 0.1)

@@ -23,16 +23,16 @@ PLACES = ("hr", "lr_only", "model", "cache", "root", "file", "experiments", "dev
 
 
 class SampleOptions(Strict):
-    """Which genotypes are trained.
+    """The genotypes to train.
 
     Attributes:
         count: Number of genotypes.
         seed: Seed of the sample.
-        skip: Number of genotypes of the sample, the first ones, that are left out: what another
-            protocol has trained, so that what is left checks it.
-        spread: A table; the genotypes are then `count` of its, at equal steps of its ranking, from
-            the worst to the best.
-        repeated: Number of genotypes, the first ones of the sample, that are trained with all
+        skip: Number of genotypes to leave out at the beginning of the sample, which another
+            protocol has trained, so that the others check its table.
+        spread: A table. The sample is then `count` of its genotypes, at equal steps of its ranking,
+            from the worst to the best.
+        repeated: Number of genotypes at the beginning of the sample that are trained with all
             seeds.
         seeds: Number of seeds of these, 0, 1, ...; the others have seed 0.
     """
@@ -68,7 +68,7 @@ class Protocol(Strict):
         version: Version of the protocol; results of another version are not mixed with these.
         train: Options of `srnas train` without name and seed.
         sets: Benchmark sets that are measured besides the validation images, by name.
-        sample: Which genotypes are trained.
+        sample: The genotypes to train.
         latency: How latency is measured.
     """
 

@@ -30,7 +30,7 @@ class Arm(Strict):
     """One method or setting.
 
     Attributes:
-        method: A method, by name; none for the search as it is.
+        method: A method, by name; without one, the search as it is.
         set: "key.path=value" arguments that go over the search and the method.
     """
 
@@ -44,7 +44,7 @@ class Study(Strict):
     Attributes:
         name: Name of the study.
         search: Options of the searches, without name and seed.
-        arms: What is compared, by name.
+        arms: Methods or settings to compare, by name.
         seeds: Seeds of every arm.
     """
 

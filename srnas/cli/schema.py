@@ -5,15 +5,13 @@ from typing import Annotated
 
 import typer
 
-from srnas.errors import UserError, did_you_mean
-
 
 def command(
-    kind: Annotated[str, typer.Argument(help="search, train or test")] = "search",
+    kind: Annotated[
+        str, typer.Argument(help="search, train, test, method, study or bench")
+    ] = "search",
 ) -> None:
-    """Print the JSON Schema of an options file, with which editors complete and check YAML."""
-    from srnas.options import json_schema, kinds
+    """Print the JSON Schema of a kind of file, with which editors complete, check and explain."""
+    from srnas.schemas import schema
 
-    if kind not in kinds():
-        raise UserError(f"schema {kind}: {did_you_mean(kind, kinds())}")
-    print(json.dumps(json_schema(kind), indent=2))
+    print(json.dumps(schema(kind), indent=2))

@@ -19,10 +19,11 @@ class ImagesOptions(Strict):
         hr: Folders of HR images.
         lr: Folders of their LR images, one for each folder of `hr`; without them LR is made by
             bicubic interpolation.
-        lr_only: Folders of LR images without HR images; a teacher stands in for these.
+        lr_only: Folders of LR images without HR images; the targets are a teacher's outputs.
         images: Range of the images of `hr`, "1-600", counted from 1: in the order of the folders,
             by name in each folder.
-        packaged: A split of the photographs that come with scikit-image.
+        packaged: A split of the photographs that come with scikit-image: "train", "alpha", "val",
+            "test", or several joined by "+".
         basicsr: One of BasicSR's data sets with its own options (not for validation).
     """
 
@@ -67,7 +68,8 @@ class PatchOptions(Strict):
     Attributes:
         batch_size: The number of patches of all processes.
         hr_patch: The side of the HR patch in pixels.
-        keep: "device", "memory", or "mmap" (the files of the cache).
+        keep: Where decoded pixels are kept: on the "device", in "memory", or mapped from the files
+            of the cache ("mmap").
         cache: A folder that keeps decoded pixels between runs.
         workers: The number of processes that read BasicSR's data sets.
     """
@@ -86,7 +88,13 @@ class PatchOptions(Strict):
 
 
 class SearchImages(PatchOptions):
-    """Disjoint images for the weights and the alphas; `val` is only looked at."""
+    """Disjoint images for the weights and the alphas.
+
+    Attributes:
+        train: Images for the weights.
+        alpha: Images for the alphas.
+        val: Images for validations, which are for monitoring only; without them there are none.
+    """
 
     train: ImagesOptions = ImagesOptions(packaged="train")
     alpha: ImagesOptions = ImagesOptions(packaged="alpha")
@@ -96,7 +104,12 @@ class SearchImages(PatchOptions):
 
 
 class TrainImages(PatchOptions):
-    """Images to train on, and a validation split that chooses the best checkpoint."""
+    """Images to train on, and a validation split that chooses the best weights.
+
+    Attributes:
+        train: Images to train on.
+        val: Images for validations, which choose the best weights.
+    """
 
     train: ImagesOptions = ImagesOptions(packaged="train+alpha")
     val: ImagesOptions = ImagesOptions(packaged="val")

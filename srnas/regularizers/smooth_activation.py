@@ -28,7 +28,9 @@ def smooth_maximum_unit(x: Tensor, a: float, mu: float) -> Tensor:
 
 @REGULARIZERS.register("smooth_activation")
 class SmoothActivation(Regularizer):
-    """Mean of f(alpha; a, mu) over each alpha matrix, summed; see `smooth_maximum_unit` for f.
+    """Mean over each alpha matrix of the smooth maximum unit f(alpha; a, mu), summed (SA).
+
+    `smooth_maximum_unit` computes f.
 
     With a = 1 (Eq. 8) it adds the same constant to the gradient of every logit of a matrix, and
     softmax is invariant to a shift. With plain SGD on the alphas it therefore changes no

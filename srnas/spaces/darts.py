@@ -47,7 +47,9 @@ class DARTS(ClassificationSpace):
             and 1 for "imagenet", as in DARTS' evaluations. PC-DARTS' search on ImageNet has 3.
         auxiliary: Whether to add the auxiliary head, a second classifier at two thirds of the
             depth, for images of 32x32 (with the ImageNet stem, 224x224).
-        space_set: The candidate operations, see `srnas.spaces.darts_sets`.
+        space_set: The candidate operations: "full", the eight of DARTS; "s1" to "s4", the reduced
+            sets of RobustDARTS; "s5", the seven other than "none"; "three", those of the loss
+            landscapes in DARTS-.
     """
 
     drops_paths: ClassVar[bool] = True

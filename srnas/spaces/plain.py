@@ -52,10 +52,10 @@ class Plain(SuperResolutionSpace):
         convs: Number of convolutions of the blocks, or a list with that of each one.
         attention: Attention that ends the blocks, or a list with that of each one: "none"; "lia",
             local importance; "gate", by a convolution; "span", without parameters; "spanv2", by a
-            1x1 convolution. See `srnas.primitives.attention`.
+            1x1 convolution.
         attention_feat: Number of channels that "lia" pools.
-        reparameterize: Form in which the convolutions of blocks are trained, see
-            `srnas.primitives.reparameterized`. Model files have plain ones.
+        reparameterize: Form in which the convolutions of blocks are trained: "none", plain;
+            "rep_mbconv" (PlainUSR), "ecb" (ECBSR), "conv3xc" (SPAN). Model files have plain ones.
         unshuffle: Whether the first convolution makes one pixel of 2x2 (pixel unshuffle), so that
             features have a quarter of the pixels. The image then has twelve channels.
     """

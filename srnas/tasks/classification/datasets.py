@@ -110,7 +110,8 @@ def folder(*, root: Path, image_size: Side = 224, color_jitter: bool = True) -> 
     Args:
         root: Folder that contains train/ and val/.
         image_size: Side of the square crops that a network receives, in pixels.
-        color_jitter: Whether the augmentation changes the colours, see `FolderBatches`.
+        color_jitter: Whether the augmentation changes the colours, besides cropping and flipping.
+            DARTS' training on ImageNet does, PC-DARTS' search does not.
 
     Raises:
         UserError: A split has no images, or the classes of the two splits differ.
@@ -163,7 +164,7 @@ def generated(
     side: Side = 32,
     seed: Seed = 0,
 ) -> ClassificationData:
-    """Generate images of coloured gratings, see `srnas.tasks.classification.gratings`.
+    """Generate images of coloured gratings, for tests and demonstrations.
 
     The normalization is computed from the training images.
 

@@ -38,7 +38,12 @@ class ClassOptions(Strict):
 class ClassSearchData(ClassOptions):
     """Disjoint images for the weights and the alphas.
 
-    `val` is for monitoring only. The test images are not used.
+    The test images are not used.
+
+    Attributes:
+        train: Range of the images for the weights.
+        alpha: Range of the images for the alphas.
+        val: Range of the images for validations, which are for monitoring only.
     """
 
     train: tuple[Share, Share] = (0.0, 0.5)
@@ -50,8 +55,12 @@ class ClassSearchData(ClassOptions):
 class ClassTrainData(ClassOptions):
     """Images to train on.
 
-    The weights with the best accuracy on `val` are kept; without it, the last ones. The test images
-    are used once, at the end.
+    The test images are used once, at the end.
+
+    Attributes:
+        train: Range of the images to train on.
+        val: Range of the images for validations; the weights with the best accuracy on them are
+            kept, and the last weights without them.
     """
 
     train: tuple[Share, Share] = (0.0, 1.0)
@@ -64,7 +73,7 @@ class ClassSearchOptions(SearchOptions):
 
     Attributes:
         data: Labelled images.
-        loss: Loss function.
+        loss: Loss of the predicted classes.
         nb201_table: Older name of `table`.
     """
 
@@ -83,9 +92,10 @@ class ClassTrainOptions(TrainOptions):
 
     Attributes:
         data: Labelled images.
-        loss: Loss function.
+        loss: Loss of the predicted classes.
         drop_path: Probability of dropping an edge of a cell, over the progress of the training.
-        drop_path_update: Whether it changes every "epoch" (of `steps_per_epoch`) or every "step".
+        drop_path_update: Whether `drop_path` changes every "epoch" (of `steps_per_epoch`) or every
+            "step".
         auxiliary_weight: Weight of the auxiliary head's loss (space darts).
     """
 

@@ -51,7 +51,10 @@ class NoisyPatches(Strict):
 class SearchData(NoisyPatches):
     """Disjoint images for the weights and the alphas.
 
-    `val` is for monitoring only.
+    Attributes:
+        train: Images for the weights.
+        alpha: Images for the alphas.
+        val: Images for validations, which are for monitoring only; without them there are none.
     """
 
     train: CleanImages = CleanImages(packaged="train")
@@ -62,7 +65,11 @@ class SearchData(NoisyPatches):
 class TrainData(NoisyPatches):
     """Images to train on.
 
-    `val` selects the best weights, which are evaluated on `test` once, at the end.
+    Attributes:
+        train: Images to train on.
+        val: Images for validations, which choose the best weights; without them the last weights
+            are kept.
+        test: Images on which the kept weights are evaluated once, at the end.
     """
 
     train: CleanImages = CleanImages(packaged="train+alpha")
@@ -71,14 +78,24 @@ class TrainData(NoisyPatches):
 
 
 class DenoisingSearchOptions(SearchOptions):
-    """Options of a search for a denoising network."""
+    """Options of a search for a denoising network.
+
+    Attributes:
+        data: Clean photographs, and the noise that is added to them.
+        loss: Loss between the denoised and the clean image.
+    """
 
     data: SearchData = SearchData()
     loss: LossOption = written({})
 
 
 class DenoisingTrainOptions(TrainOptions):
-    """Options of the training of a denoising network."""
+    """Options of the training of a denoising network.
+
+    Attributes:
+        data: Clean photographs, and the noise that is added to them.
+        loss: Loss between the denoised and the clean image.
+    """
 
     data: TrainData = TrainData()
     loss: LossOption = written({})

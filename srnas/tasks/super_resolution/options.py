@@ -50,14 +50,15 @@ class TeacherOptions(Strict):
     The loss becomes weight * loss(SR, teacher's SR) + hr_weight * loss(SR, HR).
 
     Attributes:
-        model: Its file: a model file of srnas, published weights that it recognizes, weights of an
-            architecture that spandrel knows (extra `spandrel`), or an ONNX file (extra `export`).
-        weight: Weight of the loss to its outputs.
+        model: File of the teacher: a model file of srnas, published weights that srnas recognizes,
+            weights of an architecture that spandrel knows (extra `spandrel`), or an ONNX file
+            (extra `export`).
+        weight: Weight of the loss to the teacher's outputs.
         hr_weight: Weight of the loss to HR.
-        loss: Loss to its outputs, if it is not that to HR.
-        on: Which outputs: those for whole "images", computed once, or those for the "patches" of
-            each batch. They differ near the borders of a patch, and everywhere if the network
-            pools over its whole input, as IMDN and RCAN do.
+        loss: Loss to the teacher's outputs, if it differs from the loss to HR.
+        on: Outputs to compare with: those for whole "images", computed once, or those for the
+            "patches" of each batch. They differ near the borders of a patch, and everywhere if the
+            network pools over its whole input, as IMDN and RCAN do.
         cache: Folder of the outputs for whole images; by default `data.cache` or the folder
             `teacher` among the run folders.
     """
@@ -74,7 +75,7 @@ class WithTeacher(RunOptions):
     """Options of runs that may have a teacher.
 
     Attributes:
-        teacher: The teacher.
+        teacher: A trained network whose outputs are targets beside HR.
     """
 
     teacher: TeacherOptions | None = None
@@ -109,6 +110,8 @@ class SuperResolutionSearchOptions(SearchOptions, WithTeacher):
     """Options of a search for a super-resolution network.
 
     Attributes:
+        data: Pairs of LR and HR images, and how patches are drawn from them.
+        loss: Loss between SR and HR patches.
         metrics: Metrics of a validation, by protocol `basicsr`; "psnr" is among them.
     """
 
@@ -121,6 +124,8 @@ class SuperResolutionTrainOptions(TrainOptions, WithTeacher):
     """Options of the training of a super-resolution network.
 
     Attributes:
+        data: Pairs of LR and HR images, and how patches are drawn from them.
+        loss: Loss between SR and HR patches.
         metrics: Metrics of a validation, by protocol `basicsr`; "psnr", which selects the weights,
             is among them.
     """
@@ -136,27 +141,29 @@ class TestOptions(Strict):
     Either `model` is given, or `weights` with `space`.
 
     Attributes:
-        model: A model file of srnas, published weights that it recognizes, or an exported file
+        model: A model file of srnas, published weights that srnas recognizes, or an exported file
             (.onnx, .xml, .param), which runs in its own runtime on the CPU.
-        weights: Any weight file of a network of the space.
-        space: Space of the weights.
-        genotype: File of their genotype, if it is not that of the space's published network.
-        beside: Other such files of the same scale, measured in the same run.
+        weights: A weight file of a network of the space, instead of `model`.
+        space: Space of `weights`.
+        genotype: File of the genotype of `weights`, if it is not that of the space's published
+            network.
+        beside: Files of other models of the same scale, measured in the same run.
         scale: Scale factor; by default that of the main model.
         tile: Side of the tiles that networks work in, in LR pixels; 0 for none. By default, images
-            of more than 2 megapixels (LR) go in tiles of 512, see `tiles.in_parts`.
+            of more than 2 megapixels (LR) go in tiles of 512.
         data: Folder of each set by name, or "packaged" for the packaged test photographs.
         lr: Whether to use LR "files" where there are any, or LR "made" by bicubic.
-        metrics: What is measured.
-        protocol: Main protocol, a name in `srnas.tasks.super_resolution.protocols`. It says how the
+        metrics: Metrics to measure.
+        protocol: Main protocol, "basicsr" or another name that `explain` prints. It says how the
             metrics "psnr" and "ssim" are computed.
         explain: Whether to measure under the other protocols and common mistakes as well.
-        scorecard: Whether to report cost, memory and runtime as well, see `scorecard.py`.
-        self_ensemble: Whether to average over the eight flips and transpositions.
-        device: Device, see `choose_device`.
+        scorecard: Whether to report cost, memory and runtime as well.
+        self_ensemble: Whether to average over the eight flips and transpositions of an image.
+        device: Device: "cpu", "cuda", "cuda:1", ...; "auto" is CUDA if available, otherwise the
+            CPU.
         save_images: Folder for the main model's SR images, in a folder for each set. The names of
             the sets must then be file names.
-        crops: Folder for figures that compare a region of every image, likewise.
+        crops: Folder for figures that compare a region of every image, in a folder for each set.
     """
 
     __test__ = False  # not a pytest class
