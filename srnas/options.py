@@ -149,8 +149,8 @@ class SearchOptions(RunOptions):
             file, or "over" them (in files whose values are only defaults); false for neither.
         relaxation: Relaxation of the alphas.
         partial_channels: K; only 1/K of the channels pass through the candidates.
-        edge_normalization: Whether nodes have edge weights (PC-DARTS); see `Relaxed`.
-        node_norm: Whether the sums of nodes are normalized (CRB); see `Relaxed`.
+        edge_normalization: Whether nodes have edge weights (PC-DARTS); see `RelaxedBuilder`.
+        node_norm: Whether the sums of nodes are normalized (CRB); see `RelaxedBuilder`.
         auxiliary_skip: Weight of the auxiliary skip connection over the run (DARTS-).
         perturbation: Perturbation of the relaxed weights in weight steps (SmoothDARTS).
         affine: Whether BatchNorm in the supernet's candidates and cells has scale and shift.

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from srnas.bench.sample import open_choices
-from srnas.choice import Genotype, Position
+from srnas.choice import Choice, Genotype
 from srnas.errors import UserError, one_line
 from srnas.files import read_json, write_json
 from srnas.latency.clock import WARMUP, time_alternately
@@ -42,22 +42,22 @@ class LatencyTable:
     base: dict[str, Any]
     base_ms: float
     ms: dict[str, dict[str, float]]
-    channels: dict[str, tuple[int, int]]
+    channels: dict[str, tuple[int, ...]]
     check: dict[str, Any]
 
     def predict(self, genotype: Genotype) -> float:
         """Return the predicted milliseconds of a genotype."""
         return self.base_ms + sum(
-            row[genotype.choices[label]] - self.base_ms for label, row in self.ms.items()
+            row[str(genotype.choices[label])] - self.base_ms for label, row in self.ms.items()
         )
 
-    def costs(self, position: Position) -> list[float]:
-        """Return the time of each candidate of a position, as a share of the base network's.
+    def costs(self, choice: Choice) -> list[float]:
+        """Return the time of each alternative of a choice, as a share of the base network's.
 
         Raises:
-            UserError: The table has no such position, or another one under its name.
+            UserError: The table has no such choice, or another one under its name.
         """
-        label, names = str(position.place), list(position.candidates)
+        label, names = choice.label, choice.names
         row = self.ms.get(label)
         if row is None or set(row) != set(names):
             raise UserError(
@@ -65,11 +65,11 @@ class LatencyTable:
                 f"the candidates of this search; make one: srnas latency table"
             )
         channels = tuple(self.channels[label])
-        if channels != (position.in_channels, position.out_channels):
+        if channels != choice.shape:
+            then, now = (" -> ".join(map(str, shape)) for shape in (channels, choice.shape))
             raise UserError(
-                f"the latency table has {channels[0]} -> {channels[1]} channels at position "
-                f"{label!r}, this search {position.in_channels} -> {position.out_channels}; make "
-                "one of this width: srnas latency table"
+                f"the latency table has {then} channels at position {label!r}, this search {now}; "
+                "make one of this width: srnas latency table"
             )
         return [row[name] / self.base_ms for name in names]
 
@@ -125,25 +125,25 @@ def measure_table(
         UserError: The space has no published network, or the runtime is not installed.
     """
     space = check_space(space)
-    positions = open_choices(space).positions
+    choices = open_choices(space).competing
     base = published_genotype(space.name)
-    if any(label not in base.choices for label in positions):
+    if any(label not in base.choices for label in choices):
         raise UserError(f"space {space.name!r} has cells; latency tables are for spaces without")
     changed = [
-        (label, name)
-        for label, position in positions.items()
-        for name in position.candidates
-        if name != base.choices[label]
+        (label, value)
+        for label, choice in choices.items()
+        for value in choice.alternatives()
+        if value != base.choices[label]
     ]
-    genotypes = [base, *(_with(base, {label: name}) for label, name in changed)]
+    genotypes = [base, *(_with(base, {label: value}) for label, value in changed)]
     setting = _setting(runtime, size, threads, repeats, precision)
     base_ms, *others = _milliseconds(space, genotypes, setting)
     ms: dict[str, dict[str, float]] = {
-        label: dict.fromkeys(position.candidates, base_ms) for label, position in positions.items()
+        label: dict.fromkeys(choice.names, base_ms) for label, choice in choices.items()
     }
-    for (label, name), value in zip(changed, others, strict=True):
-        ms[label][name] = value
-    channels = {k: (p.in_channels, p.out_channels) for k, p in positions.items()}
+    for (label, value), time in zip(changed, others, strict=True):
+        ms[label][str(value)] = time
+    channels = {label: choice.shape for label, choice in choices.items()}
     return LatencyTable(space.to_dict(), setting, dict(base.choices), base_ms, ms, channels, {})
 
 
@@ -164,8 +164,15 @@ def check_prediction(table: LatencyTable, count: int, seed: int = 0) -> dict[str
     space = check_space(table.space)
     base = Genotype(space.name, table.base)
     generator = random.Random(seed)
+    values = {
+        label: {str(value): value for value in choice.alternatives()}
+        for label, choice in open_choices(space).competing.items()
+    }
     genotypes = [
-        _with(base, {label: generator.choice(list(row)) for label, row in table.ms.items()})
+        _with(
+            base,
+            {label: values[label][generator.choice(list(row))] for label, row in table.ms.items()},
+        )
         for _ in range(count)
     ]
     measured = _milliseconds(space, genotypes, table.setting)

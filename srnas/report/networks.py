@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from srnas.choice import Place
-from srnas.choice.open_choices import NONE
+from srnas.choice.node import NONE
 from srnas.report.diagram import Diagram
 from srnas.spaces import check_space, space_class
 

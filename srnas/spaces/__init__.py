@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from srnas.choice import Builder, Derived, Genotype, Relaxed, Space
+from srnas.choice import Builder, DerivedBuilder, Genotype, RelaxedBuilder, Space
 from srnas.errors import UserError, short
 from srnas.parts import Part, check_part
 from srnas.registry import Registry
@@ -56,7 +56,7 @@ def space_builder(space: SpaceLike) -> Callable[[Builder], Space]:
 
 def is_open(space: SpaceLike) -> bool:
     """Return whether a space, with its options, leaves anything open to search."""
-    choose = Relaxed()
+    choose = RelaxedBuilder()
     with torch.device("meta"):
         check_space(space).build(choose)
     return bool(choose.choices)
@@ -77,7 +77,7 @@ def derived_network(space: SpaceLike, genotype: Genotype) -> Space:
         raise UserError(
             f"genotype: made for space {genotype.space!r}, but the options say {space.name!r}"
         )
-    choose = Derived(space_class(space.name).read_choices(genotype.choices), space.name)
+    choose = DerivedBuilder(space_class(space.name).read_choices(genotype.choices), space.name)
     network = space.build(choose)
     choose.check_all_used()
     return network
