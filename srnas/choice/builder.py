@@ -209,8 +209,11 @@ class DerivedBuilder(Builder):
         choices: The choices by place, from `Space.read_choices`.
         space: Name of the space, for error messages.
 
+    A value for a place without a group stands for all groups that have none of their own.
+
     Attributes:
-        used: The places requested so far.
+        used: The places of `choices` requested so far.
+        values: The values of all places requested so far.
     """
 
     affine = True
@@ -219,6 +222,7 @@ class DerivedBuilder(Builder):
         self.choices = choices
         self.space = space
         self.used: set[Place] = set()
+        self.values: dict[Place, Any] = {}
 
     def add(self, choice: Choice) -> Any:
         """Build the module of a choice.
@@ -228,9 +232,13 @@ class DerivedBuilder(Builder):
         """
         place = choice.place
         if place not in self.choices:
-            raise UserError(f"genotype: choices.{place} is missing; space {self.space!r} needs it")
+            place = place.everywhere
+        if place not in self.choices:
+            raise UserError(
+                f"genotype: choices.{choice.place} is missing; space {self.space!r} needs it"
+            )
         self.used.add(place)
-        value = self.choices[place]
+        value = self.values[choice.place] = self.choices[place]
         choice.check(value)
         return choice.derived(value)
 

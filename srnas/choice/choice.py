@@ -117,14 +117,6 @@ class Choice(ABC):
         """Return the names of the chosen alternatives that compete, by label."""
         return {}
 
-    def replaced(self, value: Any, label: str, name: str) -> Any:
-        """Return a value with another alternative at a label of its own or of a part.
-
-        Raises:
-            KeyError: The value has nothing at this label.
-        """
-        raise KeyError(label)
-
     def costs(self, channels: int | None = None) -> list[float]:
         """Return the cost of each alternative, in MACs per pixel if nothing else is known.
 
@@ -172,12 +164,6 @@ class OneOf(Choice):
     def chosen(self, value: Any) -> dict[str, str]:
         """Return the name of the value."""
         return {self.label: str(value)}
-
-    def replaced(self, value: Any, label: str, name: str) -> Any:
-        """Return the alternative of this name."""
-        if label != self.label:
-            raise KeyError(label)
-        return self.alternatives()[self.names.index(name)]
 
 
 def wrong_value(place: Place, value: Any, known: Sequence[Any]) -> UserError:

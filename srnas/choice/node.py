@@ -99,12 +99,6 @@ class NodeChoice(Choice):
         """Return the candidate of each kept edge."""
         return {str(self.place.edge(index)): name for name, index in value}
 
-    def replaced(self, value: list[list[Any]], label: str, name: str) -> list[list[Any]]:
-        """Return the edges with another candidate on one of them."""
-        if label not in self.chosen(value):
-            raise KeyError(label)
-        return [[name if str(self.place.edge(i)) == label else old, i] for old, i in value]
-
     def check(self, value: Any) -> None:
         """Check that the value lists 1 to `keep` different edges, or all if `keep` is None."""
         pairs = value if isinstance(value, list) else []

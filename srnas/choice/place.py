@@ -30,6 +30,11 @@ class Place:
         """Return `place` itself, or for a plain name the place of this name without a group."""
         return place if isinstance(place, Place) else cls("", place)
 
+    @property
+    def everywhere(self) -> "Place":
+        """The place of this name without a group."""
+        return replace(self, group="")
+
     def edge(self, index: int) -> "Place":
         """Return the place of the edge from input number `index` to this node."""
         return replace(self, input=index)

@@ -22,8 +22,10 @@ from srnas.choice.place import Place
 class WidthChoice(OneOf):
     """A searched number of channels.
 
-    The layer before the module must have `module.channels` outputs, and what needs more than zeros
-    beyond the width (an activation after a bias, a sum over channels) comes before the module.
+    The layer before the module must have `module.channels` outputs, and what makes more than zeros
+    of zeros (a bias, an activation) comes before the module. The bias inside a candidate, as that
+    of a depthwise convolution before its pointwise one, adds a constant for channels beyond the
+    width, which a derived network does not have.
 
     Attributes:
         place: Where it is.

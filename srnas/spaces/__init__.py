@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from srnas.choice import Builder, DerivedBuilder, Genotype, RelaxedBuilder, Space
+from srnas.diagram import Diagram
 from srnas.errors import UserError, short
 from srnas.parts import Part, check_part
 from srnas.registry import Registry
@@ -93,6 +94,12 @@ def published_genotype(name: str) -> Genotype:
     if published is None:
         raise UserError(f"space {name!r} has no published network; name a genotype")
     return Genotype(name, copy.deepcopy(dict(published)), {"source": "published network"})
+
+
+def draw(space: SpaceLike, choices: Mapping[str, Any]) -> list[Diagram]:
+    """Return drawings of a genotype, [] if its space has none, see `Space.draw`."""
+    part = check_space(space)
+    return space_class(part.name).draw(dict(part.options), choices)
 
 
 def genotype_space(genotype: Genotype, **changes: Any) -> Part[Space]:

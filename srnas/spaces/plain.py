@@ -14,6 +14,7 @@ from annotated_types import Interval, MaxLen, MinLen
 from torch import Tensor, nn
 
 from srnas.choice import Builder
+from srnas.diagram import Diagram
 from srnas.errors import UserError, counted
 from srnas.parts import Channels, OneOrEach
 from srnas.primitives.attention import ATTENTIONS, FIRST_CHANNEL
@@ -114,6 +115,26 @@ class Plain(SuperResolutionSpace):
         """Make plain convolutions of those in a form for training; see `Space.merge`."""
         merge_convolutions(self)
         return {"reparameterize": "none"}
+
+    @classmethod
+    def draw(cls, options: Mapping[str, Any], choices: Mapping[str, Any]) -> list[Diagram]:
+        """Draw the blocks with their widths."""
+        diagram = Diagram("The blocks, with the number of channels that each replaces")
+        before = diagram.add(
+            "head", "unshuffle, conv 3x3" if options["unshuffle"] else "conv 3x3", "end"
+        )
+        blocks = len(options["widths"])
+        for index, width in enumerate(options["widths"]):
+            convs, attention = (
+                (value if isinstance(value, list) else [value] * blocks)[index]
+                for value in (options["convs"], options["attention"])
+            )
+            ends = "" if attention == "none" else f", {attention}"
+            text = f"{width}: {convs} conv 3x3{ends}"
+            before = diagram.add(f"block{index}", text, "fixed", [before])
+        before = diagram.add("tail", "conv 3x3", "fixed", [before])
+        diagram.add("y", "pixel shuffle", "end", [before])
+        return [diagram]
 
     @classmethod
     def published_options(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
