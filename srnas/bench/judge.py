@@ -210,4 +210,4 @@ def _candidates(table: Table, labels: Sequence[str]) -> dict[str, list[str]]:
     missing = [label for label in labels if label not in choices]
     if missing or not labels:
         raise UserError(f"{table.path}: no positions {', '.join(missing)} in its space")
-    return {label: choices[label].alternatives() for label in labels}
+    return {label: choices[label].names for label in labels}
