@@ -84,6 +84,10 @@ class MaskedChannels(nn.Module):
         """Map (B, C, H, W) to the same shape, where C is the largest width."""
         return x * self.mask().to(x.dtype)
 
+    def rest(self, x: Tensor) -> Tensor | None:
+        """Return what the width leaves of x, (B, C, H, W); None if it leaves nothing."""
+        return x * (1 - self.mask()).to(x.dtype)
+
     def mask(self) -> Tensor:
         """Return the factors of the channels, (C, 1, 1)."""
         weights = self.shared.weights[self.label]
@@ -104,3 +108,7 @@ class Channels(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return x."""
         return x
+
+    def rest(self, x: Tensor) -> Tensor | None:
+        """Return None."""
+        return None

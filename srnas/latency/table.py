@@ -15,7 +15,7 @@ from srnas.files import read_json, write_json
 from srnas.latency.clock import WARMUP, time_alternately
 from srnas.latency.runtime import open_network
 from srnas.progress import Progress
-from srnas.spaces import SpaceLike, check_space, derived_network, published_genotype
+from srnas.spaces import SpaceLike, check_space, derived_network, published_genotype, spelled_out
 
 FORMAT = "srnas-latency"
 
@@ -126,7 +126,7 @@ def measure_table(
     """
     space = check_space(space)
     choices = open_choices(space).competing
-    base = published_genotype(space.name)
+    base = spelled_out(space, published_genotype(space))
     if any(label not in base.choices for label in choices):
         raise UserError(f"space {space.name!r} has cells; latency tables are for spaces without")
     changed = [

@@ -84,16 +84,31 @@ def derived_network(space: SpaceLike, genotype: Genotype) -> Space:
     return network
 
 
-def published_genotype(name: str) -> Genotype:
+def published_genotype(space: SpaceLike) -> Genotype:
     """Return the genotype of the space's published network (IMDN itself for `imdn`).
 
     Raises:
         UserError: The space has none.
     """
-    published = space_class(name).published
+    part = check_space(space)
+    published = space_class(part.name).published_choices(dict(part.options))
     if published is None:
-        raise UserError(f"space {name!r} has no published network; name a genotype")
-    return Genotype(name, copy.deepcopy(dict(published)), {"source": "published network"})
+        raise UserError(f"space {part.name!r} has no published network; name a genotype")
+    return Genotype(part.name, copy.deepcopy(dict(published)), {"source": "published network"})
+
+
+def spelled_out(space: SpaceLike, genotype: Genotype) -> Genotype:
+    """Return a genotype with a choice for each group that it has one choice for.
+
+    Raises:
+        UserError: It does not fit the space.
+    """
+    space = check_space(space)
+    kind = space_class(space.name)
+    choose = DerivedBuilder(kind.read_choices(genotype.choices), space.name)
+    with torch.device("meta"):
+        space.build(choose)
+    return Genotype(space.name, kind.write_choices(choose.values), genotype.provenance)
 
 
 def draw(space: SpaceLike, choices: Mapping[str, Any]) -> list[Diagram]:
