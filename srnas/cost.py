@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from srnas.choice import MixedOp, Space, Supernet
+from srnas.choice import Space, Supernet
 
 HD = (1280, 720)
 
@@ -88,10 +88,10 @@ def profile(
 
 
 def expected_macs_per_pixel(supernet: Supernet) -> Tensor:
-    """Compute the expected cost of the searched operations per output pixel.
+    """Compute the expected cost of the open choices per output pixel, see `Choice.costs`.
 
-    It is the sum over all mixed operations of sum_i p_i * MACs_i. The numbers of channels are those
-    of the first module at the position (see `Position`), undivided even with partial channels.
+    It is the sum over all modules that weigh alternatives of sum_i p_i * MACs_i. The numbers of
+    channels are those of the first module at a place, undivided even with partial channels.
 
     Returns:
         A scalar without gradient.
@@ -99,14 +99,10 @@ def expected_macs_per_pixel(supernet: Supernet) -> Tensor:
     probabilities = supernet.probabilities()
     total = torch.zeros(())
     for module in supernet.network.modules():
-        if isinstance(module, MixedOp):
-            position = supernet.choices.positions[module.label]
-            p = probabilities[module.label].cpu()
-            macs = [
-                c.macs_per_pixel(position.in_channels, position.out_channels)
-                for c in position.candidates.values()
-            ]
-            total = total + (p * torch.tensor(macs, dtype=p.dtype)).sum()
+        choice = supernet.choices.competing.get(getattr(module, "label", ""))
+        if choice is not None:
+            p = probabilities[choice.label].cpu()
+            total = total + (p * torch.tensor(choice.costs(), dtype=p.dtype)).sum()
     return total.detach()
 
 

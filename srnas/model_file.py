@@ -154,7 +154,7 @@ def load_published(path: Path, space: SpaceLike, genotype: Genotype | None = Non
         UserError: The file is missing or broken, or belongs to another network.
     """
     space = check_space(space, f"{path}: space")
-    genotype = genotype or published_genotype(space.name)
+    genotype = genotype or published_genotype(space)
     tensors, settled, made_with = _read_weights(path, space.name)
     space = check_space({**space.to_dict(), **settled}, f"{path}: space")
     network = derived_network(space, genotype)

@@ -110,7 +110,7 @@ class AdversarialPerturbation(Perturbation):
             supernet.train(training)
 
     def _attack(self, supernet: Supernet, loss: Callable[[], Tensor], epsilon: float) -> Deltas:
-        start = {label: p.detach() for label, p in supernet.relaxed_positions().items()}
+        start = {label: p.detach() for label, p in supernet.competing_weights().items()}
 
         def loss_at(weights: Deltas) -> Tensor:
             with supernet.replaced(weights):
@@ -145,5 +145,5 @@ class AdversarialPerturbation(Perturbation):
 def _uniform(supernet: Supernet, epsilon: float) -> Deltas:
     return {
         label: epsilon * (2 * torch.rand_like(supernet.alphas[label]) - 1).detach()
-        for label in supernet.choices.positions
+        for label in supernet.choices.competing
     }

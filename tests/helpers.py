@@ -18,7 +18,7 @@ import torch.distributed as dist
 import yaml
 from torch import nn
 
-from srnas.choice import Genotype, MixedOp, Supernet
+from srnas.choice import Genotype, MixedOp, NodeChoice, Supernet
 from srnas.errors import UserError
 from srnas.files import load_tensors, save_tensors, write_json_lines
 from srnas.model_file import Model, save_model
@@ -342,9 +342,9 @@ def derive(supernet: Supernet, space: dict, genotype: Genotype | None = None) ->
     channels and links, where the weights have the shapes of the derived network's, and without
     nodes that drop edges, where the function would be another.
     """
-    assert not supernet.choices.links, "what follows links is wider than in the derived network"
-    nodes = supernet.choices.nodes.values()
-    assert all(node.keep is None for node in nodes), "the derived network lacks some edges"
+    for choice in supernet.choices.others.values():
+        fits = isinstance(choice, NodeChoice) and choice.keep is None
+        assert fits, "what follows links is wider, and nodes lack edges, in the derived network"
     genotype = genotype or supernet.genotype()
     derived = derived_network(space, genotype)
     kept = dict(_kept_tensors(supernet, genotype))
@@ -361,7 +361,7 @@ def derive(supernet: Supernet, space: dict, genotype: Genotype | None = None) ->
 
 
 def _kept_tensors(supernet: Supernet, genotype: Genotype) -> Iterator[tuple[str, torch.Tensor]]:
-    chosen = supernet.choices.operations(supernet.network.read_choices(genotype.choices))
+    chosen = supernet.choices.chosen(supernet.network.read_choices(genotype.choices))
     modules = supernet.network.named_modules()
     mixed = {name: module for name, module in modules if isinstance(module, MixedOp)}
     for key, tensor in supernet.network.state_dict().items():

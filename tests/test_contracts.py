@@ -107,7 +107,7 @@ def test_a_registered_primitive_changes_no_space(monkeypatch):
         monkeypatch.setitem(family, "newcomer", next(iter(family.values())))
     for name in OPEN:
         supernet = Supernet(space_builder(name), name)
-        candidates = {c for p in supernet.choices.positions.values() for c in p.candidates}
+        candidates = {c for p in supernet.choices.competing.values() for c in p.names}
         assert "newcomer" not in candidates, name
         if name == "imdn":
             assert {k: len(a) for k, a in supernet.alphas.items()} == {

@@ -19,11 +19,12 @@ from skimage.metrics import normalized_root_mse
 
 import srnas
 from srnas.choice import Supernet
-from srnas.cli import build_app, load_plugin
+from srnas.cli import build_app
 from srnas.data.bicubic import resize_uint8
 from srnas.data.images import read_rgb
 from srnas.data.packaged import packaged_pairs
 from srnas.files import load_tensors, read_json_lines, read_yaml
+from srnas.plugins import load_plugin
 from srnas.regularizers import REGULARIZERS
 from srnas.spaces import space_builder
 from tests.helpers import ROOT, start, wait_for_step

@@ -139,7 +139,7 @@ def test_the_example_started_again_goes_on_where_it_stopped(searched):
 @pytest.fixture
 def own_regularizer(monkeypatch):
     """The example's regularizer, registered for one test."""
-    from srnas.cli import load_plugin
+    from srnas.plugins import load_plugin
 
     len(REGULARIZERS)  # loads srnas's own, which stay
     monkeypatch.setattr(REGULARIZERS, "_builders", dict(REGULARIZERS._builders))

@@ -9,10 +9,9 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from scipy.special import entr
 
-from srnas.choice import Position, Primitive
+from srnas.choice import Choice
 
 Choices = Mapping[str, Sequence[float]]  # values of each choice, by label
 SETTLING_EPOCHS = 5  # a search whose genotype changed within the last five epochs has not converged
@@ -100,7 +99,7 @@ def summarize(
         "alpha_std": fmean([np.std(a) for a in alphas.values()]),
         "alpha_std_all": float(np.std(np.concatenate(list(alphas.values())))),
         "probability_std": fmean([np.std(p) for p in probabilities.values()]),
-        "parameter_free_share": fmean(chosen),
+        **({"parameter_free_share": fmean(chosen)} if chosen else {}),
     }
 
 
@@ -113,24 +112,10 @@ def top2_gap(probabilities: Sequence[float]) -> float:
     return first - second
 
 
-def parameter_free_candidates(positions: Mapping[str, Position]) -> dict[str, set[str]]:
-    """Return the names of the candidates without parameters (skip, pooling, none) by label.
+def parameter_free_candidates(choices: Mapping[str, Choice]) -> dict[str, set[str]]:
+    """Return the names of the alternatives without parameters by label, see `OpChoice`.
 
-    Candidates are judged at stride 1 and with BatchNorm without scale and shift. So pooling
-    followed by BatchNorm counts as parameter-free, and so does a skip connection that becomes a
-    convolution at stride 2.
+    Choices that never have such alternatives are left out.
     """
-    return {
-        label: {
-            name
-            for name, primitive in position.candidates.items()
-            if _is_parameter_free(primitive, position)
-        }
-        for label, position in positions.items()
-    }
-
-
-def _is_parameter_free(primitive: Primitive, position: Position) -> bool:
-    with torch.device("meta"):  # uses neither memory nor random numbers
-        module = primitive.build(position.in_channels, position.out_channels, affine=False)
-    return next(module.parameters(), None) is None
+    free = {label: choice.parameter_free() for label, choice in choices.items()}
+    return {label: names for label, names in free.items() if names is not None}

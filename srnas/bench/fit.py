@@ -198,7 +198,7 @@ def costs(
         UserError: A result has another cost than its genotype, which was counted by another srnas.
     """
     choices = open_choices(space)
-    additive = not choices.links and not choices.nodes
+    additive = all(choice.adds_up for choice in choices.whole)
     count = _Counter(space)
     if additive:
         base = genotypes[0].choices
@@ -207,8 +207,8 @@ def costs(
             (label, name): tuple(
                 a - b for a, b in zip(count({**base, label: name}), start, strict=True)
             )
-            for label, position in choices.positions.items()
-            for name in position.candidates
+            for label, choice in choices.items()
+            for name in choice.alternatives()
         }
         totals = [
             tuple(start[k] + sum(change[item][k] for item in g.choices.items()) for k in (0, 1))

@@ -206,8 +206,8 @@ def _cell(value: Interval, digits: int) -> str:
 
 
 def _candidates(table: Table, labels: Sequence[str]) -> dict[str, list[str]]:
-    positions = open_choices(table.about["space"]).positions
-    missing = [label for label in labels if label not in positions]
+    choices = open_choices(table.about["space"]).competing
+    missing = [label for label in labels if label not in choices]
     if missing or not labels:
         raise UserError(f"{table.path}: no positions {', '.join(missing)} in its space")
-    return {label: list(positions[label].candidates) for label in labels}
+    return {label: choices[label].names for label in labels}

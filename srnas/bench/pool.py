@@ -12,6 +12,7 @@ from typing import Any
 
 from srnas.errors import Interrupted, UserError, describe
 from srnas.files import append_line, finish_lines
+from srnas.plugins import load_plugin, loaded_plugins
 from srnas.progress import Progress
 
 WAIT = 2.0  # seconds between two looks at what the workers have written
@@ -47,8 +48,11 @@ def run_jobs(
     before = sum(map(_count, files))
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
+    plugins = [*loaded_plugins.values()]
     workers = [
-        context.Process(target=_work, args=(jobs[w :: len(files)], file, setup, given, work, stop))
+        context.Process(
+            target=_work, args=(jobs[w :: len(files)], file, setup, given, work, stop, plugins)
+        )
         for w, file in enumerate(files)
     ]
     with _ignoring(signal.SIGINT):  # Ctrl-C reaches the workers, too, but this process ends them
@@ -102,12 +106,15 @@ def _work(
     given: tuple[Any, ...],
     work: Work,
     stop: Event,
+    plugins: Sequence[Path],
 ) -> None:
     import torch
 
     torch.set_num_threads(1)
     parent = os.getppid()
     try:
+        for plugin in plugins:
+            load_plugin(plugin)
         state = setup(*given)
         for job in jobs:
             if stop.is_set() or os.getppid() != parent:  # or the parent was killed

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator
-from itertools import combinations, islice, product
+from itertools import islice, product
 from typing import Any
 
 from srnas.choice import Choices, Genotype, OpenChoices, Place
@@ -37,7 +37,7 @@ def spread_genotypes(table: Table, count: int) -> list[Genotype]:
         UserError: Its space has links or cells, whose choices a table does not spell out.
     """
     choices = open_choices(table.about["space"])
-    if choices.links or choices.nodes:
+    if not all(choice.adds_up for choice in choices.whole):
         raise UserError(f"{table.path}: only tables of spaces of plain positions can be spread")
     ranked = sorted(table.rows, key=lambda row: row.psnr)
     steps = max(1, count - 1)
@@ -82,28 +82,9 @@ def _dealt(space: str, choices: OpenChoices, seed: int) -> Iterator[Genotype]:
             yield genotype
 
 
-def _alternatives(choices: OpenChoices) -> dict[Place, list[object]]:
-    """Return the alternatives of each choice: candidates, sets of inputs, sets of edges."""
-    edges = {edge for node in choices.nodes.values() for edge in node.edges}
-    found: dict[Place, list[object]] = {
-        position.place: list(position.candidates)
-        for position in choices.positions.values()
-        if position.place not in edges
-    }
-    for link in choices.links.values():
-        numbers = range(1, link.count + 1)
-        found[link.place] = [list(kept) for kept in combinations(numbers, link.keep)]
-    for node in choices.nodes.values():
-        names = [list(choices.positions[str(edge)].candidates) for edge in node.edges]
-        if node.keep is not None:
-            names = [[name for name in row if name != "none"] for row in names]
-        kept = combinations(range(node.count), node.keep or node.count)
-        found[node.place] = [
-            [[name, index] for name, index in zip(picks, indices, strict=True)]
-            for indices in kept
-            for picks in product(*(names[index] for index in indices))
-        ]
-    return found
+def _alternatives(choices: OpenChoices) -> dict[Place, list[Any]]:
+    """Return the alternatives of each choice."""
+    return {choice.place: choice.alternatives() for choice in choices.whole}
 
 
 def _genotype(space: str, picks: Choices) -> Genotype:

@@ -26,19 +26,24 @@ Array = NDArray[np.float64]
 
 
 class Encoder:
-    """Turn genotypes into vectors: one-hot candidates, and chosen inputs as 0 or 1.
+    """Turn genotypes into vectors of 0 and 1, as their choices encode themselves.
 
     Args:
         space: The space.
+
+    Attributes:
+        widths: Number of features of each position.
     """
 
     def __init__(self, space: SpaceLike) -> None:
         self.space = check_space(space).name
         self.choices: OpenChoices = open_choices(space)
-        self.blocks: dict[str, list[Any]] = {
-            label: list(position.candidates) for label, position in self.choices.positions.items()
-        }
-        self.links = {label: link.count for label, link in self.choices.links.items()}
+        first = [choice.alternatives()[0] for choice in self.choices.whole]
+        self.widths = [
+            len(block)
+            for choice, value in zip(self.choices.whole, first, strict=True)
+            for block in choice.encode(value).values()
+        ]
 
     def __call__(self, genotypes: Sequence[Genotype]) -> Array:
         """Return an array (number of genotypes, number of features) of 0 and 1."""
@@ -52,21 +57,10 @@ class Encoder:
         ]
         return np.concatenate([x, *products], axis=1)
 
-    @property
-    def widths(self) -> list[int]:
-        """Number of features of each position and link."""
-        return [*(len(names) for names in self.blocks.values()), *self.links.values()]
-
     def _encode(self, genotype: Genotype) -> list[float]:
-        choices = space_class(self.space).read_choices(genotype.choices)
-        operations = self.choices.operations(choices)
-        row: list[float] = []
-        for label, names in self.blocks.items():
-            row += [float(name == operations.get(label)) for name in names]
-        by_label = {str(place): choice for place, choice in choices.items()}
-        for label, count in self.links.items():
-            row += [float(number in by_label[label]) for number in range(1, count + 1)]
-        return row
+        values = space_class(self.space).read_choices(genotype.choices)
+        blocks = [choice.encode(values[choice.place]) for choice in self.choices.whole]
+        return [feature for block in blocks for row in block.values() for feature in row]
 
 
 @dataclass(frozen=True)

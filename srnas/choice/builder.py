@@ -1,39 +1,48 @@
-"""The two builders that a space asks for its searched modules: `Relaxed` and `Derived`.
+"""The two builders that a space asks for its searched modules.
 
 A space is an `nn.Module` whose constructor asks its first argument, `choose`, for everything that
 is open to search:
 
     self.c1 = choose.op("c1", CANDIDATES, 64, 64)
 
-`op` is a searched operation, `inputs` a choice among earlier outputs, and `edges` a node of a cell.
-`Relaxed` answers with mixtures of all candidates, `Derived` with the choices of a genotype. Modules
-that ask for the same place share one row of alphas.
+`RelaxedBuilder` answers with modules that weigh all alternatives, `DerivedBuilder` with the choices
+of a genotype. Modules that ask for the same place share one row of alphas.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from torch import nn
 
+from srnas.choice.choice import Choice
+from srnas.choice.depth import DepthChoice, Repeated, WeightedDepths
 from srnas.choice.edges import ChosenEdges, WeightedEdges
-from srnas.choice.inputs import ChosenInputs, WeightedInputs
-from srnas.choice.mixed_op import MixedOp, MixedOpOptions, PartialMixedOp, SharedWeights
-from srnas.choice.open_choices import Link, Node, OpenChoices, Position
+from srnas.choice.inputs import ChosenInputs, InputChoice, WeightedInputs
+from srnas.choice.mixed_op import MixedOpOptions, SharedWeights
+from srnas.choice.node import NodeChoice, tables_of
+from srnas.choice.open_choices import OpenChoices
+from srnas.choice.operation import OpChoice
 from srnas.choice.place import Place
-from srnas.choice.primitive import Candidates, Primitive
-from srnas.errors import UserError, did_you_mean, one_line, short
-from srnas.primitives.batchnorm import BatchNorm2d
+from srnas.choice.primitive import Candidates
+from srnas.choice.width import Channels, MaskedChannels, WidthChoice
+from srnas.errors import UserError, did_you_mean, one_line
 
 
-class Builder(Protocol):
+class Builder(ABC):
     """The interface through which a space asks for its searched modules.
+
+    A builder is one method, `add`. The others describe a kind of choice for it.
 
     Attributes:
         affine: Whether BatchNorm around the choices (inside cells) has scale and shift.
     """
 
-    @property
-    def affine(self) -> bool: ...
+    affine: bool
+
+    @abstractmethod
+    def add(self, choice: Choice) -> Any:
+        """Return the module of a choice."""
 
     def op(
         self,
@@ -55,12 +64,16 @@ class Builder(Protocol):
         Returns:
             A module that maps (B, C_in, H, W) to (B, C_out, H/stride, W/stride).
         """
+        module: nn.Module = self.add(
+            OpChoice(Place.of(place), candidates, in_channels, out_channels, stride)
+        )
+        return module
 
     def inputs(self, place: Place | str, count: int, keep: int) -> WeightedInputs | ChosenInputs:
-        """Build a link: a choice of `keep` among `count` earlier outputs.
+        """Build a choice of `keep` among `count` earlier outputs.
 
         Args:
-            place: Where the link is.
+            place: Where the choice is.
             count: Number of earlier outputs.
             keep: Number of inputs that a derived network takes.
 
@@ -68,6 +81,8 @@ class Builder(Protocol):
             A module that maps the list of earlier outputs to the list of inputs. Its length is the
             number of these inputs, which the layer after it needs to know.
         """
+        module: WeightedInputs | ChosenInputs = self.add(InputChoice(Place.of(place), count, keep))
+        return module
 
     def edges(
         self,
@@ -83,7 +98,7 @@ class Builder(Protocol):
         Args:
             place: Where the node is.
             count: Number of earlier outputs.
-            keep: Number of edges that a derived network keeps, see `Node`.
+            keep: Number of edges that a derived network keeps, see `NodeChoice`.
             candidates: The candidates of all edges, or a sequence with those of each edge.
             channels: Channels of the inputs and of the output.
             strides: Stride of each edge.
@@ -91,10 +106,53 @@ class Builder(Protocol):
         Returns:
             A module that maps the list of earlier outputs to the sum.
         """
+        tables = tables_of(candidates, count)
+        module: WeightedEdges | ChosenEdges = self.add(
+            NodeChoice(Place.of(place), count, keep, tables, channels, strides)
+        )
+        return module
+
+    def width(
+        self, place: Place | str, widths: Sequence[int], cost: Callable[[int], float] = float
+    ) -> MaskedChannels | Channels:
+        """Build a searched number of channels.
+
+        Args:
+            place: Where it is; layers at the same place have the same width.
+            widths: The widths, ascending.
+            cost: Cost of a width, see `WidthChoice`.
+
+        Returns:
+            A module with `channels`, the number of channels that the layer before it must have. It
+            maps (B, channels, H, W) to the same shape.
+        """
+        module: MaskedChannels | Channels = self.add(
+            WidthChoice(Place.of(place), tuple(widths), cost)
+        )
+        return module
+
+    def depth(
+        self, place: Place | str, depths: Sequence[int], cost: Callable[[int], float] = float
+    ) -> WeightedDepths | Repeated:
+        """Build a searched number of blocks.
+
+        Args:
+            place: Where it is.
+            depths: The numbers of blocks, ascending; 0 passes the input on.
+            cost: Cost of a depth, see `DepthChoice`.
+
+        Returns:
+            A module with `count`, the number of blocks that the space must build. It maps
+            (B, C, H, W) and these blocks to the same shape.
+        """
+        module: WeightedDepths | Repeated = self.add(
+            DepthChoice(Place.of(place), tuple(depths), cost)
+        )
+        return module
 
 
-class Relaxed:
-    """Build mixtures of all candidates, weighted by alphas.
+class RelaxedBuilder(Builder):
+    """Build modules that weigh all alternatives by alphas, for a supernet.
 
     Args:
         partial_channels: K; if K > 1, only 1/K of the channels pass through the candidates
@@ -111,7 +169,7 @@ class Relaxed:
 
     Attributes:
         choices: The choices requested so far.
-        shared: State that the mixed operations share in a forward pass.
+        shared: State that the weighing modules share in a forward pass.
     """
 
     def __init__(
@@ -130,93 +188,32 @@ class Relaxed:
         self.node_norm = node_norm
         self.choices = OpenChoices()
         self.shared = SharedWeights()
-        self._mixed = MixedOpOptions(affine, merge, auxiliary_skip)
+        self.mixed = MixedOpOptions(affine, merge, auxiliary_skip)
 
-    def op(
-        self,
-        place: Place | str,
-        candidates: Candidates,
-        in_channels: int,
-        out_channels: int,
-        stride: int = 1,
-    ) -> MixedOp | PartialMixedOp:
-        """Build a mixed operation.
+    def add(self, choice: Choice) -> Any:
+        """Register a choice and build its module.
 
         Raises:
-            UserError: K does not divide the channels.
+            UserError: Partial channels do not fit an operation.
         """
-        place = Place.of(place)
-        label = str(place)
-        position = Position(place, candidates, in_channels, out_channels)
-        known = self.choices.positions.setdefault(label, position)
-        assert known.candidates == candidates, f"{label!r} is asked for with two candidate sets"
-        if self.partial_channels == 1:
-            return MixedOp(
-                self.shared,
-                label,
-                candidates,
-                in_channels,
-                out_channels,
-                stride=stride,
-                options=self._mixed,
-            )
-        return PartialMixedOp(
-            self.shared,
-            label,
-            candidates,
-            in_channels,
-            out_channels,
-            stride=stride,
-            options=self._mixed,
-            divisor=self.partial_channels,
-        )
-
-    def inputs(self, place: Place | str, count: int, keep: int) -> WeightedInputs:
-        """Build a link that returns all inputs, each multiplied by its weight."""
-        link = Link(Place.of(place), count, keep)
-        known = self.choices.links.setdefault(str(link.place), link)
-        assert known == link, f"{known} is asked for with two different choices"
-        return WeightedInputs(self.shared, str(link.place), count)
-
-    def edges(
-        self,
-        place: Place | str,
-        count: int,
-        keep: int | None,
-        candidates: Candidates | Sequence[Candidates],
-        channels: int,
-        strides: Sequence[int],
-    ) -> WeightedEdges:
-        """Build a node that sums a mixed operation on each input."""
-        node = Node(Place.of(place), count, keep)
-        label = str(node.place)
-        known = self.choices.nodes.setdefault(label, node)
-        assert known == node, f"{known} is asked for with two different choices"
-        edges = [
-            self.op(edge, table, channels, channels, stride)
-            for edge, table, stride in zip(
-                node.edges, _tables(candidates, count), strides, strict=True
-            )
-        ]
-        norm = None
-        if self.node_norm and keep is not None:
-            norm = BatchNorm2d(channels, affine=False)
-        normalized = self.edge_normalization and keep is not None
-        return WeightedEdges(self.shared, label, edges, normalized=normalized, norm=norm)
+        self.choices.add(choice)
+        return choice.relaxed(self)
 
 
-class Derived:
-    """Build the operations and inputs that a genotype chose.
+class DerivedBuilder(Builder):
+    """Build the modules that a genotype chose.
 
-    `op`, `inputs` and `edges` raise UserError if the genotype has no choice for a place, or one
-    that does not fit. `check_all_used` finds choices for places that the network does not have.
+    `check_all_used` finds choices for places that the network does not have.
 
     Args:
         choices: The choices by place, from `Space.read_choices`.
         space: Name of the space, for error messages.
 
+    A value for a place without a group stands for all groups that have none of their own.
+
     Attributes:
-        used: The places requested so far.
+        used: The places of `choices` requested so far.
+        values: The values of all places requested so far.
     """
 
     affine = True
@@ -225,72 +222,25 @@ class Derived:
         self.choices = choices
         self.space = space
         self.used: set[Place] = set()
+        self.values: dict[Place, Any] = {}
 
-    def op(
-        self,
-        place: Place | str,
-        candidates: Candidates,
-        in_channels: int,
-        out_channels: int,
-        stride: int = 1,
-    ) -> nn.Module:
-        """Build the chosen operation, with affine BatchNorm."""
-        place = Place.of(place)
-        primitive = _named(self._chosen(place), candidates, place)
-        return primitive.build(in_channels, out_channels, stride)
+    def add(self, choice: Choice) -> Any:
+        """Build the module of a choice.
 
-    def inputs(self, place: Place | str, count: int, keep: int) -> ChosenInputs:
-        """Build a link that returns the chosen inputs, unweighted, in the genotype's order."""
-        place = Place.of(place)
-        chosen = self._chosen(place)
-        numbers = chosen if isinstance(chosen, list) else []
-        valid = all(isinstance(i, int) and 1 <= i <= count for i in numbers)
-        if not valid or len(set(numbers)) != keep or len(numbers) != keep:
-            raise UserError(
-                f"genotype: choices.{place}: {short(chosen)} is not {keep} different numbers from "
-                f"1 to {count}"
-            )
-        return ChosenInputs([number - 1 for number in numbers])
-
-    def edges(
-        self,
-        place: Place | str,
-        count: int,
-        keep: int | None,
-        candidates: Candidates | Sequence[Candidates],
-        channels: int,
-        strides: Sequence[int],
-    ) -> ChosenEdges:
-        """Build a node that sums the chosen edges.
-
-        The genotype lists them as [candidate, input] pairs, with inputs counted from 0. They are 1
-        to `keep` different inputs, or all inputs in order if `keep` is None.
+        Raises:
+            UserError: The genotype has no value for it, or one that does not fit.
         """
-        place = Place.of(place)
-        chosen = self._chosen(place)
-        pairs = chosen if isinstance(chosen, list) else []
-        valid = all(
-            isinstance(pair, list | tuple)
-            and len(pair) == 2
-            and type(pair[1]) is int
-            and pair[1] in range(count)
-            for pair in pairs
-        )
-        indices = [pair[1] for pair in pairs] if valid else []
-        if keep is None and indices != list(range(count)):
-            wanted = f"a [candidate, input] pair for each input from 0 to {count - 1}, in order"
-            raise UserError(f"genotype: choices.{place}: {short(chosen)} is not {wanted}")
-        if keep is not None and not 1 <= len(indices) == len(set(indices)) <= keep:
-            wanted = f"1 to {keep} [candidate, input] pairs with different inputs"
+        place = choice.place
+        if place not in self.choices:
+            place = place.everywhere
+        if place not in self.choices:
             raise UserError(
-                f"genotype: choices.{place}: {short(chosen)} is not {wanted} from 0 to {count - 1}"
+                f"genotype: choices.{choice.place} is missing; space {self.space!r} needs it"
             )
-        tables = _tables(candidates, count)
-        edges = [
-            _named(name, tables[i], place).build(channels, channels, strides[i])
-            for name, i in pairs
-        ]
-        return ChosenEdges(edges, indices)
+        self.used.add(place)
+        value = self.values[choice.place] = self.choices[place]
+        choice.check(value)
+        return choice.derived(value)
 
     def check_all_used(self) -> None:
         """Raise UserError if the genotype has a choice for a place that the network lacks."""
@@ -300,22 +250,3 @@ class Derived:
                 f"genotype: choices.{one_line(str(extra[0]), 100)}: space {self.space!r} has no "
                 f"such position; {did_you_mean(extra[0], map(str, self.used))}"
             )
-
-    def _chosen(self, place: Place) -> Any:
-        if place not in self.choices:
-            raise UserError(f"genotype: choices.{place} is missing; space {self.space!r} needs it")
-        self.used.add(place)
-        return self.choices[place]
-
-
-def _named(name: Any, candidates: Candidates, place: Place) -> Primitive:
-    if not isinstance(name, str) or name not in candidates:
-        raise UserError(
-            f"genotype: choices.{place}: no candidate is named {short(name)}; "
-            f"{did_you_mean(name, candidates)}"
-        )
-    return candidates[name]
-
-
-def _tables(candidates: Candidates | Sequence[Candidates], count: int) -> Sequence[Candidates]:
-    return [candidates] * count if isinstance(candidates, Mapping) else candidates

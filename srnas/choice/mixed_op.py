@@ -100,14 +100,14 @@ class MixedOp(nn.Module):
             else None
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C_in, H, W) to (B, C_out, H/stride, W/stride)."""
+    def forward(self, x: Tensor, *more: Tensor) -> Tensor:
+        """Map (B, C_in, H, W), and what else the candidates take, to (B, C_out, H', W')."""
         x = dense(x) if self.merge else x
         weights = self.computed()
         merged, size = self.merged(weights)
         weigh = weighted_output if self.merge else _plain_weighted_output
         outputs = [
-            weigh(weight, self.candidates[name], x)
+            weigh(weight, self.candidates[name], x, *more)
             for name, weight in weights.items()
             if name not in merged
         ]
@@ -251,14 +251,14 @@ class PartialMixedOp(nn.Module):
         return F.channel_shuffle(torch.cat((searched, passed), dim=1), self.divisor)
 
 
-def weighted_output(weight: Tensor, candidate: nn.Module, x: Tensor) -> Tensor:
+def weighted_output(weight: Tensor, candidate: nn.Module, x: Tensor, *more: Tensor) -> Tensor:
     """Return weight * candidate(x), with the weight in the scale of a BatchNorm at the end, or in
     the kernel of a convolution: neither the product nor its factor is a map to compute and keep.
     """
     layers = list(candidate) if isinstance(candidate, nn.Sequential) else [candidate]
     last = layers.pop()
     if type(last) not in (BatchNorm2d, nn.BatchNorm2d, nn.Conv2d):
-        return _plain_weighted_output(weight, candidate, x)
+        return _plain_weighted_output(weight, candidate, x, *more)
     for layer in layers:
         x = layer(x)
     if isinstance(last, nn.BatchNorm2d):
@@ -270,8 +270,8 @@ def weighted_output(weight: Tensor, candidate: nn.Module, x: Tensor) -> Tensor:
     )
 
 
-def _plain_weighted_output(weight: Tensor, candidate: nn.Module, x: Tensor) -> Tensor:
-    output: Tensor = weight * candidate(x)
+def _plain_weighted_output(weight: Tensor, candidate: nn.Module, *inputs: Tensor) -> Tensor:
+    output: Tensor = weight * candidate(*inputs)
     return output
 
 

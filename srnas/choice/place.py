@@ -30,6 +30,17 @@ class Place:
         """Return `place` itself, or for a plain name the place of this name without a group."""
         return place if isinstance(place, Place) else cls("", place)
 
+    @property
+    def everywhere(self) -> "Place":
+        """The place of this name without a group."""
+        return replace(self, group="")
+
+    @classmethod
+    def named(cls, label: str) -> "Place":
+        """Return the place of a label without an input: "c1" or "block1/c1"."""
+        group, _, node = label.rpartition("/")
+        return cls(group, node)
+
     def edge(self, index: int) -> "Place":
         """Return the place of the edge from input number `index` to this node."""
         return replace(self, input=index)

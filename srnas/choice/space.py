@@ -11,6 +11,7 @@ from srnas.choice.edges import ChosenEdges
 from srnas.choice.genotype import Genotype
 from srnas.choice.open_choices import Choices
 from srnas.choice.place import Place
+from srnas.diagram import Diagram
 from srnas.errors import UserError
 
 ScoreTable = Callable[[Genotype], dict[str, float]]
@@ -53,12 +54,27 @@ class Space(nn.Module, ABC):
         Raises:
             UserError: The choices do not have the format of this space.
         """
-        return {Place.of(label): choice for label, choice in choices.items()}
+        return {Place.named(label): choice for label, choice in choices.items()}
 
     @classmethod
     def write_choices(cls, choices: Choices) -> dict[str, Any]:
         """Return choices by place in the format of the space's genotype files."""
         return {str(place): choice for place, choice in choices.items()}
+
+    @classmethod
+    def published_choices(cls, options: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Return the choices of the published network in a space with these options."""
+        return cls.published
+
+    @classmethod
+    def draw(cls, options: Mapping[str, Any], choices: Mapping[str, Any]) -> list[Diagram]:
+        """Draw what a search found; [] if the space has no drawing.
+
+        Args:
+            options: All options of the space.
+            choices: Choices of a genotype, in the format of the space's files.
+        """
+        return []
 
     @classmethod
     def published_options(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:

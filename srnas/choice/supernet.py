@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srnas.choice.alive import AliveMasks
-from srnas.choice.builder import Relaxed
+from srnas.choice.builder import RelaxedBuilder
 from srnas.choice.genotype import Genotype
 from srnas.choice.open_choices import OpenChoices
 from srnas.choice.relaxations import Relaxation, Softmax
@@ -23,23 +23,22 @@ class Supernet(nn.Module):
     Args:
         build: Maps a builder to the network: the constructor of the space with its options bound.
         space: Name of the space, for genotypes.
-        choose: Builder of the mixed operations; each supernet needs its own.
-        relaxation: Relaxation of the positions' alphas; softmax by default.
+        choose: Builder of the modules that weigh alternatives; each supernet needs its own.
+        relaxation: Relaxation of the alphas of competing choices; softmax by default.
         alpha_std: Standard deviation of the normal noise that all alphas start with (DARTS: 1e-3).
-            Those of positions start at `Relaxation.initial` plus `alpha_init` plus noise.
-        alpha_init: Offset of the initial alphas of positions, one number or one for each candidate.
+            Those of competing choices start at `Relaxation.initial` plus `alpha_init` plus noise.
+        alpha_init: Offset of these initial alphas, one number or one for each alternative.
 
     Attributes:
         network: The network of mixed operations.
-        choices: Its positions, links and nodes.
-        alphas: Logits (N,) by label, one row for each position and link and, with edge
-            normalization, for each node that keeps only some of its edges. Rows of links and nodes
-            are relaxed by softmax.
-        alive_masks: Which candidates are still in the search.
+        choices: What it leaves open.
+        alphas: Logits (N,) by label, one row for each choice that has one. Rows of choices that do
+            not compete (inputs, and nodes with edge normalization) are relaxed by softmax.
+        alive_masks: Which alternatives are still in the search.
 
     Raises:
         UserError: The space leaves nothing open, or the length of `alpha_init` is not the number
-            of candidates of a position.
+            of alternatives of a competing choice.
     """
 
     def __init__(
@@ -47,13 +46,13 @@ class Supernet(nn.Module):
         build: Callable[[Any], Space],
         space: str,
         *,
-        choose: Relaxed | None = None,
+        choose: RelaxedBuilder | None = None,
         relaxation: Relaxation | None = None,
         alpha_std: float = 1e-3,
         alpha_init: float | Sequence[float] = 0.0,
     ) -> None:
         super().__init__()
-        choose = choose or Relaxed()
+        choose = choose or RelaxedBuilder()
         self.space = space
         self.network = build(choose)
         self.choices: OpenChoices = choose.choices
@@ -66,16 +65,16 @@ class Supernet(nn.Module):
         self._shared = choose.shared
         self._deltas: Mapping[str, Tensor] = {}
         self._replaced: Mapping[str, Tensor] = {}
-        sizes = {label: len(p.candidates) for label, p in self.choices.positions.items()}
+        competing = self.choices.competing
+        sizes = {label: len(choice.names) for label, choice in competing.items()}
         self.alive_masks = AliveMasks(sizes)
-        sizes |= {label: link.count for label, link in self.choices.links.items()}
-        if choose.edge_normalization:
-            nodes = self.choices.nodes.items()
-            sizes |= {label: node.count for label, node in nodes if node.keep is not None}
+        for label, choice in self.choices.others.items():
+            if choice.has_row(choose):
+                sizes[label] = len(choice.names)
         self.alphas = nn.ParameterDict()
         for label, size in sizes.items():
             start = alpha_std * torch.randn(size)
-            if label in self.choices.positions:
+            if label in competing:
                 start += self.relaxation.initial(size) + _start(alpha_init, size, label)
             self.alphas[label] = nn.Parameter(start)
 
@@ -85,10 +84,10 @@ class Supernet(nn.Module):
         computed = {
             label: alive for label, alive in self.alive.items() if len(alive) < len(weights[label])
         }
-        positions = self.choices.positions
         if self.relaxation.single:
-            chosen = torch.stack([weights[label].argmax() for label in positions]).tolist()
-            computed = {label: [one] for label, one in zip(positions, chosen, strict=True)}
+            labels = list(self.choices.competing)
+            chosen = torch.stack([weights[label].argmax() for label in labels]).tolist()
+            computed = {label: [one] for label, one in zip(labels, chosen, strict=True)}
         for label, delta in self._deltas.items():
             weights[label] = project(weights[label] + delta, self.alive_masks.get_buffer(label))
         weights |= self._replaced
@@ -103,7 +102,7 @@ class Supernet(nn.Module):
         """Perturb the relaxed weights p within the context: they become `project(p + delta)`.
 
         Args:
-            deltas: delta (N,) by label, for positions.
+            deltas: delta (N,) by label, for competing choices.
         """
         self._deltas = deltas
         try:
@@ -158,20 +157,23 @@ class Supernet(nn.Module):
         return list(self.network.parameters())
 
     def alpha_matrices(self) -> list[Tensor]:
-        """Return the logits in the form of the papers: a matrix (E, N) for each group of positions.
+        """Return the logits in the form of the papers: a matrix (E, N) for each group of choices.
 
         IMDN's four positions form one matrix; in DARTS, normal and reduction cells have one each.
-        Links and edge weights are not included, since SA and Beta decay regularize operations only.
+        Choices of different kinds, or with different numbers of alternatives, are in different
+        matrices. Inputs and edge weights are not included, since SA and Beta decay regularize
+        operations only.
         """
-        groups: dict[str, list[Tensor]] = {}
-        for label, position in self.choices.positions.items():
-            groups.setdefault(position.place.group, []).append(self.alphas[label])
+        groups: dict[tuple[str, type, int], list[Tensor]] = {}
+        for label, choice in self.choices.competing.items():
+            row = self.alphas[label]
+            groups.setdefault((choice.place.group, type(choice), len(row)), []).append(row)
         return [torch.stack(rows) for rows in groups.values()]
 
-    def relaxed_positions(self) -> dict[str, Tensor]:
-        """Return the weights (N,) of positions by label that a forward pass would use."""
+    def competing_weights(self) -> dict[str, Tensor]:
+        """Return the weights (N,) of competing choices by label that a forward pass would use."""
         weights = self._relaxed(lambda alpha: self.relaxation(alpha, self.training))
-        return {label: weights[label] for label in self.choices.positions}
+        return {label: weights[label] for label in self.choices.competing}
 
     def probabilities(self) -> dict[str, Tensor]:
         """Return weights (N,) that sum to 1 by label, without sampling; they carry gradients."""
@@ -194,7 +196,7 @@ class Supernet(nn.Module):
         return Genotype(self.space, self.network.write_choices(choices), provenance or {})
 
     def _relaxed(self, relax: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
-        """Apply `relax` to the logits still in the search, and softmax to links and nodes."""
+        """Apply `relax` to the logits still in the search, and softmax to the other rows."""
         weights = {}
         for label, alpha in self.alphas.items():
             alive = self.alive.get(label)

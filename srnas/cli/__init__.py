@@ -6,7 +6,6 @@ training saves its state first, unless a second SIGINT comes. Modules that are s
 imported inside the functions that use them, so that `srnas --help` answers at once.
 """
 
-import runpy
 import signal
 import sys
 import traceback
@@ -18,6 +17,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 from srnas.errors import Interrupted, UserError, describe, one_line
+from srnas.plugins import fault_of, load_plugin, loaded_plugins
 
 if TYPE_CHECKING:
     import typer
@@ -28,7 +28,6 @@ COMMANDS = (
     "compare", "analyze", "methods", "spaces", "check", "schema", "doctor",
 )  # fmt: skip
 GROUPS = ("data", "latency", "bench", "study", "nb201")
-loaded_plugins: set[str] = set()  # the files, as they were named
 STOPPED = {128 + signal.SIGINT: "interrupted", 128 + signal.SIGTERM: "terminated"}
 
 
@@ -92,31 +91,6 @@ def plugins_first(arguments: Sequence[str]) -> list[str]:
     return [*plugins, *rest]
 
 
-def load_plugin(file: Path) -> None:
-    """Run a Python file whose decorators register parts.
-
-    Raises:
-        UserError: There is no such file, or it raises an exception.
-    """
-    if not file.is_file():
-        raise UserError(f"--plugin {file}: no such file")
-    loaded_plugins.add(str(file))
-    try:
-        runpy.run_path(str(file))
-    except Exception as error:  # it is the user's code, which may raise anything
-        raise UserError(f"--plugin {file}: {_told(error, str(file))}") from error
-
-
-def _told(error: Exception, file: str) -> str:
-    """Return the last line of a file that led to an error, and what it says."""
-    if isinstance(error, SyntaxError) and error.filename == file:
-        return f"line {error.lineno}: {type(error).__name__}: {error.msg}"
-    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
-    where = f"line {lines[-1]}: " if lines else ""
-    kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-    return f"{where}{kind}{error}"
-
-
 def main() -> None:
     """Run the command line: the entry point of `srnas` and `python -m srnas`.
 
@@ -149,7 +123,7 @@ def main() -> None:
         plugins = [file for file in raised if file in loaded_plugins]
         if not plugins:
             raise
-        _fail(f"--plugin {plugins[-1]}: {_told(error, plugins[-1])}")
+        _fail(f"--plugin {plugins[-1]}: {fault_of(error, plugins[-1])}")
     finally:
         if "srnas.distributed" in sys.modules:  # otherwise there is no process group
             from srnas.distributed import finish

@@ -120,14 +120,14 @@ def dry_run(options: SearchOptions) -> str:
     torch.manual_seed(options.seed)
     stepper = SearchStepper(options, process, rehearsal=True)
     weights = sum(p.numel() for p in stepper.supernet.weight_parameters())
-    positions = stepper.supernet.choices.positions
+    choices = stepper.supernet.choices.competing.values()
     task, validated = stepper.task, options.epochs // (options.val_every_epochs or options.epochs)
     lines = [
         f"search      {options.name}, into {options.folder}",
         f"method      {options.from_method or 'as the options say'}",
         f"supernet    {options.space.name}: {counted(weights, 'weight')}, "
-        f"{counted(len(positions), 'position')} of "
-        f"{' or '.join(map(str, sorted({len(p.candidates) for p in positions.values()})))} "
+        f"{counted(len(choices), 'position')} of "
+        f"{' or '.join(map(str, sorted({len(choice.names) for choice in choices})))} "
         "candidates",
         f"images      {stepper.train_batches.count:,} for weights, "
         f"{stepper.alpha_batches.count:,} for alphas, {task.val_count:,} to validate",
@@ -196,7 +196,7 @@ def _close_epoch(
         name: {label: row.tolist() for label, row in rows.items()}
         for name, rows in (("alphas", supernet.alphas), ("probabilities", supernet.probabilities()))
     }
-    candidates = {label: list(p.candidates) for label, p in choices.positions.items()}
+    candidates = {label: choice.names for label, choice in choices.competing.items()}
     row = {
         "step": done,
         "epoch": epoch,
@@ -210,8 +210,8 @@ def _close_epoch(
     figures = summarize(
         operations["probabilities"],
         operations["alphas"],
-        choices.operations(choices.strongest(supernet.strengths())),
-        parameter_free_candidates(choices.positions),
+        choices.chosen(choices.strongest(supernet.strengths())),
+        parameter_free_candidates(choices),
         candidates,
     )
     figures |= score(genotype) if score else {}
@@ -242,9 +242,11 @@ def _warn_of_collapse(
     Their share among the chosen operations is compared with their share among all candidates, which
     chance would give. More than halfway from there to 1 counts as a collapse.
     """
-    positions = stepper.supernet.choices.positions
-    free = parameter_free_candidates(positions)
-    by_chance = fmean(len(free[k]) / len(p.candidates) for k, p in positions.items())
+    choices = stepper.supernet.choices
+    free = parameter_free_candidates(choices)
+    if not free:
+        return
+    by_chance = fmean(len(names) / len(choices[label].names) for label, names in free.items())
     share = figures["parameter_free_share"]
     collapsed = stepper.alpha_moves and share > (1 + by_chance) / 2
     if collapsed and not record.collapsed:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from srnas.choice import Relaxed, Supernet
+from srnas.choice import RelaxedBuilder, Supernet
 from srnas.choice.pruning import prune, shrink
 from srnas.choice.widen import Widening
 from srnas.distributed import Process, average_gradients, move
@@ -47,7 +47,7 @@ def build_supernet(options: SearchOptions, partial_channels: int | None = None) 
         options: Options of the search.
         partial_channels: K, if it differs from the options.
     """
-    choose = Relaxed(
+    choose = RelaxedBuilder(
         partial_channels=partial_channels or options.partial_channels,
         affine=options.affine,
         edge_normalization=options.edge_normalization,

@@ -223,7 +223,7 @@ def _genotype(options: TrainOptions) -> Genotype:
         return Genotype(options.space.name, options.genotype)
     if options.genotype:
         return Genotype.load(options.genotype)
-    return published_genotype(options.space.name)
+    return published_genotype(options.space)
 
 
 def _keep_genotype(genotype: Genotype, run: Run) -> None:

@@ -17,6 +17,7 @@ from srnas.spaces import (
     derived_network,
     open_choices,
     published_genotype,
+    spelled_out,
 )
 
 
@@ -45,25 +46,25 @@ def measure_table(
         UserError: The space has no published network, or the runtime is not installed.
     """
     space = check_space(space)
-    positions = open_choices(space).positions
-    base = published_genotype(space.name)
-    if any(label not in base.choices for label in positions):
+    choices = open_choices(space).competing
+    base = spelled_out(space, published_genotype(space))
+    if any(label not in base.choices for label in choices):
         raise UserError(f"space {space.name!r} has cells; latency tables are for spaces without")
     changed = [
-        (label, name)
-        for label, position in positions.items()
-        for name in position.candidates
-        if name != base.choices[label]
+        (label, value)
+        for label, choice in choices.items()
+        for value in choice.alternatives()
+        if value != base.choices[label]
     ]
-    genotypes = [base, *(_with(base, {label: name}) for label, name in changed)]
+    genotypes = [base, *(_with(base, {label: value}) for label, value in changed)]
     setting = _setting(runtime, size, threads, repeats, precision)
     base_ms, *others = _milliseconds(space, genotypes, setting)
     ms: dict[str, dict[str, float]] = {
-        label: dict.fromkeys(position.candidates, base_ms) for label, position in positions.items()
+        label: dict.fromkeys(choice.names, base_ms) for label, choice in choices.items()
     }
-    for (label, name), value in zip(changed, others, strict=True):
-        ms[label][name] = value
-    channels = {k: (p.in_channels, p.out_channels) for k, p in positions.items()}
+    for (label, value), time in zip(changed, others, strict=True):
+        ms[label][str(value)] = time
+    channels = {label: choice.shape for label, choice in choices.items()}
     return LatencyTable(space.to_dict(), setting, dict(base.choices), base_ms, ms, channels, {})
 
 
@@ -84,8 +85,15 @@ def check_prediction(table: LatencyTable, count: int, seed: int = 0) -> dict[str
     space = check_space(table.space)
     base = Genotype(space.name, table.base)
     generator = random.Random(seed)
+    values = {
+        label: {str(value): value for value in choice.alternatives()}
+        for label, choice in open_choices(space).competing.items()
+    }
     genotypes = [
-        _with(base, {label: generator.choice(list(row)) for label, row in table.ms.items()})
+        _with(
+            base,
+            {label: values[label][generator.choice(list(row))] for label, row in table.ms.items()},
+        )
         for _ in range(count)
     ]
     measured = _milliseconds(space, genotypes, table.setting)

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from srnas.choice import Genotype, Position
+from srnas.choice import Choice, Genotype
 from srnas.errors import UserError, one_line
 from srnas.files import read_json, write_json
 
@@ -35,22 +35,22 @@ class LatencyTable:
     base: dict[str, Any]
     base_ms: float
     ms: dict[str, dict[str, float]]
-    channels: dict[str, tuple[int, int]]
+    channels: dict[str, tuple[int, ...]]
     check: dict[str, Any]
 
     def predict(self, genotype: Genotype) -> float:
         """Return the predicted milliseconds of a genotype."""
         return self.base_ms + sum(
-            row[genotype.choices[label]] - self.base_ms for label, row in self.ms.items()
+            row[str(genotype.choices[label])] - self.base_ms for label, row in self.ms.items()
         )
 
-    def costs(self, position: Position) -> list[float]:
-        """Return the time of each candidate of a position, as a share of the base network's.
+    def costs(self, choice: Choice) -> list[float]:
+        """Return the time of each alternative of a choice, as a share of the base network's.
 
         Raises:
-            UserError: The table has no such position, or another one under its name.
+            UserError: The table has no such choice, or another one under its name.
         """
-        label, names = str(position.place), list(position.candidates)
+        label, names = choice.label, choice.names
         row = self.ms.get(label)
         if row is None or set(row) != set(names):
             raise UserError(
@@ -58,11 +58,11 @@ class LatencyTable:
                 f"the candidates of this search; make one: srnas latency table"
             )
         channels = tuple(self.channels[label])
-        if channels != (position.in_channels, position.out_channels):
+        if channels != choice.shape:
+            then, now = (" -> ".join(map(str, shape)) for shape in (channels, choice.shape))
             raise UserError(
-                f"the latency table has {channels[0]} -> {channels[1]} channels at position "
-                f"{label!r}, this search {position.in_channels} -> {position.out_channels}; make "
-                "one of this width: srnas latency table"
+                f"the latency table has {then} channels at position {label!r}, this search {now}; "
+                "make one of this width: srnas latency table"
             )
         return [row[name] / self.base_ms for name in names]
 

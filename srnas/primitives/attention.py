@@ -5,6 +5,8 @@ the same shape.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +31,7 @@ class LocalImportance(nn.Module):
     """
 
     min_size = POOL
+    scales_by_first = True
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
@@ -52,6 +55,7 @@ class Gate(nn.Module):
     """
 
     min_size = 1
+    scales_by_first = True
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
@@ -113,6 +117,49 @@ def soft_pool(x: Tensor, size: int, stride: int) -> Tensor:
     return pooled.to(x.dtype)
 
 
+@dataclass(frozen=True)
+class AttentionPrimitive:
+    """An attention as a candidate operation; its modules take (x, before).
+
+    Attributes:
+        name: Name in `ATTENTIONS`, or "none".
+        hidden: Channels of pooled features.
+    """
+
+    name: str
+    hidden: int
+    linear_size: ClassVar[int] = 0
+    dense: ClassVar[bool] = False
+    searched_norm: ClassVar[bool] = False
+
+    @property
+    def parameter_free(self) -> bool:
+        """Whether it has no weights."""
+        return self.name in ("none", "span")
+
+    def build(
+        self, in_channels: int, out_channels: int, stride: int = 1, affine: bool = True
+    ) -> nn.Module:
+        """Build the attention; see `Primitive.build`."""
+        make = ATTENTIONS.get(self.name)
+        return make(in_channels, self.hidden) if make else Unchanged()
+
+    def macs_per_pixel(self, in_channels: int, out_channels: int) -> int:
+        """Return the MACs of its convolutions per pixel."""
+        c, f = in_channels, self.hidden
+        shrunk = POOL_STRIDE**2 * 2**2  # pixels for one of the importance map
+        costs = {"lia": c * f + 9 * f * (f + c) // shrunk, "gate": 9 * c * c, "spanv2": c * c}
+        return costs.get(self.name, 0)
+
+
+class Unchanged(nn.Module):
+    """No attention."""
+
+    def forward(self, x: Tensor, before: Tensor) -> Tensor:
+        """Return x."""
+        return x
+
+
 ATTENTIONS: dict[str, Callable[[int, int], nn.Module]] = {
     "lia": LocalImportance,
     "gate": Gate,
@@ -120,4 +167,3 @@ ATTENTIONS: dict[str, Callable[[int, int], nn.Module]] = {
     "spanv2": Guided,
 }
 """Builders by name, from the channels and those of pooled features."""
-FIRST_CHANNEL = ("lia", "gate")  # attentions that scale all channels by the first

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from srnas.choice import Position, Supernet
+from srnas.choice import Choice, Supernet
 from srnas.errors import UserError, did_you_mean
 from srnas.latency.table import read_latency_table
 from srnas.parts import Channels
@@ -65,34 +65,31 @@ class ExpectedCost(Regularizer):
     def __call__(self, supernet: Supernet) -> Tensor:
         probabilities = supernet.probabilities()
         costs = [
-            (probabilities[label] * self.costs(position).to(probabilities[label])).sum()
-            for label, position in supernet.choices.positions.items()
+            (probabilities[label] * self.costs(choice).to(probabilities[label])).sum()
+            for label, choice in supernet.choices.competing.items()
         ]
         total = torch.stack(costs).sum()
         return total.detach() if self.detach else total
 
-    def costs(self, position: Position) -> Tensor:
-        """Return the scaled costs (N,) of a position's candidates, float64.
+    def costs(self, choice: Choice) -> Tensor:
+        """Return the scaled costs (N,) of the alternatives of a choice, float64.
 
         Raises:
-            UserError: The position has no candidate named `baseline`, or is not that of the table.
+            UserError: The choice has no alternative named `baseline`, or is not in the table.
         """
         if self.table:
-            return torch.tensor(self.table.costs(position), dtype=torch.float64)
-        shape = (position.in_channels, position.out_channels)
-        if self.cost == "nominal":
-            shape = (self.channels or position.in_channels,) * 2
-        macs = torch.tensor(
-            [c.macs_per_pixel(*shape) for c in position.candidates.values()],
-            dtype=torch.float64,
-        )
+            return torch.tensor(self.table.costs(choice), dtype=torch.float64)
+        channels = None
+        if self.cost == "nominal" and choice.shape:
+            channels = self.channels or choice.shape[0]
+        macs = torch.tensor(choice.costs(channels), dtype=torch.float64)
         if self.norm == "sum":
             return macs / macs.sum().clamp(min=1)
         if self.norm == "max":
             return macs / macs.max().clamp(min=1)
-        if self.baseline not in position.candidates:
+        if self.baseline not in choice.names:
             raise UserError(
                 f"expected_cost: baseline {self.baseline!r} is not a candidate; "
-                f"{did_you_mean(self.baseline, position.candidates)}"
+                f"{did_you_mean(self.baseline, choice.names)}"
             )
-        return macs / macs[list(position.candidates).index(self.baseline)]
+        return macs / macs[choice.names.index(self.baseline)]

@@ -41,8 +41,8 @@ def distance(supernet: Supernet, gaps: dict[str, Tensor], norm: str) -> Tensor:
     """
     groups: dict[tuple[str, str], list[Tensor]] = {}
     for label, gap in gaps.items():
-        position = supernet.choices.positions.get(label)
-        group = ("matrix", position.place.group) if position else ("row", label)
+        choice = supernet.choices.competing.get(label)
+        group = ("matrix", choice.place.group) if choice else ("row", label)
         groups.setdefault(group, []).append(gap.square().sum())
     squares = [torch.stack(rows).sum() for rows in groups.values()]
     if norm == "l2sq":

@@ -10,7 +10,6 @@ from srnas.choice import Genotype
 from srnas.files import read_json, read_text, write_atomic
 from srnas.metrics import best_of, find_metric, show_value, title_of
 from srnas.report.charts import lines, ranked_lines
-from srnas.report.networks import draw
 from srnas.report.parts import (
     cards,
     charts,
@@ -22,6 +21,7 @@ from srnas.report.parts import (
     table,
 )
 from srnas.report.run import RunRecord, read_run, told_of
+from srnas.spaces import SPACES, draw
 
 PICTURES = 2_000_000  # bytes of crops and other pictures in a page
 FIGURES = {  # values of each epoch: title -> {key in metrics.jsonl: name in the legend}
@@ -104,7 +104,7 @@ def _network(run: RunRecord) -> str:
     choices = run.choices
     if choices is None:
         return "<p>No genotype yet.</p>"
-    drawings = draw(run.space, choices)
+    drawings = draw(run.space, choices) if run.space.get("name") in SPACES else []
     title = "The found network" if run.kind == "search" else "The network"
     if not drawings:
         rows = [(label, choice) for label, choice in choices.items()]

@@ -10,7 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from srnas.choice import Builder, Derived, Genotype, OpenChoices, Relaxed, Space, Supernet
+from srnas.choice import (
+    Builder,
+    DerivedBuilder,
+    Genotype,
+    OpenChoices,
+    RelaxedBuilder,
+    Space,
+    Supernet,
+)
+from srnas.diagram import Diagram
 from srnas.errors import UserError, short
 from srnas.parts import Part, Registry, check_part
 
@@ -54,7 +63,7 @@ def space_builder(space: SpaceLike) -> Callable[[Builder], Space]:
 
 def is_open(space: SpaceLike) -> bool:
     """Return whether a space, with its options, leaves anything open to search."""
-    choose = Relaxed()
+    choose = RelaxedBuilder()
     with torch.device("meta"):
         check_space(space).build(choose)
     return bool(choose.choices)
@@ -85,22 +94,43 @@ def derived_network(space: SpaceLike, genotype: Genotype) -> Space:
         raise UserError(
             f"genotype: made for space {genotype.space!r}, but the options say {space.name!r}"
         )
-    choose = Derived(space_class(space.name).read_choices(genotype.choices), space.name)
+    choose = DerivedBuilder(space_class(space.name).read_choices(genotype.choices), space.name)
     network = space.build(choose)
     choose.check_all_used()
     return network
 
 
-def published_genotype(name: str) -> Genotype:
+def published_genotype(space: SpaceLike) -> Genotype:
     """Return the genotype of the space's published network (IMDN itself for `imdn`).
 
     Raises:
         UserError: The space has none.
     """
-    published = space_class(name).published
+    part = check_space(space)
+    published = space_class(part.name).published_choices(dict(part.options))
     if published is None:
-        raise UserError(f"space {name!r} has no published network; name a genotype")
-    return Genotype(name, copy.deepcopy(dict(published)), {"source": "published network"})
+        raise UserError(f"space {part.name!r} has no published network; name a genotype")
+    return Genotype(part.name, copy.deepcopy(dict(published)), {"source": "published network"})
+
+
+def spelled_out(space: SpaceLike, genotype: Genotype) -> Genotype:
+    """Return a genotype with a choice for each group that it has one choice for.
+
+    Raises:
+        UserError: It does not fit the space.
+    """
+    space = check_space(space)
+    kind = space_class(space.name)
+    choose = DerivedBuilder(kind.read_choices(genotype.choices), space.name)
+    with torch.device("meta"):
+        space.build(choose)
+    return Genotype(space.name, kind.write_choices(choose.values), genotype.provenance)
+
+
+def draw(space: SpaceLike, choices: Mapping[str, Any]) -> list[Diagram]:
+    """Return drawings of a genotype, [] if its space has none, see `Space.draw`."""
+    part = check_space(space)
+    return space_class(part.name).draw(dict(part.options), choices)
 
 
 def genotype_space(genotype: Genotype, **changes: Any) -> Part[Space]:

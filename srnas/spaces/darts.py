@@ -12,11 +12,13 @@ from annotated_types import Ge, Interval, MultipleOf
 from torch import Tensor, nn
 
 from srnas.choice import Builder, Candidates, Choices, Place, run_nodes
+from srnas.diagram import Diagram
 from srnas.errors import UserError
 from srnas.parts import Channels, Classes, Depth
 from srnas.primitives.batchnorm import BatchNorm2d
 from srnas.primitives.darts import FactorizedReduce, relu_conv_bn
 from srnas.spaces import SPACES
+from srnas.spaces.cells import draw_cells
 from srnas.spaces.darts_sets import NODES, edge_candidates
 from srnas.spaces.kinds import ClassificationSpace
 
@@ -122,6 +124,11 @@ class DARTS(ClassificationSpace):
                 second = self.auxiliary(last)
         logits = self.classifier(F.adaptive_avg_pool2d(last, 1).flatten(1))
         return logits if second is None else (logits, second)
+
+    @classmethod
+    def draw(cls, options: Mapping[str, Any], choices: Mapping[str, Any]) -> list[Diagram]:
+        """Draw the cells."""
+        return draw_cells(cls.read_choices(choices))
 
     @classmethod
     def read_choices(cls, choices: Mapping[str, Any]) -> Choices:

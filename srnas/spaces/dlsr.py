@@ -13,6 +13,7 @@ from annotated_types import Ge, Gt, MinLen
 from torch import Tensor, nn
 
 from srnas.choice import Builder, Candidates
+from srnas.diagram import Diagram
 from srnas.parts import Channels, Depth
 from srnas.primitives.dlsr import DLSR_PRIMITIVES
 from srnas.primitives.sr import SR_PRIMITIVES
@@ -110,6 +111,36 @@ class DLSR(SuperResolutionSpace):
         fused = _leaky(self.fuse(torch.cat(outputs, dim=1)))
         y = self.upsample(self.body_end(fused) + features)
         return y if self.rgb_range == 1 else y / self.rgb_range
+
+    @classmethod
+    def draw(cls, options: Mapping[str, Any], choices: Mapping[str, Any]) -> list[Diagram]:
+        """Draw the cells with the links between them, and the cell."""
+        cell = Diagram("The cell of DLSR")
+        cell.add("x", "input", "end")
+        before, distilled = "x", []
+        for number in (1, 2, 3):
+            distilled.append(cell.add(f"d{number}", "conv 1x1", "fixed", [before]))
+            label = f"r{number}"
+            cell.add(label, f"{label}  {choices[label]}", "found", [before])
+            before = cell.add(f"sum{number}", "+", "sum", [label, before])
+        distilled.append(cell.add("d4", "conv 3x3", "fixed", [before]))
+        cell.add("concat", "concat", "fixed", distilled)
+        cell.add("fuse", "conv 1x1, attention", "fixed", ["concat"])
+        cell.add("y", "output", "end", ["fuse"])
+
+        network = Diagram("The cells of DLSR and the links between them")
+        network.add("head", "conv 3x3", "end")
+        network.add("1", "cell 1", "fixed", ["head"])
+        network.add("2", "cell 2", "fixed", ["1"])
+        links = {key: value for key, value in choices.items() if key.startswith("link")}
+        for label, inputs in links.items():
+            cell_number = label.removeprefix("link")
+            network.add(cell_number, f"cell {cell_number}", "found", [str(one) for one in inputs])
+        cells = [name for name in network.nodes if name != "head"]
+        network.add("fuse", "concat, conv 1x1, conv 3x3", "fixed", cells)
+        network.add("sum", "+", "sum", ["fuse", "head"])
+        network.add("y", "pixel shuffle", "end", ["sum"])
+        return [network, cell]
 
     @classmethod
     def published_options(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from annotated_types import MinLen, MultipleOf
 from torch import Tensor, nn
 
-from srnas.choice import Builder, Candidates
+from srnas.choice import Builder, Candidates, Place
+from srnas.diagram import Diagram
 from srnas.parts import Channels, Depth
 from srnas.primitives.sr import SR_PRIMITIVES
 from srnas.spaces import SPACES
@@ -44,7 +45,8 @@ class IMDN(SuperResolutionSpace):
     The network: a convolution, `num_block` blocks, a 1x1 convolution of all their outputs, a
     convolution, the skip connection, and pixel shuffle.
 
-    Choices: c1 to c4, each a candidate, shared by all blocks.
+    Choices: c1 to c4, each a candidate, shared by all blocks; with `per_block` those of each block,
+    block1/c1 and so on.
 
     Args:
         scale: Scale factor.
@@ -52,6 +54,7 @@ class IMDN(SuperResolutionSpace):
         num_block: Number of blocks.
         candidates: Candidates at each position, names of `SR_PRIMITIVES`; by default the 12 of
             SA-DARTS.
+        per_block: Whether each block has choices of its own.
     """
 
     published: ClassVar[Mapping[str, Any]] = dict.fromkeys(("c1", "c2", "c3", "c4"), "conv_3x3")
@@ -64,12 +67,14 @@ class IMDN(SuperResolutionSpace):
         num_feat: Annotated[Channels, MultipleOf(4)] = 64,
         num_block: Depth = 6,
         candidates: Annotated[list[str], MinLen(1)] | None = None,
+        per_block: bool = False,
     ) -> None:
         super().__init__()
         self.scale = scale
         table = named_candidates(SR_PRIMITIVES, candidates or CANDIDATES)
         self.head = nn.Conv2d(3, num_feat, 3, padding=1)
-        self.blocks = nn.ModuleList(IMDBlock(choose, num_feat, table) for _ in range(num_block))
+        groups = [f"block{number}" if per_block else "" for number in range(1, num_block + 1)]
+        self.blocks = nn.ModuleList(IMDBlock(choose, num_feat, table, group) for group in groups)
         self.fuse = nn.Conv2d(num_feat * num_block, num_feat, 1)
         self.body_end = nn.Conv2d(num_feat, num_feat, 3, padding=1)
         self.upsample = nn.Sequential(
@@ -85,6 +90,21 @@ class IMDN(SuperResolutionSpace):
             outputs.append(out)
         fused = F.leaky_relu(self.fuse(torch.cat(outputs, dim=1)), NEGATIVE_SLOPE)
         return self.upsample(self.body_end(fused) + features)
+
+    @classmethod
+    def draw(cls, options: Mapping[str, Any], choices: Mapping[str, Any]) -> list[Diagram]:
+        """Draw the block, or each block if they have choices of their own."""
+        count = options.get("num_block") or 6
+        if all(label in choices for label in cls.published):
+            title = f"The block of IMDN, one of {count}" if count > 1 else "The only block of IMDN"
+            return [_draw_block(title, choices)]
+        return [
+            _draw_block(
+                f"Block {number} of IMDN",
+                {label: choices[f"block{number}/{label}"] for label in cls.published},
+            )
+            for number in range(1, count + 1)
+        ]
 
     @classmethod
     def published_options(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -105,15 +125,17 @@ class IMDBlock(nn.Module):
     attention and a 1x1 convolution; the input is added.
     """
 
-    def __init__(self, choose: Builder, num_feat: int, candidates: Candidates) -> None:
+    def __init__(
+        self, choose: Builder, num_feat: int, candidates: Candidates, group: str = ""
+    ) -> None:
         super().__init__()
         kept = num_feat // 4
         rest = num_feat - kept
         self.split = (kept, rest)
-        self.c1 = choose.op("c1", candidates, num_feat, num_feat)
-        self.c2 = choose.op("c2", candidates, rest, num_feat)
-        self.c3 = choose.op("c3", candidates, rest, num_feat)
-        self.c4 = choose.op("c4", candidates, rest, kept)
+        self.c1 = choose.op(Place(group, "c1"), candidates, num_feat, num_feat)
+        self.c2 = choose.op(Place(group, "c2"), candidates, rest, num_feat)
+        self.c3 = choose.op(Place(group, "c3"), candidates, rest, num_feat)
+        self.c4 = choose.op(Place(group, "c4"), candidates, rest, kept)
         self.attention = ContrastAwareAttention(4 * kept)
         self.fuse = nn.Conv2d(4 * kept, num_feat, 1)
 
@@ -149,6 +171,23 @@ class ContrastAwareAttention(nn.Module):
         variance = (wide - mean).square().mean(dim=(2, 3), keepdim=True)
         contrast = (torch.sqrt(variance + self.eps) + mean).to(x.dtype)
         return x * torch.sigmoid(self.excite(F.relu(self.squeeze(contrast))))
+
+
+def _draw_block(title: str, choices: Mapping[str, Any]) -> Diagram:
+    diagram = Diagram(title)
+    diagram.add("x", "input", "end")
+    before, kept = "x", []
+    for label in ("c1", "c2", "c3"):
+        diagram.add(label, f"{label}  {choices[label]}", "found", [before])
+        before = diagram.add(f"{label} split", "split", "fixed", [label])
+        kept.append(before)
+    diagram.add("c4", f"c4  {choices['c4']}", "found", [before])
+    diagram.add("concat", "concat", "fixed", [*kept, "c4"])
+    diagram.add("attention", "attention", "fixed", ["concat"])
+    diagram.add("fuse", "conv 1x1", "fixed", ["attention"])
+    diagram.add("sum", "+", "sum", ["fuse", "x"])
+    diagram.add("y", "output", "end", ["sum"])
+    return diagram
 
 
 _PUBLISHED = {

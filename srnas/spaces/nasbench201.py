@@ -13,12 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srnas.choice import Builder, Choices, Genotype, Place, ScoreTable, run_nodes
+from srnas.diagram import Diagram
 from srnas.errors import UserError, did_you_mean, short
 from srnas.parts import Channels, Classes, Depth
 from srnas.primitives.batchnorm import BatchNorm2d
 from srnas.primitives.darts import relu_conv_bn
 from srnas.primitives.nasbench201 import NB201_PRIMITIVES
 from srnas.spaces import SPACES
+from srnas.spaces.cells import draw_cells
 from srnas.spaces.kinds import ClassificationSpace
 from srnas.spaces.published import named_candidates
 
@@ -76,6 +78,11 @@ class NASBench201(ClassificationSpace):
         """Map images (B, 3, H, W) to logits (B, num_classes)."""
         features = F.relu(self.norm(self.body(self.stem(x))))
         return self.classifier(F.adaptive_avg_pool2d(features, 1).flatten(1))
+
+    @classmethod
+    def draw(cls, options: Mapping[str, Any], choices: Mapping[str, Any]) -> list[Diagram]:
+        """Draw the cells."""
+        return draw_cells(cls.read_choices(choices))
 
     @classmethod
     def read_choices(cls, choices: Mapping[str, Any]) -> Choices:

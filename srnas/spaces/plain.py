@@ -6,6 +6,7 @@ Wang, Li, Wang, Liu: PlainUSR: Chasing Faster ConvNet for Efficient Super-Resolu
 
 import copy
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -13,10 +14,13 @@ import torch.nn.functional as F
 from annotated_types import Interval, MaxLen, MinLen
 from torch import Tensor, nn
 
-from srnas.choice import Builder
+from srnas.choice import Builder, OpChoice, Place, Primitive
+from srnas.choice.depth import Repeated
+from srnas.choice.width import Channels as Stated
+from srnas.diagram import Diagram
 from srnas.errors import UserError, counted
 from srnas.parts import Channels, OneOrEach
-from srnas.primitives.attention import ATTENTIONS, FIRST_CHANNEL
+from srnas.primitives.attention import AttentionPrimitive
 from srnas.primitives.reparameterized import (
     REPARAMETERIZED,
     Reparameterized,
@@ -43,7 +47,8 @@ class Plain(SuperResolutionSpace):
     channels, and pixel shuffle. At first the output is the nearest pixel of the image, plus what
     the random weights add.
 
-    Nothing is open to search. `docs/spaces.md` has the options of the published networks.
+    Choices, as far as the options open them: block1/width, block1/convs and block1/attention, and
+    those of the other blocks. `docs/spaces.md` has the options of the published networks.
 
     Args:
         scale: Scale factor.
@@ -58,6 +63,10 @@ class Plain(SuperResolutionSpace):
             "rep_mbconv" (PlainUSR), "ecb" (ECBSR), "conv3xc" (SPAN). Model files have plain ones.
         unshuffle: Whether the first convolution makes one pixel of 2x2 (pixel unshuffle), so that
             features have a quarter of the pixels. The image then has twelve channels.
+        search_widths: Widths that are open to search for each block. `widths` are then those of the
+            network without a genotype; the following likewise.
+        search_convs: Numbers of convolutions that are open to search for each block.
+        search_attention: Attentions that are open to search for each block.
     """
 
     published: ClassVar[Mapping[str, Any]] = {}
@@ -74,35 +83,50 @@ class Plain(SuperResolutionSpace):
         attention_feat: Channels = 4,
         reparameterize: Literal["none", "rep_mbconv", "ecb", "conv3xc"] = "none",
         unshuffle: bool = False,
+        search_widths: Annotated[list[Channels], MinLen(1)] | None = None,
+        search_convs: Annotated[list[Convs], MinLen(1)] | None = None,
+        search_attention: Annotated[list[Attention], MinLen(1)] | None = None,
     ) -> None:
         super().__init__()
-        self.scale, self.widths, self.unshuffle = scale, list(widths), unshuffle
-        num_feat = num_feat or max(widths)
-        if max(widths) > num_feat:
+        self.scale, self.unshuffle = scale, unshuffle
+        largest = max([*widths, *(search_widths or ())])
+        num_feat = num_feat or largest
+        if largest > num_feat:
             raise UserError(
-                f"space plain: widths has {max(widths)}, but num_feat is {num_feat}; give the "
-                "largest width or more"
+                f"space plain: widths has {largest}, but num_feat is {num_feat}; give the largest "
+                "width or more"
             )
         fold = FOLD if unshuffle else 1
         self.channels = num_feat + RGB * fold**2
         self.head = _head(self.channels, fold)
-        blocks = [
-            Block(width, count, name, attention_feat, reparameterize)
-            for width, count, name in zip(
-                widths,
-                _for_each(widths, convs, "convs"),
-                _for_each(widths, attention, "attention"),
-                strict=True,
-            )
-        ]
+        table: dict[str, Primitive] = {
+            name: AttentionPrimitive(name, attention_feat) for name in search_attention or ()
+        }
+        stated = zip(
+            widths,
+            _for_each(widths, convs, "convs"),
+            _for_each(widths, attention, "attention"),
+            strict=True,
+        )
+        blocks = []
+        for number, (width, count, name) in enumerate(stated, 1):
+            channels = _width(choose, number, width, search_widths)
+            depth = _depth(choose, number, count, search_convs, channels.channels)
+            if table:
+                place, wide = Place(f"block{number}", "attention"), channels.channels
+                last = choose.add(OpChoice(place, table, wide, wide, splits=False))
+            else:
+                last = AttentionPrimitive(name, attention_feat).build(channels.channels, 0)
+            blocks.append(Block(channels, depth, last, reparameterize))
         self.blocks = nn.ModuleList(blocks)
+        self.widths = [block.channels for block in blocks]
         self.min_size = fold * (max(block.min_size for block in blocks) - 1) + 1
         self.upsample = _tail(self.channels, scale, fold)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map LR (B, 3, H, W) to SR (B, 3, scale*H, scale*W), RGB in [0, 1], not clipped."""
         pieces = [(self.channels, self.head(x))]
-        for width, block in zip(self.widths, self.blocks, strict=True):
+        for block, width in zip(self.blocks, self.widths, strict=True):
             first, others = _take(pieces, width)
             pieces = [(width, block(first)), *others]
         y: Tensor = self.upsample(_concatenate([piece for _, piece in pieces]))
@@ -110,10 +134,51 @@ class Plain(SuperResolutionSpace):
             y = _crop(y, self.scale * x.shape[2], self.scale * x.shape[3])
         return y
 
+    @classmethod
+    def published_choices(cls, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the choices that the options state, where they are open."""
+        widths = options["widths"]
+        return {
+            f"block{number}/{label}": value
+            for label, value_of, search in (
+                ("width", "widths", "search_widths"),
+                ("convs", "convs", "search_convs"),
+                ("attention", "attention", "search_attention"),
+            )
+            if options[search]
+            for number, value in enumerate(_for_each(widths, options[value_of], value_of), 1)
+        }
+
     def merge(self) -> dict[str, Any]:
         """Make plain convolutions of those in a form for training; see `Space.merge`."""
         merge_convolutions(self)
         return {"reparameterize": "none"}
+
+    @classmethod
+    def draw(cls, options: Mapping[str, Any], choices: Mapping[str, Any]) -> list[Diagram]:
+        """Draw the blocks with their widths."""
+        diagram = Diagram("The blocks, with the number of channels that each replaces")
+        before = diagram.add(
+            "head", "unshuffle, conv 3x3" if options["unshuffle"] else "conv 3x3", "end"
+        )
+        blocks = len(options["widths"])
+        for index, width in enumerate(options["widths"]):
+            convs, attention = (
+                (value if isinstance(value, list) else [value] * blocks)[index]
+                for value in (options["convs"], options["attention"])
+            )
+            found = [
+                choices.get(f"block{index + 1}/{label}", stated)
+                for label, stated in (("width", width), ("convs", convs), ("attention", attention))
+            ]
+            kind = "fixed" if found == [width, convs, attention] else "found"
+            width, convs, attention = found
+            ends = "" if attention == "none" else f", {attention}"
+            text = f"{width}: {convs} conv 3x3{ends}"
+            before = diagram.add(f"block{index}", text, kind, [before])
+        before = diagram.add("tail", "conv 3x3", "fixed", [before])
+        diagram.add("y", "pixel shuffle", "end", [before])
+        return [diagram]
 
     @classmethod
     def published_options(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -147,30 +212,50 @@ class Block(nn.Module):
     """3x3 convolutions with leaky ReLU between them, and an attention.
 
     Args:
-        width: Channels of input and output.
-        convs: Number of convolutions.
-        attention: Name of the attention, or "none".
-        attention_feat: Pooled channels of the attention.
+        width: Number of channels of input and output.
+        depth: Number of convolutions.
+        attention: Maps the output of the convolutions and the input to the output.
         reparameterize: Form in which the convolutions are trained.
     """
 
-    def __init__(
-        self, width: int, convs: int, attention: str, attention_feat: int, reparameterize: str
-    ) -> None:
+    def __init__(self, width: Any, depth: Any, attention: nn.Module, reparameterize: str) -> None:
         super().__init__()
-        build = REPARAMETERIZED[reparameterize]
-        mixes = [False] * (convs - 1) + [attention in FIRST_CHANNEL]
-        self.convs = nn.ModuleList(build(width, mix) for mix in mixes)
-        make = ATTENTIONS.get(attention)
-        self.attention = make(width, attention_feat) if make else None
-        self.min_size: int = getattr(self.attention, "min_size", 1)
+        self.width, self.depth, self.attention = width, depth, attention
+        self.channels: int = width.channels
+        build, count = REPARAMETERIZED[reparameterize], int(depth.count)
+        mixes = [False] * (count - 1) + [getattr(attention, "scales_by_first", False)]
+        self.convs = nn.ModuleList(build(self.channels, mix) for mix in mixes)
+        self.min_size: int = max(getattr(m, "min_size", 1) for m in attention.modules())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, width, H, W) to the same shape."""
-        y = self.convs[0](x)
-        for conv in self.convs[1:]:
-            y = conv(F.leaky_relu(y, NEGATIVE_SLOPE))
-        return y if self.attention is None else self.attention(y, x)
+        """Map (B, channels, H, W) to the same shape."""
+        before = self.width(x)
+        rest: Tensor | None = self.width.rest(x)
+        steps = [partial(self._step, number) for number in range(len(self.convs))]
+        y = self.attention(self.depth(before, steps), before)
+        return y if rest is None else y + rest
+
+    def _step(self, number: int, x: Tensor) -> Tensor:
+        active = x if number == 0 else F.leaky_relu(x, NEGATIVE_SLOPE)
+        return self.width(self.convs[number](active))
+
+
+def _width(choose: Builder, number: int, width: int, searched: list[int] | None) -> Any:
+    if not searched:
+        return Stated(width)
+    widths = sorted(set(searched))
+    return choose.width(Place(f"block{number}", "width"), widths, lambda w: 18.0 * w * w)
+
+
+def _depth(
+    choose: Builder, number: int, count: int, searched: list[int] | None, channels: int
+) -> Any:
+    if not searched:
+        return Repeated(count)
+    counts = sorted(set(searched))
+    return choose.depth(
+        Place(f"block{number}", "convs"), counts, lambda d: 9.0 * d * channels * channels
+    )
 
 
 @torch.no_grad()

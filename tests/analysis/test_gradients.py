@@ -11,7 +11,7 @@ from srnas.analysis import (
     operator_gradients,
     weight_gradient_correlation,
 )
-from srnas.choice import RELAXATIONS, Relaxed, Supernet
+from srnas.choice import RELAXATIONS, RelaxedBuilder, Supernet
 from srnas.choice.mixed_op import MixedOp
 from srnas.primitives.nasbench201 import NB201_PRIMITIVES
 from srnas.spaces import space_builder
@@ -132,7 +132,7 @@ def test_operator_gradients_of_all_places_make_up_the_gradient_of_alpha(imdn):
     blocks = [
         operator_gradients(imdn, lambda: imdn(x).square().sum(), f"blocks.{i}.c2") for i in (0, 1)
     ]
-    names = list(imdn.choices.positions["c2"].candidates)
+    names = list(imdn.choices.competing["c2"].candidates)
     assert list(blocks[0]) == names
     total = torch.tensor([blocks[0][name] + blocks[1][name] for name in names])
     p = torch.softmax(imdn.alphas["c2"].detach(), 0)
@@ -143,7 +143,7 @@ def test_operator_gradients_of_all_places_make_up_the_gradient_of_alpha(imdn):
 def test_partial_channels_have_edges_too():
     torch.manual_seed(0)
     space = {"name": "imdn", "num_feat": 8, "num_block": 1}
-    net = Supernet(space_builder(space), "imdn", choose=Relaxed(partial_channels=2))
+    net = Supernet(space_builder(space), "imdn", choose=RelaxedBuilder(partial_channels=2))
     x = torch.rand(2, 3, 8, 8)
     result = edge_gradient_correlations(net, lambda: net(x).sum(), lambda: net(x).mean())
     assert list(result) == [f"blocks.0.c{i}.mixed" for i in (1, 2, 3, 4)]

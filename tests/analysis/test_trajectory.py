@@ -10,7 +10,7 @@ from torch import nn
 
 from srnas.analysis import convergence, parameter_free_candidates, summarize
 from srnas.analysis.trajectory import top2_gap
-from srnas.choice import Position, Supernet
+from srnas.choice import OpChoice, Supernet
 from srnas.primitives.sr import SR_PRIMITIVES
 from srnas.spaces import space_builder
 
@@ -105,7 +105,7 @@ def test_pooling_before_batchnorm_is_parameter_free_and_convolutions_are_not():
     candidates = {"avg_pool": Free(), **SR_PRIMITIVES}
     torch.manual_seed(0)
     state = torch.get_rng_state()
-    assert parameter_free_candidates({"c": Position("c", candidates, 8, 8)}) == {"c": {"avg_pool"}}
+    assert parameter_free_candidates({"c": OpChoice("c", candidates, 8, 8)}) == {"c": {"avg_pool"}}
     assert torch.equal(torch.get_rng_state(), state), "a search would go on with other numbers"
 
 
@@ -115,7 +115,7 @@ def test_a_supernets_own_values_can_be_summarized():
         {label: p.tolist() for label, p in net.probabilities().items()},
         {label: alpha.tolist() for label, alpha in net.alphas.items()},
         net.genotype().choices,
-        parameter_free_candidates(net.choices.positions),
+        parameter_free_candidates(net.choices.competing),
     )
     assert summary["parameter_free_share"] == 0
     assert 0 < summary["entropy"] < math.log(9)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from srnas.choice import Derived, Place, Relaxed, Space, Supernet
+from srnas.choice import DerivedBuilder, Place, RelaxedBuilder, Space, Supernet
 from srnas.choice.edges import ChosenEdges
 from srnas.errors import UserError
 from srnas.primitives.nasbench201 import NB201_PRIMITIVES
@@ -27,7 +27,7 @@ class Node(Space):
 
 def supernet(rows, edge_weights=None, keep=2):
     """A supernet of `Node` whose softmaxed alphas are `rows` and `edge_weights`."""
-    choose = Relaxed(edge_normalization=edge_weights is not None)
+    choose = RelaxedBuilder(edge_normalization=edge_weights is not None)
     net = Supernet(lambda choose: Node(choose, keep), "node", choose=choose).eval()
     with torch.no_grad():
         for index, row in enumerate(rows):
@@ -38,7 +38,7 @@ def supernet(rows, edge_weights=None, keep=2):
 
 
 def derived(choice, keep=2):
-    return Node(Derived({Place.of("n/3"): choice}, "node"), keep)
+    return Node(DerivedBuilder({Place.of("n/3"): choice}, "node"), keep)
 
 
 SKIPS = [[0.5, 0.5, 0.0], [0.75, 0.25, 0.0], [0.2, 0.8, 0.0]]  # none, skip, pool
@@ -56,7 +56,7 @@ def test_edge_normalization_multiplies_each_edge_by_its_softmaxed_weight():
 
 def test_a_normed_node_has_mean_0_and_variance_1_while_searching_and_no_norm_derived():
     torch.manual_seed(0)
-    net = Supernet(Node, "node", choose=Relaxed(node_norm=True)).train()
+    net = Supernet(Node, "node", choose=RelaxedBuilder(node_norm=True)).train()
     y = net([torch.randn(8, 1, 16, 16) for _ in range(3)])
     assert y.mean().item() == pytest.approx(0, abs=1e-5)
     assert y.var(correction=0).item() == pytest.approx(1, abs=1e-3)
@@ -68,7 +68,7 @@ def test_a_normed_node_has_mean_0_and_variance_1_while_searching_and_no_norm_der
 def test_a_node_that_keeps_all_edges_has_no_edge_weights():
     assert "n/3" in supernet(SKIPS, [0.2, 0.3, 0.5]).alphas
     net = Supernet(
-        lambda choose: Node(choose, None), "node", choose=Relaxed(edge_normalization=True)
+        lambda choose: Node(choose, None), "node", choose=RelaxedBuilder(edge_normalization=True)
     )
     assert list(net.alphas) == ["n/3<-0", "n/3<-1", "n/3<-2"]
 

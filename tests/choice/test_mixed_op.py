@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from srnas.choice import Relaxed, Supernet
+from srnas.choice import RelaxedBuilder, Supernet
 from srnas.choice.mixed_op import MixedOp, PartialMixedOp
 from srnas.errors import UserError
 from srnas.primitives.darts import DARTS_PRIMITIVES
@@ -20,7 +20,7 @@ def mixed_op(
     c_in=6, c_out=8, divisor=1, merge=True, stride=1, seed=0, candidates=SR_PRIMITIVES, affine=False
 ):
     torch.manual_seed(seed)
-    choose = Relaxed(partial_channels=divisor, merge=merge, affine=affine)
+    choose = RelaxedBuilder(partial_channels=divisor, merge=merge, affine=affine)
     op = choose.op("c", candidates, c_in, c_out, stride).double()
     alphas = torch.randn(len(candidates), dtype=torch.double)
     weights = torch.softmax(alphas, 0).requires_grad_()
@@ -99,7 +99,7 @@ def test_k_equal_to_one_is_the_plain_mixture():
     torch.manual_seed(0)
     plain = Supernet(space_builder(SMALL), "imdn")
     torch.manual_seed(0)
-    partial = Supernet(space_builder(SMALL), "imdn", choose=Relaxed(partial_channels=1))
+    partial = Supernet(space_builder(SMALL), "imdn", choose=RelaxedBuilder(partial_channels=1))
     assert not any(isinstance(m, PartialMixedOp) for m in partial.modules())
     x = torch.rand(1, 3, 12, 12)
     assert torch.equal(plain(x), partial(x))
@@ -107,7 +107,7 @@ def test_k_equal_to_one_is_the_plain_mixture():
 
 def test_k_that_does_not_divide_the_channels_is_told():
     with pytest.raises(UserError, match=r"partial_channels: 3 does not divide the 16 -> 16"):
-        Supernet(space_builder(SMALL), "imdn", choose=Relaxed(partial_channels=3))
+        Supernet(space_builder(SMALL), "imdn", choose=RelaxedBuilder(partial_channels=3))
 
 
 def test_the_supernets_batchnorm_has_no_scale_and_shift_and_the_derived_one_has():
@@ -120,7 +120,7 @@ def test_the_supernets_batchnorm_has_no_scale_and_shift_and_the_derived_one_has(
 
 def test_only_candidates_that_fit_into_a_dense_one_are_merged():
     separable = {n: SR_PRIMITIVES[n] for n in ("ds_conv_3x3", "ds_conv_5x5", "dil_ds_conv_3x3")}
-    mixed = Relaxed().op("c", separable, 4, 4)
+    mixed = RelaxedBuilder().op("c", separable, 4, 4)
     assert isinstance(mixed, MixedOp)
     assert mixed.merged(list(separable)) == ([], 0), (
         "a dense kernel would cost more than the separable ones"

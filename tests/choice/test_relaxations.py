@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from srnas.choice import RELAXATIONS, Relaxed, Supernet
+from srnas.choice import RELAXATIONS, RelaxedBuilder, Supernet
 from srnas.choice.mixed_op import MixedOp
 from srnas.choice.pruning import prune, shrink
 from srnas.distributed import Process
@@ -193,7 +193,7 @@ def test_shrinking_keeps_the_strongest_and_renormalizes_them():
 
 def test_darts_minus_adds_its_input_with_a_weight_that_fades():
     torch.manual_seed(0)
-    net = Supernet(space_builder(SMALL), "imdn", choose=Relaxed(auxiliary_skip=True))
+    net = Supernet(space_builder(SMALL), "imdn", choose=RelaxedBuilder(auxiliary_skip=True))
     op = net.network.blocks[0].c1
     x = torch.rand(1, 8, 6, 6)
     op.shared.weights = net.probabilities()
@@ -209,7 +209,7 @@ def test_darts_minus_halves_with_a_factorized_reduction():
     # MixedOp in src/search/model_search.py of DARTS-: FactorizedReduce(C, C, affine=False), that
     # is BN(cat(conv1(relu(x)), conv2(relu(x) one pixel down and right))), 1x1 kernels, stride 2
     torch.manual_seed(0)
-    choose = Relaxed(auxiliary_skip=True)
+    choose = RelaxedBuilder(auxiliary_skip=True)
     op = choose.op("e", DARTS_PRIMITIVES, 4, 4, stride=2)
     x = torch.randn(2, 4, 6, 6)
     op.shared.weights = {"e": torch.zeros(len(DARTS_PRIMITIVES))}

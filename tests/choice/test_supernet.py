@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.func import functional_call
 
-from srnas.choice import Genotype, Relaxed, Supernet
+from srnas.choice import Genotype, RelaxedBuilder, Supernet
 from srnas.errors import UserError
 from srnas.primitives.sr import SR_PRIMITIVES
 from srnas.spaces import derived_network, published_genotype, space_builder
@@ -35,7 +35,7 @@ def warm_batchnorm(supernet):
 def test_one_hot_alphas_give_the_derived_network_for_every_candidate_at_every_position(affine):
     torch.manual_seed(0)
     supernet = warm_batchnorm(
-        Supernet(space_builder(SMALL), "imdn", choose=Relaxed(affine=affine), alpha_std=1.0)
+        Supernet(space_builder(SMALL), "imdn", choose=RelaxedBuilder(affine=affine), alpha_std=1.0)
     )
     x = torch.rand(1, 3, 14, 11)
     for label in LABELS:

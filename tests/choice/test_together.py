@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from srnas.choice import RELAXATIONS, Relaxed, Supernet, run_nodes
+from srnas.choice import RELAXATIONS, RelaxedBuilder, Supernet, run_nodes
 from srnas.choice import together as module
 from srnas.spaces import space_builder
 
@@ -20,7 +20,11 @@ def supernet(options, relaxation=None, **choices):
     build = space_builder(options)
     relaxation = RELAXATIONS.build({"name": relaxation}) if relaxation else None
     net = Supernet(
-        build, options["name"], choose=Relaxed(**choices), relaxation=relaxation, alpha_std=0.5
+        build,
+        options["name"],
+        choose=RelaxedBuilder(**choices),
+        relaxation=relaxation,
+        alpha_std=0.5,
     ).double()
     with torch.no_grad():
         for name, parameter in net.network.named_parameters():
@@ -142,10 +146,10 @@ def test_candidates_of_a_plugin_may_have_these_layers_in_any_order(shift, monkey
         "maps": Layers(lambda c: nn.MaxPool2d(3, 1, 1), norm, lambda c: nn.ReLU()),
     }
     torch.manual_seed(0)
-    choose = Relaxed()
+    choose = RelaxedBuilder()
     nodes = nn.ModuleList(choose.edges(f"n/{i}", i, 2, candidates, 6, [1] * i) for i in (2, 3, 4))
     nodes.double().train()
-    rows = {str(e): torch.rand(7).double().requires_grad_() for e in choose.choices.positions}
+    rows = {str(e): torch.rand(7).double().requires_grad_() for e in choose.choices.competing}
     choose.shared.weights = rows
     x = [torch.randn(3, 6, 8, 7, dtype=torch.double, requires_grad=True) for _ in range(2)]
     twin = copy.deepcopy(nodes, {id(choose.shared): choose.shared})  # with the same weights

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from srnas.choice import Relaxed, Supernet
+from srnas.choice import RelaxedBuilder, Supernet
 from srnas.choice.pruning import shrink
 from srnas.choice.widen import Widening
 from srnas.spaces import space_builder
@@ -17,7 +17,7 @@ SPACES = {
 
 
 def supernet(space, k):
-    choose = Relaxed(partial_channels=k, auxiliary_skip=True)
+    choose = RelaxedBuilder(partial_channels=k, auxiliary_skip=True)
     return Supernet(space_builder(SPACES[space]), space, choose=choose, alpha_std=1.0)
 
 

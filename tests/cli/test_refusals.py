@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from srnas.cli import load_plugin
 from srnas.errors import UserError
+from srnas.plugins import load_plugin
 from tests.cli.test_commands import refused
 from tests.helpers import search_options, srnas, train_options, write_options
 

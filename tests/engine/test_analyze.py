@@ -223,7 +223,7 @@ def sa_row():
         "step": 2,
         "genotype": net.genotype().choices,
         "alphas": {label: alpha.tolist() for label, alpha in net.alphas.items()},
-        "candidates": {label: list(p.candidates) for label, p in net.choices.positions.items()},
+        "candidates": {label: p.names for label, p in net.choices.competing.items()},
     }
 
 

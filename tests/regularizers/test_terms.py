@@ -159,7 +159,7 @@ def test_nominal_costs_are_those_of_the_paper_at_1280x720(supernet):
     term = REGULARIZERS.build({"name": "expected_cost", "norm": "baseline"})
     names = list(SR_PRIMITIVES)
     for label, costs in published.items():
-        ratios = term.costs(supernet.choices.positions[label])
+        ratios = term.costs(supernet.choices.competing[label])
         for name, cost in costs.items():
             expected = cost / costs["conv_3x3"]
             for variant in (name, f"{name}_bn", f"dil_{name}" if "ds" in name else name):
@@ -168,7 +168,7 @@ def test_nominal_costs_are_those_of_the_paper_at_1280x720(supernet):
 
 def test_true_costs_use_the_real_channels(supernet):
     # c4, 48 -> 16: conv3 6912, ds3 1200 MACs a pixel
-    position = supernet.choices.positions["c4"]
+    position = supernet.choices.competing["c4"]
     assert SR_PRIMITIVES["conv_3x3"].macs_per_pixel(48, 16) == 6912
     assert SR_PRIMITIVES["ds_conv_3x3"].macs_per_pixel(48, 16) == 1200
     term = REGULARIZERS.build({"name": "expected_cost", "cost": "true_io", "norm": "baseline"})
@@ -287,11 +287,11 @@ def test_the_projection_is_idempotent_and_the_one_that_derivation_takes(space):
     assert all(torch.equal(once[k], twice[k]) for k in once)
     ones = {
         label: list(position.candidates)[int(once[label].argmax())]
-        for label, position in net.choices.positions.items()
+        for label, position in net.choices.competing.items()
         if once[label].any()
     }
-    assert ones == net.choices.operations(net.choices.strongest(net.strengths()))
-    assert all(once[k].sum() in (0, 1) for k in net.choices.positions)
+    assert ones == net.choices.chosen(net.choices.strongest(net.strengths()))
+    assert all(once[k].sum() in (0, 1) for k in net.choices.competing)
     if space["name"] == "darts":
         chosen = [
             pair for cell in net.genotype().choices.values() for node in cell for pair in node

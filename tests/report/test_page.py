@@ -19,9 +19,8 @@ import pytest
 from srnas.errors import UserError
 from srnas.report.charts import COLORS, lines, ranked_lines, scatter
 from srnas.report.compare import write_comparison
-from srnas.report.networks import draw
 from srnas.report.page import write_report
-from srnas.spaces import derived_network, published_genotype
+from srnas.spaces import derived_network, draw, published_genotype
 from srnas.tasks.super_resolution import SuperResolution
 
 OPS = ["none", "max_pool_3x3", "avg_pool_3x3", "skip_connect", *(f"conv_{i}" for i in range(4))]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from srnas.choice import Derived, Genotype, Place, Relaxed, Supernet
+from srnas.choice import DerivedBuilder, Genotype, Place, RelaxedBuilder, Supernet
 from srnas.cost import count_parameters
 from srnas.errors import UserError
 from srnas.primitives.darts import DARTS_PRIMITIVES
@@ -72,11 +72,13 @@ def test_the_published_network_is_darts_v2():
 def test_the_supernet_has_the_weights_and_alphas_of_the_released_code():
     with torch.device("meta"):
         supernet = Supernet(
-            space_builder({"name": "darts"}), "darts", choose=Relaxed(edge_normalization=True)
+            space_builder({"name": "darts"}),
+            "darts",
+            choose=RelaxedBuilder(edge_normalization=True),
         )
     assert sum(p.numel() for p in supernet.weight_parameters()) == 1_930_618
     assert [m.shape for m in supernet.alpha_matrices()] == [(14, 8), (14, 8)]
-    assert list(supernet.choices.positions["normal/2<-0"].candidates) == [
+    assert list(supernet.choices.competing["normal/2<-0"].candidates) == [
         "none", "max_pool_3x3", "avg_pool_3x3", "skip_connect",
         "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5",
     ]  # fmt: skip
@@ -153,14 +155,14 @@ def test_one_hot_alphas_give_the_derived_network(seed):
             module[1].eps = 1e-12  # torch 2.10 refuses 0
     wanted = {}
     for place, pairs in DARTS.read_choices(chosen.choices).items():
-        edges = supernet.choices.nodes[str(place)].edges
+        edges = [edge.place for edge in supernet.choices[str(place)].edges]
         wanted |= dict.fromkeys(map(str, edges), "none")
         wanted |= {str(edges[index]): op for op, index in pairs}
     with torch.no_grad():
         for label, alpha in supernet.alphas.items():
             # a softmax of 200 against 0 is one-hot in float32
             alpha.zero_()
-            alpha[list(supernet.choices.positions[label].candidates).index(wanted[label])] = 200.0
+            alpha[list(supernet.choices.competing[label].candidates).index(wanted[label])] = 200.0
         assert supernet.genotype() == chosen
         x = torch.rand(2, 3, 16, 16)
         expected = supernet.eval()(x)
@@ -222,7 +224,9 @@ def test_the_auxiliary_head_speaks_in_training_only_and_has_the_released_size():
 
 def test_partial_channels_and_edge_weights_search_strided_edges_too():
     supernet = Supernet(
-        space_builder(SMALL), "darts", choose=Relaxed(partial_channels=2, edge_normalization=True)
+        space_builder(SMALL),
+        "darts",
+        choose=RelaxedBuilder(partial_channels=2, edge_normalization=True),
     )
     supernet(torch.rand(2, 3, 16, 16)).sum().backward()
     assert all(alpha.grad.isfinite().all() for alpha in supernet.arch_parameters())
@@ -262,7 +266,7 @@ def test_s1_has_two_candidates_of_its_own_at_each_edge():
         "reduce/3<-2": ["skip_connect", "dil_conv_5x5"],
         "reduce/4<-1": ["max_pool_3x3", "sep_conv_3x3"],
     }.items():
-        assert list(supernet.choices.positions[edge].candidates) == names
+        assert list(supernet.choices.competing[edge].candidates) == names
     choices = supernet.genotype().choices
     choices["normal"][0] = [["sep_conv_3x3", 0], ["skip_connect", 1]]
     with pytest.raises(UserError, match=r"choices\.normal/2: no candidate is named 'sep_conv_3x3'"):
@@ -292,6 +296,6 @@ def test_a_genotype_without_four_nodes_is_told(nodes):
 
 
 def test_the_search_answers_affine_as_it_is_told():
-    network = Supernet(space_builder(SMALL), "darts", choose=Relaxed(affine=True)).network
+    network = Supernet(space_builder(SMALL), "darts", choose=RelaxedBuilder(affine=True)).network
     assert network.cells[0].preprocess1[2].affine
-    assert Derived({}, "darts").affine
+    assert DerivedBuilder({}, "darts").affine

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from srnas.choice import Genotype, Relaxed, Supernet
+from srnas.choice import Genotype, RelaxedBuilder, Supernet
 from srnas.errors import UserError
 from srnas.losses import LOSSES, hfen
 from srnas.model_file import Model, load_published, save_model, warm_start
@@ -101,7 +101,7 @@ def test_dlsrs_parameter_penalty_is_the_expected_cost_at_fifty_channels():
     # the table of kilo-weights in the released code, whose sum is 240
     published = [2.5, 22.5, 62.5, 122.5, 5.9, 7.5, 9.9, 2.95, 3.75]
     term = REGULARIZERS.build({"name": "expected_cost", "channels": 50})
-    costs = term.costs(supernet().choices.positions["r1"])
+    costs = term.costs(supernet().choices.competing["r1"])
     assert costs.tolist() == pytest.approx([c / sum(published) for c in published])
     assert [p.macs_per_pixel(50, 50) / 1000 for p in DLSR_PRIMITIVES.values()] == published
 
@@ -109,7 +109,7 @@ def test_dlsrs_parameter_penalty_is_the_expected_cost_at_fifty_channels():
 def test_merged_kernels_are_the_plain_sum():
     torch.manual_seed(0)
     plain = Supernet(
-        space_builder(SMALL), "dlsr", choose=Relaxed(merge=False), alpha_std=1.0
+        space_builder(SMALL), "dlsr", choose=RelaxedBuilder(merge=False), alpha_std=1.0
     ).eval()
     merged = supernet()
     op = merged.network.cells[0].r1

@@ -6,7 +6,7 @@ import random
 import pytest
 import torch
 
-from srnas.choice import Genotype, Relaxed, Supernet
+from srnas.choice import Genotype, RelaxedBuilder, Supernet
 from srnas.cost import count_parameters
 from srnas.errors import UserError
 from srnas.primitives.nasbench201 import NB201_PRIMITIVES
@@ -72,7 +72,7 @@ def test_the_alpha_rows_are_in_the_order_of_the_benchmark():
 def test_one_hot_alphas_give_the_derived_network_for_every_candidate_at_every_edge(shift, affine):
     torch.manual_seed(shift)
     supernet = Supernet(
-        space_builder(SMALL), "nasbench201", choose=Relaxed(affine=affine), alpha_std=1.0
+        space_builder(SMALL), "nasbench201", choose=RelaxedBuilder(affine=affine), alpha_std=1.0
     )
     ops = [OPS[(edge + shift) % 5] for edge in range(6)]
     x = torch.rand(2, 3, 8, 8)
@@ -89,7 +89,9 @@ def test_one_hot_alphas_give_the_derived_network_for_every_candidate_at_every_ed
 
 
 def test_partial_channels_search_it_too():
-    supernet = Supernet(space_builder(SMALL), "nasbench201", choose=Relaxed(partial_channels=4))
+    supernet = Supernet(
+        space_builder(SMALL), "nasbench201", choose=RelaxedBuilder(partial_channels=4)
+    )
     supernet(torch.rand(2, 3, 8, 8)).sum().backward()
     assert all(alpha.grad.any() for alpha in supernet.arch_parameters())
 

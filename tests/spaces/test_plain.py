@@ -6,7 +6,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import nn
 
+from srnas.bench.sample import sample_genotypes
 from srnas.choice import Genotype, Supernet
+from srnas.choice.inherit import inherited
 from srnas.data.images import benchmark_pairs
 from srnas.engine.train import train
 from srnas.errors import UserError
@@ -113,7 +115,7 @@ def test_the_default_options_are_plainusr_s(shared):
 def test_published_weights_are_tested_with_nothing_else_said(shared):
     file = weights(shared, "U", 4)
     done = srnas("test", "--model", file, "--data", f"Set5={shared / 'data/Set5'}")
-    assert "30.769 / 0.8698" in done.stdout, done.stderr
+    assert "30.769 │ 0.8698" in done.stdout, done.stderr
     assert "19,820" in done.stdout
     assert "PlainUSRU_Rep_x4:" not in done.stdout, "a line of choices that there are not"
 
@@ -356,3 +358,57 @@ def test_there_is_nothing_to_search_which_is_told_in_one_line(tmp_path, photo_fo
     assert init.returncode == 2
     assert "--space plain: leaves nothing to choose" in init.stderr
     assert str(GENOTYPE) == "no choices"
+
+
+SEARCHED = {
+    "name": "plain",
+    "widths": [8, 4, 8],
+    "search_widths": [4, 8],
+    "search_convs": [1, 2],
+    "search_attention": ["none", "gate", "span"],
+}
+
+
+def test_widths_convolutions_and_attentions_of_each_block_are_open():
+    net = Supernet(space_builder(SEARCHED), "plain")
+    assert {label: choice.names for label, choice in net.choices.items()} == {
+        f"block{number}/{label}": names
+        for number in (1, 2, 3)
+        for label, names in (
+            ("width", ["4", "8"]),
+            ("convs", ["1", "2"]),
+            ("attention", ["none", "gate", "span"]),
+        )
+    }
+    published = published_genotype(SEARCHED).choices
+    assert [published[f"block{n}/width"] for n in (1, 2, 3)] == [8, 4, 8]
+    assert published["block1/convs"] == 2
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_with_one_hot_weights_the_supernet_is_the_derived_network_of_its_weights(seed):
+    torch.manual_seed(0)
+    net = Supernet(space_builder(SEARCHED), "plain").double()
+    (genotype,) = sample_genotypes(SEARCHED, 4, 0)[seed : seed + 1]
+    choices = net.network.read_choices(genotype.choices)
+    rows = {}
+    for choice in net.choices.whole:
+        rows |= choice.encode(choices[choice.place])
+    derived = derived_network(SEARCHED, genotype).double()
+    derived.load_state_dict(inherited(net, derived, choices))
+    x = torch.rand(1, 3, 11, 14, dtype=torch.float64)
+    with net.replaced({k: torch.tensor(row, dtype=torch.float64) for k, row in rows.items()}):
+        torch.testing.assert_close(net(x), derived(x), atol=1e-10, rtol=0)
+    fixed = {
+        **SEARCHED,
+        "search_widths": None,
+        "search_convs": None,
+        "search_attention": None,
+        "num_feat": 8,
+        "widths": [genotype.choices[f"block{n}/width"] for n in (1, 2, 3)],
+        "convs": [genotype.choices[f"block{n}/convs"] for n in (1, 2, 3)],
+        "attention": [genotype.choices[f"block{n}/attention"] for n in (1, 2, 3)],
+    }
+    stated = derived_network(fixed, published_genotype(fixed)).double()
+    stated.load_state_dict(derived.state_dict())
+    assert torch.equal(stated(x), derived(x))

@@ -273,7 +273,7 @@ def test_a_perturbation_stays_in_its_range_and_is_gone_after_the_step(name):
         op.register_forward_pre_hook(lambda m, _, s=seen: s.update(m.shared.weights))
         with net.perturbed(deltas):
             net(x)
-        for label in net.choices.positions:
+        for label in net.choices.competing:
             moved = (p[label] + deltas[label]).clamp(0, 1)
             torch.testing.assert_close(seen[label], moved / moved.sum())
     assert torch.equal(net(x), plain)
@@ -296,7 +296,7 @@ def test_a_perturbation_does_not_revive_dropped_candidates():
     shrink(net, 2)
     seen = {}
     net.network.blocks[0].c1.register_forward_pre_hook(lambda m, _: seen.update(m.shared.weights))
-    with net.perturbed({label: torch.full((3,), 0.3) for label in net.choices.positions}):
+    with net.perturbed({label: torch.full((3,), 0.3) for label in net.choices.competing}):
         net(torch.rand(1, 3, 8, 8))
     for label, weights in seen.items():
         assert weights.nonzero().flatten().tolist() == net.alive[label]
@@ -328,7 +328,7 @@ def test_the_adversary_is_the_released_attack(monkeypatch, kind):
     # A loss of the weights themselves. At the "peak" any step lowers it, so there is no attack.
     torch.manual_seed(0)
     net = Supernet(space_builder(SMALL), "imdn", alpha_std=1.0)
-    label = next(iter(net.choices.positions))
+    label = next(iter(net.choices.competing))
     p = net.probabilities()[label].detach()
     slope = torch.tensor([0.7, -1.0, 0.4])
 
@@ -343,7 +343,7 @@ def test_the_adversary_is_the_released_attack(monkeypatch, kind):
     def loss():
         return of(net._replaced[label])[0]
 
-    start = {k: 0.1 * torch.linspace(-1, 1, 3) for k in net.choices.positions}
+    start = {k: 0.1 * torch.linspace(-1, 1, 3) for k in net.choices.competing}
     monkeypatch.setattr(perturbations, "_uniform", lambda *_: start)
     delta = PERTURBATIONS.build({"name": "adversarial"})(net, loss, 0.5)[label]
     expected = attacked(

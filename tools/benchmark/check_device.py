@@ -20,7 +20,7 @@ from common import differences, machine, show
 from plain import plain_supernet
 from torch.nn.functional import cosine_similarity
 
-from srnas.choice import Relaxed, Supernet
+from srnas.choice import RelaxedBuilder, Supernet
 from srnas.distributed import choose_device, move
 from srnas.spaces import space_builder
 
@@ -51,7 +51,7 @@ def compare(device: torch.device) -> list[dict[str, object]]:
         for divisor in (1, 4):
             torch.manual_seed(0)
             build = space_builder({"name": name, **options})
-            choose = Relaxed(partial_channels=divisor)
+            choose = RelaxedBuilder(partial_channels=divisor)
             supernet = Supernet(build, name, choose=choose, alpha_std=0.5)
             there = move(copy.deepcopy(supernet), device)
             wanted = gradients(supernet, torch.device("cpu"), half=False)

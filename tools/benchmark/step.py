@@ -28,7 +28,7 @@ from common import (
 from plain import plain_supernet
 from torch import Tensor
 
-from srnas.choice import Relaxed, Supernet
+from srnas.choice import RelaxedBuilder, Supernet
 from srnas.distributed import move
 from srnas.spaces import space_builder
 
@@ -48,7 +48,7 @@ def build(arguments: argparse.Namespace, divisor: int, device: torch.device) -> 
     space = {"name": arguments.space, "scale": 2, "num_feat": arguments.num_feat}
     blocks = {"imdn": "num_block", "dlsr": "num_cell"}[arguments.space]
     space[blocks] = arguments.num_block
-    choose = Relaxed(partial_channels=divisor)
+    choose = RelaxedBuilder(partial_channels=divisor)
     supernet = Supernet(space_builder(space), arguments.space, choose=choose, alpha_std=0.5)
     return move(supernet, device)
 
