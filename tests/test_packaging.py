@@ -123,3 +123,10 @@ def test_help_takes_little_memory():
     word, peak = run(HELP + PEAK)
     assert word == "PEAK"
     assert float(peak) < 150  # MB; torch alone takes more
+
+
+def test_the_regularizers_import_no_runtime_although_one_reads_a_table_of_their_times():
+    loaded = run("import sys, srnas.regularizers as r; assert len(r.REGULARIZERS)" + MODULES)
+    assert "srnas.latency.table" in loaded
+    heavy = {"onnx", "onnxruntime", "sklearn", "matplotlib", "srnas.export.target", "srnas.bench"}
+    assert not heavy & set(loaded)

@@ -1,10 +1,9 @@
 """Latency of a sample's networks in ONNX Runtime; it does not depend on their weights."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from srnas.bench.protocol import Protocol
 from srnas.choice import Genotype, Space
@@ -63,15 +62,11 @@ def read_latency(folder: Path, protocol: Protocol) -> dict[str, float]:
     """
     found = {}
     space = protocol.training(0).space.name
-    for row in _rows(folder):
+    for row in read_json_lines(folder / "latency" / FILE):
         if row["settings"] != protocol.latency.model_dump():
             raise UserError(f"{folder}: latency was measured with {row['settings']}")
         found[str(Genotype(space, row["choices"]))] = float(row["ms"])
     return found
-
-
-def _rows(folder: Path) -> Iterator[dict[str, Any]]:
-    yield from read_json_lines(folder / "latency" / FILE)
 
 
 def _time(network: Space, protocol: Protocol) -> float:

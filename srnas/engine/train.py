@@ -168,7 +168,8 @@ def _train(run: Run, trainer: Trainer, genotype: Genotype) -> None:
                     run.log("metrics.jsonl", {"step": done, **_prefix("val", quality)})
                 if _keeps(quality, task, record, done):
                     model = Model(judged, options.space, genotype, _provenance(trainer, record))
-                    _save(run, model)
+                    if run.process.primary:
+                        save_model(run.folder / "model.safetensors", merged(model))
                 if quality:
                     best = "" if record.best_step == done else f", best {record.summary}"
                     loop.tell(f"step {done}: {task.describe(quality)}{best}")
@@ -274,11 +275,6 @@ def _provenance(trainer: Trainer, record: TrainRecord) -> dict[str, Any]:
         "val": record.quality,
         "versions": versions(),
     }
-
-
-def _save(run: Run, model: Model) -> None:
-    if run.process.primary:
-        save_model(run.folder / "model.safetensors", merged(model))
 
 
 def _test(run: Run, task: Task, done: int) -> None:
