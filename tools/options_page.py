@@ -275,7 +275,7 @@ def page() -> str:
         made.model("## Benchmarks", model)
     made.write(
         "## Methods",
-        "Options of a search that make up a method, `options/methods/NAME.yml`, and these:",
+        "A method is a file in `options/methods`: options of a search, and these:",
         "| option | description |\n| --- | --- |\n"
         + "\n".join(f"| `{key}` | {OF_METHODS[key.split('.')[-1]]} |" for key in METHOD_KEYS),
         "Beside `source`, `open` and `like`, `on.SPACE` has the options that the source fixed. "
