@@ -27,10 +27,9 @@ from pathlib import Path
 from typing import Any
 
 from srnas.errors import UserError, did_you_mean
-from srnas.files import read_yaml
+from srnas.inherit import RECIPES, read_options
+from srnas.merging import differ, merge
 
-_PACKAGED = Path(__file__).parent / "recipes"  # in a checkout, a link to options/
-RECIPES = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[1] / "options"
 BUNDLED = RECIPES / "methods"
 ABOUT = ("title", "paper", "note")
 RECIPE_KEYS = ("source", "open", "like")
@@ -68,20 +67,6 @@ class Method:
     recipes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-def find_recipe(file: Path | str) -> Path:
-    """Return the path of an options file.
-
-    Args:
-        file: The path itself, or if it does not exist, the name of a bundled file, such as
-            "search/imdn_x2.yml" or "options/search/imdn_x2.yml".
-    """
-    path = Path(file)
-    if path.exists() or path.is_absolute():
-        return path
-    inner = Path(*path.parts[1:]) if path.parts[:1] == ("options",) else path
-    return RECIPES / inner if (RECIPES / inner).is_file() else path
-
-
 def method_folders(file: Path | None = None) -> list[Path]:
     """Return the folders in which methods are looked up, the first one first.
 
@@ -117,12 +102,10 @@ def apply_method(
     if space is not None and content.get("recipe") is not False:
         found = recipe_on(method, space, [file.parent, *folders], known)
         recipe = found.options if found else {}
-    if recipe and isinstance(content.get("space"), str):
-        content["space"] = {"name": content["space"]}
-    definition = _join(method.options, _repeated(recipe, method.options))
+    definition = merge(method.options, _repeated(recipe, method.options))
     rest = _without(recipe, method.options)
-    base = _merge(content, rest) if content.get("recipe") == "over" else _merge(rest, content)
-    merged = _merge(base, definition)
+    base = merge(content, rest) if content.get("recipe") == "over" else merge(rest, content)
+    merged = merge(base, definition)
     own, added = base.get("regularizers") or [], definition.get("regularizers") or []
     wrong = [terms for terms in (own, added) if not isinstance(terms, list)]
     merged["regularizers"] = wrong[0] if wrong else [*own, *added]  # the check of options tells it
@@ -172,7 +155,7 @@ def _resolve(
         if base is None:
             raise UserError(f"method {method.name}: on.{space}: {like} has no recipe on {space}")
         inherited = _without(_without(base.options, other.options), method.options)
-        options = _join(inherited, options)
+        options = merge(inherited, options)
         source = source or base.source
         left_open = left_open or base.open
     return Recipe(source, left_open, options)
@@ -207,7 +190,7 @@ def load_method(file: Path, known: Collection[str]) -> Method:
     Raises:
         UserError: `about` or `on` is malformed, or an option is unknown.
     """
-    read: dict[Any, Any] = read_yaml(file)
+    read: dict[Any, Any] = read_options(file).content
     recipes = read.pop("on", read.pop(True, {}))  # YAML 1.1 reads a bare `on` as true
     options: dict[str, Any] = read
     about = options.pop("about", {})
@@ -250,24 +233,11 @@ def list_methods(folder: Path, known: Collection[str]) -> list[Method]:
     return [load_method(file, known) for file in files]
 
 
-def _join(base: Any, over: Any) -> Any:
-    """Merge `over` into `base`; mappings are merged unless they name two different parts."""
-    if not (isinstance(base, Mapping) and isinstance(over, Mapping)):
-        return over
-    if "name" in over and over["name"] != base.get("name"):
-        return over
-    return _merge(base, over)
-
-
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    return {**base, **{key: _join(base.get(key), value) for key, value in over.items()}}
-
-
 def _repeated(options: Any, definition: Any) -> Any:
     """Return the part of a recipe that repeats options of a definition."""
     if not (isinstance(options, Mapping) and isinstance(definition, Mapping)):
         return options
-    if _differ(options, definition):
+    if differ(options, definition):
         return options
     return {
         key: _repeated(value, definition[key])
@@ -283,14 +253,7 @@ def _without(options: Mapping[str, Any], definition: Mapping[str, Any]) -> dict[
         given = definition.get(key)
         if key not in definition:
             rest[key] = value
-        elif (
-            isinstance(value, Mapping) and isinstance(given, Mapping) and not _differ(value, given)
-        ):
+        elif isinstance(value, Mapping) and isinstance(given, Mapping) and not differ(value, given):
             inner = _without(value, given)
             rest |= {key: inner} if inner else {}
     return rest
-
-
-def _differ(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Return whether two mappings name different parts."""
-    return "name" in one and "name" in other and one["name"] != other["name"]

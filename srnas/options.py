@@ -19,8 +19,8 @@ from typing_extensions import Self
 
 from srnas.choice import RELAXATIONS, Relaxation, Space
 from srnas.errors import UserError, did_you_mean, short
-from srnas.files import read_yaml
-from srnas.methods import apply_method, find_recipe, method_folders
+from srnas.inherit import find_recipe, inherit, locate, read_options
+from srnas.methods import apply_method, method_folders
 from srnas.optimizers import OPTIMIZERS, ScheduledOptimizer
 from srnas.overrides import apply_overrides, overlap
 from srnas.parts import (
@@ -37,6 +37,7 @@ from srnas.parts import (
 from srnas.perturbations import PERTURBATIONS, Perturbation
 from srnas.regularizers import REGULARIZERS, Regularizer
 from srnas.schedules import ScheduleOption, Update
+from srnas.schema import allow_bases
 from srnas.spaces import SPACES
 from srnas.tasks import TASKS, Task, task_class, task_of_space
 from srnas.updates import UPDATES, UpdateRule
@@ -288,7 +289,7 @@ def json_schema(kind: str) -> dict[str, Any]:
     """Return the JSON Schema of one kind of options file, over all tasks."""
     models = options_models(kind).values()
     references, definitions = models_json_schema([(model, "validation") for model in models])
-    return {"anyOf": list(references.values()), **definitions}
+    return allow_bases(list(references.values()), definitions)
 
 
 def load_options(
@@ -311,7 +312,7 @@ def load_options(
             instead.
     """
     found = find_recipe(file)
-    content = read_yaml(found)
+    content = read_options(found, str(file)).content
     return check_options(kind, content, str(file), overrides, changes, method_folders(found))
 
 
@@ -338,6 +339,7 @@ def check_options(
     """
     if isinstance(content, Mapping):
         changes = dict(changes or {})
+        content = inherit(content, where).content
         content = {**content, **{k: changes.pop(k) for k in ("method", "recipe") if k in changes}}
         first = [o for o in overrides if o.startswith(("method=", "recipe="))]
         content = apply_overrides(content, first)
@@ -347,7 +349,7 @@ def check_options(
             content = apply_method(content, folders or method_folders(), known, space)
         rest = [o for o in overrides if o not in first]
         content = apply_overrides({**content, **changes}, rest, REPLACED)
-        content = _without_defaults_of_other_tasks(kind, content)
+        content = locate(_without_defaults_of_other_tasks(kind, content), where)
     try:
         return _model(kind, content).model_validate(content)
     except ValidationError as error:

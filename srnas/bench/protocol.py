@@ -12,8 +12,7 @@ from pydantic import Field, ValidationError
 from srnas.bench.sample import sample_genotypes, spread_genotypes
 from srnas.choice import Genotype
 from srnas.errors import UserError
-from srnas.files import read_yaml
-from srnas.methods import find_recipe
+from srnas.inherit import find_recipe, locate, read_options
 from srnas.options import TrainOptions, check_options
 from srnas.overrides import apply_overrides
 from srnas.parts import Count, PositiveInt, Seed, Side, Strict, Threads, first_error
@@ -138,7 +137,8 @@ def load_protocol(file: Path, overrides: Sequence[str] = ()) -> Protocol:
     Raises:
         UserError: The protocol is invalid.
     """
-    content = apply_overrides(read_yaml(find_recipe(file)), overrides)
+    content = read_options(find_recipe(file), str(file), "train").content
+    content = locate(apply_overrides(content, overrides), str(file))
     try:
         protocol = Protocol.model_validate(content)
     except ValidationError as error:

@@ -18,9 +18,10 @@ from srnas.bench.protocol import without_places
 from srnas.engine.run import CHECKPOINT, LOCK
 from srnas.engine.search import search
 from srnas.errors import UserError
-from srnas.files import read_json_lines, read_yaml
+from srnas.files import read_json_lines
+from srnas.inherit import find_recipe, locate, read_options
 from srnas.lock import hold
-from srnas.methods import find_method, find_recipe, load_method, method_folders
+from srnas.methods import find_method, load_method, method_folders
 from srnas.options import SearchOptions, check_options
 from srnas.overrides import apply_overrides
 from srnas.parts import Seed, Strict, first_error
@@ -122,7 +123,8 @@ def load_study(file: Path, overrides: Sequence[str] = ()) -> Study:
     Raises:
         UserError: The study, or one of its searches, is invalid.
     """
-    content = apply_overrides(read_yaml(find_recipe(file)), overrides)
+    content = read_options(find_recipe(file), str(file), "search").content
+    content = locate(apply_overrides(content, overrides), str(file))
     try:
         study = Study.model_validate(content)
     except ValidationError as error:

@@ -39,14 +39,22 @@ def describe(file: Path) -> str:
 
 
 def _options_kind(file: Path) -> str:
-    from srnas.files import read_yaml
+    from srnas.bench.protocol import load_protocol
+    from srnas.bench.study import load_study
+    from srnas.inherit import read_options
     from srnas.methods import method_folders
     from srnas.options import check_options, kinds
 
-    content = read_yaml(file)
+    content = read_options(file).content
     if "about" in content or not {"name", "data"} & set(content):
         check_method(file)
         return "search, as a method"
+    if "arms" in content:
+        load_study(file)
+        return "study"
+    if "sample" in content:
+        load_protocol(file)
+        return "bench"
     if "epochs" in content or "alpha_optimizer" in content:
         kind = "search"
     elif "steps" in content or "optimizer" in content:
