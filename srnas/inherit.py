@@ -16,11 +16,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from srnas.errors import UserError, did_you_mean, short
 from srnas.files import read_yaml
-from srnas.merging import merge
+from srnas.merging import labelled, merge, plain
 
 _PACKAGED = Path(__file__).parent / "recipes"  # in a checkout, a link to options/
 RECIPES = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[1] / "options"
@@ -30,29 +30,21 @@ MAX_CHAIN = 10  # files that each name the next one
 MAX_FILES = 100
 
 
-class Layer(NamedTuple):
-    """Options from one place.
-
-    Attributes:
-        source: The place: a file, "base FILE", "method NAME", ...
-        content: What is written there.
-    """
-
-    source: str
-    content: Mapping[str, Any]
-
-
 @dataclass(frozen=True)
 class Inherited:
     """Options with those of their bases.
 
     Attributes:
-        content: The merged options.
-        layers: What they were merged from, the strongest first.
+        given: The merged options, with the file or "base FILE" of each value, see `labelled`.
     """
 
-    content: dict[str, Any]
-    layers: tuple[Layer, ...]
+    given: dict[str, Any]
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The merged options, as plain values."""
+        content: dict[str, Any] = plain(self.given)
+        return content
 
 
 def find_recipe(file: Path | str) -> Path:
@@ -147,17 +139,15 @@ class _Reader:
         inner = content.get(self.section) if self.section else None
         if isinstance(inner, Mapping) and self.section:
             where = f"{name}: {self.section}"
-            own[self.section] = self.expand(inner, where, folder, chain).content
+            own[self.section] = self.expand(inner, where, folder, chain, source or name).given
         bases = content.get(BASE, [])
         bases = [bases] if isinstance(bases, str | Path) else bases
         if not isinstance(bases, list) or not all(b and isinstance(b, str | Path) for b in bases):
             raise UserError(f"{name}: {BASE}: write the name of a file, or a list of names")
         merged: dict[str, Any] = {}
-        layers: tuple[Layer, ...] = ()
         for base in bases:
-            found = self._base(base, name, folder, chain)
-            merged, layers = merge(merged, found.content), found.layers + layers
-        return Inherited(merge(merged, own), (Layer(source or name, own), *layers))
+            merged = merge(merged, self._base(base, name, folder, chain).given)
+        return Inherited(merge(merged, labelled(own, source or name)))
 
     def _base(
         self, base: str | Path, name: str, folder: Path, chain: tuple[Path, ...]

@@ -11,6 +11,7 @@ rules follow from what options are:
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 # What a key drops from beside it, unless that is given as well.
@@ -22,17 +23,46 @@ REPLACED = {
     "folder": ("packaged",),
 }
 WHOLE = ("genotype", "basicsr")
+DEFAULT = "default"  # the source of what is written nowhere
 
 
 class Whole(dict[str, Any]):
     """A mapping that replaces another one instead of being merged into it."""
 
 
+@dataclass(frozen=True)
+class Given:
+    """A value that remembers where it is written.
+
+    Attributes:
+        value: A plain value or a list; mappings have these inside, see `labelled`.
+        source: The place: a file, "method NAME", ...
+    """
+
+    value: Any
+    source: str = field(compare=False)
+
+
+def labelled(value: Any, source: str) -> Any:
+    """Return options whose values, however deep in mappings, are `Given` by a source."""
+    if not isinstance(value, Mapping):
+        return value if isinstance(value, Given) else Given(value, source)
+    inner = {key: labelled(one, source) for key, one in value.items()}
+    return Whole(inner) if isinstance(value, Whole) else inner
+
+
+def plain(value: Any) -> Any:
+    """Return options without the sources that `labelled` added; mappings are copied."""
+    if isinstance(value, Mapping):
+        return {key: plain(inner) for key, inner in value.items()}
+    return value.value if isinstance(value, Given) else value
+
+
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of `base` with those of `over` merged into them.
 
-    Neither is changed. Both are taken as a whole set of options, so that their own `name` is an
-    option like others.
+    Neither is changed. Both are whole sets of options, so that their own `name` is an option like
+    others. Values may be `Given`.
 
     >>> merge({"val": {"hr": "a", "lr": "b", "images": "1-9"}}, {"val": {"hr": "c"}})
     {'val': {'hr': 'c', 'images': '1-9'}}
@@ -56,7 +86,7 @@ def join(key: str, base: Any, over: Any) -> Any:
     """
     if not isinstance(over, Mapping) or isinstance(over, Whole) or key in WHOLE:
         return over
-    if isinstance(base, str) and "name" not in over:
+    if isinstance(plain(base), str) and "name" not in over:
         base = {"name": base}
     if not isinstance(base, Mapping) or differ(over, {"name": None, **base}):
         return over

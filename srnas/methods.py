@@ -28,7 +28,7 @@ from typing import Any
 
 from srnas.errors import UserError, did_you_mean
 from srnas.inherit import RECIPES, read_options
-from srnas.merging import differ, merge
+from srnas.merging import DEFAULT, Given, differ, labelled, merge, plain
 
 BUNDLED = RECIPES / "methods"
 ABOUT = ("title", "paper", "note")
@@ -67,6 +67,19 @@ class Method:
     recipes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class MethodOn:
+    """What a method fixes on a space, in values that know their source (`labelled`).
+
+    Attributes:
+        definition: The options that define it, with what its recipe changes of them.
+        recipe: The other options of its recipe.
+    """
+
+    definition: dict[str, Any]
+    recipe: dict[str, Any]
+
+
 def method_folders(file: Path | None = None) -> list[Path]:
     """Return the folders in which methods are looked up, the first one first.
 
@@ -94,22 +107,61 @@ def apply_method(
     Raises:
         UserError: There is no such method, or it has an unknown option.
     """
-    content = dict(content)
-    file = find_method(str(content.pop("method")), folders)
+    rest = {key: value for key, value in content.items() if key != "method"}
+    recipe = content.get("recipe")
+    fixed = method_on(str(content["method"]), folders, known, None if recipe is False else space)
+    applied: dict[str, Any] = plain(with_method(labelled(rest, ""), fixed, recipe == "over"))
+    return applied
+
+
+def method_on(
+    name: str, folders: Sequence[Path], known: Collection[str], space: str | None
+) -> MethodOn:
+    """Look up what a method fixes on a space.
+
+    Args:
+        name: A name or a path, see `find_method`.
+        folders: Folders in which the method is looked up.
+        known: Names of all options.
+        space: Name of the space; None for no recipe.
+
+    Raises:
+        UserError: There is no such method, or it has an unknown option.
+    """
+    file = find_method(name, folders)
     method = load_method(file, known)
-    content["from_method"] = method.name
-    recipe: Mapping[str, Any] = {}
-    if space is not None and content.get("recipe") is not False:
-        found = recipe_on(method, space, [file.parent, *folders], known)
-        recipe = found.options if found else {}
+    found = recipe_on(method, space, [file.parent, *folders], known) if space is not None else None
+    recipe = found.options if found else {}
     definition = merge(method.options, _repeated(recipe, method.options))
     rest = _without(recipe, method.options)
-    base = merge(content, rest) if content.get("recipe") == "over" else merge(rest, content)
-    merged = merge(base, definition)
-    own, added = base.get("regularizers") or [], definition.get("regularizers") or []
-    wrong = [terms for terms in (own, added) if not isinstance(terms, list)]
-    merged["regularizers"] = wrong[0] if wrong else [*own, *added]  # the check of options tells it
-    return merged
+    return MethodOn(
+        labelled({**definition, "from_method": method.name}, f"method {method.name}"),
+        labelled(rest, f"recipe of {method.name} for {space}"),
+    )
+
+
+def with_method(given: Mapping[str, Any], method: MethodOn, over: bool) -> dict[str, Any]:
+    """Return the options of a search file between those of a method.
+
+    Args:
+        given: The options of the file, see `labelled`.
+        method: What the method fixes.
+        over: Whether its recipe goes over the file instead of under it.
+    """
+    base = merge(given, method.recipe) if over else merge(method.recipe, given)
+    regularizers = _appended(base.get("regularizers"), method.definition.get("regularizers"))
+    return {**merge(base, method.definition), "regularizers": regularizers}
+
+
+def _appended(own: Any, added: Any) -> Any:
+    """Return the terms of the search and then those of the method."""
+    terms: list[Any] = []
+    for one in (own, added):
+        if not isinstance(plain(one) or [], list):
+            return one  # the check of the options tells it
+        terms += plain(one) or []
+    sources = [one.source for one in (added, own) if isinstance(one, Given) and one.value]
+    return Given(terms, "; ".join(sources) or DEFAULT)
 
 
 def recipe_on(

@@ -19,12 +19,12 @@ from srnas.engine.run import CHECKPOINT, LOCK
 from srnas.engine.search import search
 from srnas.errors import UserError
 from srnas.files import read_json_lines
-from srnas.inherit import find_recipe, locate, read_options
+from srnas.inherit import find_recipe, read_options
 from srnas.lock import hold
 from srnas.methods import find_method, load_method, method_folders
 from srnas.options import SearchOptions, check_options
-from srnas.overrides import apply_overrides
 from srnas.parts import Seed, Strict, first_error
+from srnas.resolve import Resolved, resolve_other
 
 
 class Arm(Strict):
@@ -113,6 +113,16 @@ class Job(NamedTuple):
     seed: int
 
 
+def resolve_study(file: Path, overrides: Sequence[str] = ()) -> Resolved:
+    """Resolve the options of a study, unchecked, as `load_study` does.
+
+    Raises:
+        UserError: The file, or one of its bases, cannot be read, or an override is malformed.
+    """
+    given = read_options(find_recipe(file), str(file), "search")
+    return resolve_other("study", given, str(file), overrides)
+
+
 def load_study(file: Path, overrides: Sequence[str] = ()) -> Study:
     """Read a study.
 
@@ -123,10 +133,9 @@ def load_study(file: Path, overrides: Sequence[str] = ()) -> Study:
     Raises:
         UserError: The study, or one of its searches, is invalid.
     """
-    content = read_options(find_recipe(file), str(file), "search").content
-    content = locate(apply_overrides(content, overrides), str(file))
+    resolved = resolve_study(file, overrides)
     try:
-        study = Study.model_validate(content)
+        study = Study.model_validate(resolved.content)
     except ValidationError as error:
         path, message = first_error(error)
         raise UserError(f"{file}: {'.'.join(map(str, path))}: {message}") from error

@@ -1,5 +1,6 @@
 """The contract of a task."""
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,11 +12,11 @@ from torch import Tensor, nn
 
 from srnas.choice import Space
 from srnas.errors import UserError
+from srnas.parts import Strict
 
 if TYPE_CHECKING:
     from srnas.distributed import Process
     from srnas.options import SearchOptions, TrainOptions
-    from srnas.parts import Strict
 
 
 class Batches(Protocol):
@@ -157,6 +158,8 @@ class Task(ABC):
         Raises:
             UserError: The images cannot be read, do not fit the network, or are in two splits.
         """
+        if process.primary:
+            _tell_packaged(options.data)
         opened = cls.read(options, process, network, streams, rehearsal=rehearsal)
         splits = [opened.splits[stream] for stream in streams]
         if pooled:
@@ -243,3 +246,19 @@ class Task(ABC):
     def traits(cls, network: Space) -> str:
         """Return what distinguishes the network from others of its space ("x2"), or ""."""
         return ""
+
+
+def _tell_packaged(data: Any) -> None:
+    """Say on standard error which images a run takes from the package, since none are named."""
+    if not isinstance(data, Strict):
+        return
+    fallen = [
+        f"data.{split}"
+        for split, images in data
+        if split not in data.model_fields_set and getattr(images, "packaged", None) is not None
+    ]
+    if fallen:
+        print(
+            f"note: {' and '.join(fallen)} not given: photographs packaged with scikit-image serve",
+            file=sys.stderr,
+        )
