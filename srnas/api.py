@@ -146,8 +146,9 @@ def search(options: Options = None, *, resume: bool = False, **changes: Any) -> 
     Args:
         options: A YAML file or its content.
         resume: Continue a run that exists, to the same result.
-        changes: Options by name; they go over the file's, also over its method's:
-            `search("search/imdn_sac_demo.yml", name="mine", seed=1)`.
+        changes: Options by name; they go over the file's, also over its method's. Mappings are
+            merged into the file's, except for parts of another name:
+            `search("search/imdn_sac_demo.yml", name="mine", data={"batch_size": 2})`.
 
     Raises:
         UserError: The options or images do not fit, or the run exists and `resume` is off.
@@ -174,7 +175,7 @@ def train(
         genotype: What to train; by default the options' genotype file, or the published network
             of the space.
         resume: Continue a run that exists, to the same result.
-        changes: Options by name; they go over the file's.
+        changes: Options by name; they go over the file's, as in `search`.
 
     Raises:
         UserError: The options, genotype or images do not fit, or the run exists and `resume` is

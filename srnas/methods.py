@@ -27,10 +27,9 @@ from pathlib import Path
 from typing import Any
 
 from srnas.errors import UserError, did_you_mean
-from srnas.files import read_yaml
+from srnas.inherit import RECIPES, read_options
+from srnas.merging import DEFAULT, Given, differ, labelled, merge, plain
 
-_PACKAGED = Path(__file__).parent / "recipes"  # in a checkout, a link to options/
-RECIPES = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[1] / "options"
 BUNDLED = RECIPES / "methods"
 ABOUT = ("title", "paper", "note")
 RECIPE_KEYS = ("source", "open", "like")
@@ -69,18 +68,17 @@ class Method:
     recipes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-def find_recipe(file: Path | str) -> Path:
-    """Return the path of an options file.
+@dataclass(frozen=True)
+class MethodOn:
+    """What a method fixes on a space, in values that know their source (`labelled`).
 
-    Args:
-        file: The path itself, or if it does not exist, the name of a bundled file, such as
-            "search/imdn_x2.yml" or "options/search/imdn_x2.yml".
+    Attributes:
+        definition: The options that define it, with what its recipe changes of them.
+        recipe: The other options of its recipe.
     """
-    path = Path(file)
-    if path.exists() or path.is_absolute():
-        return path
-    inner = Path(*path.parts[1:]) if path.parts[:1] == ("options",) else path
-    return RECIPES / inner if (RECIPES / inner).is_file() else path
+
+    definition: dict[str, Any]
+    recipe: dict[str, Any]
 
 
 def method_folders(file: Path | None = None) -> list[Path]:
@@ -110,24 +108,61 @@ def apply_method(
     Raises:
         UserError: There is no such method, or it has an unknown option.
     """
-    content = dict(content)
-    file = find_method(str(content.pop("method")), folders)
+    rest = {key: value for key, value in content.items() if key != "method"}
+    recipe = content.get("recipe")
+    fixed = method_on(str(content["method"]), folders, known, None if recipe is False else space)
+    applied: dict[str, Any] = plain(with_method(labelled(rest, ""), fixed, recipe == "over"))
+    return applied
+
+
+def method_on(
+    name: str, folders: Sequence[Path], known: Collection[str], space: str | None
+) -> MethodOn:
+    """Look up what a method fixes on a space.
+
+    Args:
+        name: A name or a path, see `find_method`.
+        folders: Folders in which the method is looked up.
+        known: Names of all options.
+        space: Name of the space; None for no recipe.
+
+    Raises:
+        UserError: There is no such method, or it has an unknown option.
+    """
+    file = find_method(name, folders)
     method = load_method(file, known)
-    content["from_method"] = method.name
-    recipe: Mapping[str, Any] = {}
-    if space is not None and content.get("recipe") is not False:
-        found = recipe_on(method, space, [file.parent, *folders], known)
-        recipe = found.options if found else {}
-    if recipe and isinstance(content.get("space"), str):
-        content["space"] = {"name": content["space"]}
-    definition = _join(method.options, _repeated(recipe, method.options))
+    found = recipe_on(method, space, [file.parent, *folders], known) if space is not None else None
+    recipe = found.options if found else {}
+    definition = merge(method.options, _repeated(recipe, method.options))
     rest = _without(recipe, method.options)
-    base = _merge(content, rest) if content.get("recipe") == "over" else _merge(rest, content)
-    merged = _merge(base, definition)
-    own, added = base.get("regularizers") or [], definition.get("regularizers") or []
-    wrong = [terms for terms in (own, added) if not isinstance(terms, list)]
-    merged["regularizers"] = wrong[0] if wrong else [*own, *added]  # the check of options tells it
-    return merged
+    return MethodOn(
+        labelled({**definition, "from_method": method.name}, f"method {method.name}"),
+        labelled(rest, f"recipe of {method.name} for {space}"),
+    )
+
+
+def with_method(given: Mapping[str, Any], method: MethodOn, over: bool) -> dict[str, Any]:
+    """Return the options of a search file between those of a method.
+
+    Args:
+        given: The options of the file, see `labelled`.
+        method: What the method fixes.
+        over: Whether its recipe goes over the file instead of under it.
+    """
+    base = merge(given, method.recipe) if over else merge(method.recipe, given)
+    regularizers = _appended(base.get("regularizers"), method.definition.get("regularizers"))
+    return {**merge(base, method.definition), "regularizers": regularizers}
+
+
+def _appended(own: Any, added: Any) -> Any:
+    """Return the terms of the search and then those of the method."""
+    terms: list[Any] = []
+    for one in (own, added):
+        if not isinstance(plain(one) or [], list):
+            return one  # the check of the options tells it
+        terms += plain(one) or []
+    sources = [one.source for one in (added, own) if isinstance(one, Given) and one.value]
+    return Given(terms, "; ".join(sources) or DEFAULT)
 
 
 def recipe_on(
@@ -173,7 +208,7 @@ def _resolve(
         if base is None:
             raise UserError(f"method {method.name}: on.{space}: {like} has no recipe on {space}")
         inherited = _without(_without(base.options, other.options), method.options)
-        options = _join(inherited, options)
+        options = merge(inherited, options)
         source = source or base.source
         left_open = left_open or base.open
     return Recipe(source, left_open, options)
@@ -208,7 +243,7 @@ def load_method(file: Path, known: Collection[str]) -> Method:
     Raises:
         UserError: `about` or `on` is malformed, or an option is unknown.
     """
-    read: dict[Any, Any] = read_yaml(file)
+    read: dict[Any, Any] = read_options(file).content
     recipes = read.pop("on", read.pop(True, {}))  # YAML 1.1 reads a bare `on` as true
     options: dict[str, Any] = read
     about = options.pop("about", {})
@@ -251,24 +286,11 @@ def list_methods(folder: Path, known: Collection[str]) -> list[Method]:
     return [load_method(file, known) for file in files]
 
 
-def _join(base: Any, over: Any) -> Any:
-    """Merge `over` into `base`; mappings are merged unless they name two different parts."""
-    if not (isinstance(base, Mapping) and isinstance(over, Mapping)):
-        return over
-    if "name" in over and over["name"] != base.get("name"):
-        return over
-    return _merge(base, over)
-
-
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    return {**base, **{key: _join(base.get(key), value) for key, value in over.items()}}
-
-
 def _repeated(options: Any, definition: Any) -> Any:
     """Return the part of a recipe that repeats options of a definition."""
     if not (isinstance(options, Mapping) and isinstance(definition, Mapping)):
         return options
-    if _differ(options, definition):
+    if differ(options, definition):
         return options
     return {
         key: _repeated(value, definition[key])
@@ -284,14 +306,7 @@ def _without(options: Mapping[str, Any], definition: Mapping[str, Any]) -> dict[
         given = definition.get(key)
         if key not in definition:
             rest[key] = value
-        elif (
-            isinstance(value, Mapping) and isinstance(given, Mapping) and not _differ(value, given)
-        ):
+        elif isinstance(value, Mapping) and isinstance(given, Mapping) and not differ(value, given):
             inner = _without(value, given)
             rest |= {key: inner} if inner else {}
     return rest
-
-
-def _differ(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Return whether two mappings name different parts."""
-    return "name" in one and "name" in other and one["name"] != other["name"]

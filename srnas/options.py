@@ -19,10 +19,9 @@ from typing_extensions import Self
 
 from srnas.choice import RELAXATIONS, Relaxation, Space
 from srnas.errors import UserError, did_you_mean, short
-from srnas.files import read_yaml
-from srnas.methods import apply_method, find_recipe, method_folders
+from srnas.inherit import find_recipe, inherit, read_options
+from srnas.methods import method_folders
 from srnas.optimizers import OPTIMIZERS, ScheduledOptimizer
-from srnas.overrides import apply_overrides, overlap
 from srnas.parts import (
     Count,
     Part,
@@ -36,21 +35,15 @@ from srnas.parts import (
 )
 from srnas.perturbations import PERTURBATIONS, Perturbation
 from srnas.regularizers import REGULARIZERS, Regularizer
+from srnas.resolve import Resolved, resolve, space_name, without_defaults_of_other_tasks
 from srnas.schedules import ScheduleOption, Update
+from srnas.schema import allow_bases
 from srnas.spaces import SPACES
 from srnas.tasks import TASKS, Task, task_class, task_of_space
 from srnas.updates import UPDATES, UpdateRule
 
 Optimizer = Annotated[Part[ScheduledOptimizer], PartOf(OPTIMIZERS, default="adam")]
 SpaceOption = Annotated[Part[Space], PartOf(SPACES)]
-# What does not outlive an override beside it: LR images are those of their HR images.
-REPLACED = {
-    "hr": ("lr", "packaged", "basicsr"),
-    "lr_only": ("packaged", "basicsr"),
-    "packaged": ("hr", "lr", "lr_only", "images", "basicsr"),
-}
-# What srnas 0.1.0 wrote into the options of every task, and its default.
-OF_ONE_TASK = {"nb201_table": None, "drop_path": None, "auxiliary_weight": 0.4}
 
 
 class RunOptions(Strict):
@@ -293,7 +286,7 @@ def json_schema(kind: str) -> dict[str, Any]:
     """Return the JSON Schema of one kind of options file, over all tasks."""
     models = options_models(kind).values()
     references, definitions = models_json_schema([(model, "validation") for model in models])
-    return {"anyOf": list(references.values()), **definitions}
+    return allow_bases(list(references.values()), definitions)
 
 
 def load_options(
@@ -302,22 +295,38 @@ def load_options(
     overrides: Sequence[str] = (),
     changes: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Read and check an options file.
+    """Read and check an options file; `srnas.resolve` says what goes over what.
 
     Args:
         kind: "search", "train" or "test".
         file: The file. If it does not exist, it is looked up among the bundled ones
             ("search/imdn_x2.yml").
-        overrides: "key.path=value" arguments. They are applied last, also after a search's method.
-        changes: Top-level keys to replace, before the overrides but after the method.
+        overrides: "key.path=value" arguments.
+        changes: Options by name, which go over the file and its method, but under the overrides.
 
     Raises:
         UserError: The options are invalid; the message names the file, the key, and what to write
             instead.
     """
+    return load_resolved(kind, file, overrides, changes)[0]
+
+
+def load_resolved(
+    kind: str,
+    file: Path,
+    overrides: Sequence[str] = (),
+    changes: Mapping[str, Any] | None = None,
+) -> tuple[Any, Resolved]:
+    """Return the options as `load_options` does, and how they were resolved.
+
+    Raises:
+        UserError: As in `load_options`.
+    """
     found = find_recipe(file)
-    content = read_yaml(found)
-    return check_options(kind, content, str(file), overrides, changes, method_folders(found))
+    given, known = read_options(found, str(file)), SearchOptions.model_fields
+    folders = method_folders(found)
+    resolved = resolve(kind, given, str(file), known, overrides, changes, folders)
+    return _check(kind, resolved, str(file)), resolved
 
 
 def check_options(
@@ -341,28 +350,10 @@ def check_options(
     Raises:
         UserError: The options are invalid, as in `load_options`.
     """
-    if isinstance(content, Mapping):
-        changes = dict(changes or {})
-        content = {**content, **{k: changes.pop(k) for k in ("method", "recipe") if k in changes}}
-        first = [o for o in overrides if o.startswith(("method=", "recipe="))]
-        content = apply_overrides(content, first)
-        if content.get("method") is not None and kind == "search":
-            space = _space_name(content, changes, overrides)
-            known = SearchOptions.model_fields
-            content = apply_method(content, folders or method_folders(), known, space)
-        rest = [o for o in overrides if o not in first]
-        content = apply_overrides({**content, **changes}, rest, REPLACED)
-        content = _without_defaults_of_other_tasks(kind, content)
-    try:
-        return _model(kind, content).model_validate(content)
-    except ValidationError as error:
-        path, message = first_error(error)
-        place = ".".join(map(str, path))
-        unknown = re.match(r"unknown key '([^']+)'", message)
-        exact = ".".join([*map(str, path), unknown[1]]) if unknown else place
-        to_blame = [o for o in overrides if exact and overlap(o.partition("=")[0], exact)]
-        at_fault = f"override {short(to_blame[-1])}" if to_blame else where
-        raise UserError(f"{at_fault}: {place + ': ' if place else ''}{message}") from error
+    if not isinstance(content, Mapping):
+        raise UserError(f"{where}: expected keys with values, found {type(content).__name__}")
+    given, known = inherit(content, where), SearchOptions.model_fields
+    return _check(kind, resolve(kind, given, where, known, overrides, changes, folders), where)
 
 
 def dump_options(options: Strict) -> str:
@@ -370,42 +361,30 @@ def dump_options(options: Strict) -> str:
     return yaml.safe_dump(options.model_dump(mode="json"), sort_keys=False)
 
 
-def _space_name(
-    content: Mapping[str, Any], changes: Mapping[str, Any], overrides: Sequence[str]
-) -> str | None:
-    """Return the name of the space that a search will have."""
-    written = {"space": {**content, **changes}.get("space")}
-    named = [o for o in overrides if o.startswith(("space=", "space.name="))]
-    return _name(apply_overrides(written, named)["space"])
+def _check(kind: str, resolved: Resolved, where: str) -> Any:
+    """Check resolved options; an error names what is at fault: an override, a base, or `where`."""
+    model = _model(kind, resolved.content)
+    content = without_defaults_of_other_tasks(resolved.content, model.model_fields)
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        path, message = first_error(error)
+        place = ".".join(map(str, path))
+        unknown = re.match(r"unknown key '([^']+)'", message)
+        at_fault = resolved.at_fault(where, path, unknown[1] if unknown else None)
+        raise UserError(f"{at_fault}: {place + ': ' if place else ''}{message}") from error
 
 
-def _name(space: Any) -> str | None:
-    """Return the name of a space that is written as a name, a mapping or a checked part."""
-    name = space.get("name") if isinstance(space, Mapping) else getattr(space, "name", space)
-    return name if isinstance(name, str) else None
-
-
-def _model(kind: str, content: Any) -> type[Strict]:
+def _model(kind: str, content: Mapping[str, Any]) -> type[Strict]:
     """Return the options model of the task that the content's space is for.
 
     If the space is unknown, the content is checked with the model of the first task, which reports
     the error.
     """
     models = options_models(kind)
-    name = _name(content.get("space") if isinstance(content, Mapping) else None)
-    if name in SPACES:
-        assert name is not None
+    name = space_name(content.get("space"))
+    if name is not None and name in SPACES:
         task = task_of_space(name)
         if kind in task.options:
             return task.options[kind]
     return next(iter(models.values()))
-
-
-def _without_defaults_of_other_tasks(kind: str, content: dict[str, Any]) -> dict[str, Any]:
-    """Drop the options of other tasks that files of srnas 0.1.0 contain with their defaults."""
-    known = _model(kind, content).model_fields
-    return {
-        key: value
-        for key, value in content.items()
-        if key in known or key not in OF_ONE_TASK or value != OF_ONE_TASK[key]
-    }

@@ -1,38 +1,41 @@
 """Overrides: "key.path=value" arguments that change a mapping of options."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from srnas.documents import MAX_DEPTH, parse_yaml
 from srnas.errors import UserError, short
+from srnas.merging import REPLACED, join
 
 
 def apply_overrides(
-    content: Mapping[str, Any],
-    overrides: Sequence[str],
-    replaced: Mapping[str, Sequence[str]] | None = None,
+    content: Mapping[str, Any], overrides: Sequence[str], whole: Collection[str] = ()
 ) -> dict[str, Any]:
-    """Return a copy of a mapping with "key.path=value" arguments applied.
+    """Return a copy of a mapping with "key.path=value" arguments applied, in their order.
+
+    A mapping as value is merged into that of its key, see `srnas.merging`. Images of another
+    source replace the former one, except for what is overridden as well.
 
     Args:
         content: The mapping.
         overrides: The arguments.
-        replaced: By a key that is overridden, the keys beside it that are dropped, unless they are
-            overridden as well.
+        whole: Keys whose mappings are replaced instead, as their keys are names that the user made.
 
     Raises:
         UserError: An argument has another form, or its value is not YAML.
 
-    >>> apply_overrides({"train": {"hr": "a", "lr": "b"}}, ["train.hr=c"], {"hr": ["lr"]})
+    >>> apply_overrides({"train": {"hr": "a", "lr": "b"}}, ["train.hr=c"])
     {'train': {'hr': 'c'}}
+    >>> apply_overrides({"data": {"batch_size": 8, "hr_patch": 64}}, ["data={batch_size: 2}"])
+    {'data': {'batch_size': 2, 'hr_patch': 64}}
     """
     changed: dict[str, Any] = _deep_copy(content)
     given = {override.partition("=")[0] for override in overrides}
     for override in overrides:
-        node, last = _apply(changed, override)
+        node, last = _apply(changed, override, whole)
         parent = override.partition("=")[0].removesuffix(last)
-        for key in (replaced or {}).get(last, ()):
+        for key in REPLACED.get(last, ()):
             beside = f"{parent}{key}"
             if isinstance(node, dict) and not any(overlap(one, beside) for one in given):
                 node.pop(key, None)
@@ -56,7 +59,7 @@ def _deep_copy(value: Any) -> Any:
     return [_deep_copy(inner) for inner in value] if isinstance(value, list) else value
 
 
-def _apply(content: dict[str, Any], override: str) -> tuple[Any, str]:
+def _apply(content: dict[str, Any], override: str, whole: Collection[str]) -> tuple[Any, str]:
     """Apply an argument; return the mapping or list that it changed, and the key."""
     path, equals, text = override.partition("=")
     if not equals or not path:
@@ -72,7 +75,10 @@ def _apply(content: dict[str, Any], override: str) -> tuple[Any, str]:
         if not isinstance(inner, dict | list):
             inner = node[place] = {"name": inner} if isinstance(inner, str) else {}
         node = inner
-    node[_place(node, last, override)] = value
+    at: Any = _place(node, last, override)
+    if isinstance(node, dict) and path not in whole:
+        value = _deep_copy(join(last, node.get(at), value))
+    node[at] = value
     return node, last
 
 

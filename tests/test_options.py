@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -15,7 +16,8 @@ from srnas.errors import UserError
 from srnas.options import check_options, dump_options, kinds, load_options
 from tests.helpers import ROOT, search_options, write_options
 
-FILES = sorted((ROOT / "options").rglob("*.yml"))
+SHIPPED = sorted((ROOT / "options").rglob("*.yml"))
+FILES = [file for file in SHIPPED if file.parent.name != "data"]  # which are bases of these
 
 
 @pytest.fixture
@@ -94,13 +96,14 @@ def test_every_shipped_options_file_is_valid(file):
     folder = file.parent.name
     if folder == "methods":
         check_method(file)
+    elif folder == "bench" or "arms" in yaml.safe_load(file.read_text()):
+        load_study(file) if folder == "study" else load_protocol(file)
     else:
-        if folder == "bench" or "arms" in yaml.safe_load(file.read_text()):
-            load_study(file) if folder == "study" else load_protocol(file)
-            return
         kind = "search" if folder == "study" else folder
         assert kind in kinds()
-        load_options(kind, file)
+        options = load_options(kind, file)
+        assert load_options(kind, Path(folder, file.name)) == options, "by its bundled name"
+        assert "${" not in dump_options(options)
 
 
 def test_the_schema_accepts_shipped_files_and_refuses_a_misspelt_key(tmp_path):
@@ -114,4 +117,10 @@ def test_the_schema_accepts_shipped_files_and_refuses_a_misspelt_key(tmp_path):
             content = yaml.safe_load(file.read_text())
             validator.validate(content)
             assert not validator.is_valid({**content, "epoch": 1})
+            assert validator.is_valid({**content, "datasets": "/data"})
             assert not validator.is_valid({**content, "space": {"name": "imdn", "num_feats": 3}})
+            assert validator.is_valid({"_base_": "x.yml", "space": {"scale": 3}})
+            assert not validator.is_valid({"_base_": "x.yml", "space": {"scales": 3}})
+            assert not validator.is_valid({"space": {"name": "imdn"}}), (
+                "nothing but a base is left out"
+            )

@@ -100,7 +100,7 @@ run "$fresh" - "$checkout" <<'PYTHON'
 import pathlib, sys, sysconfig
 
 import srnas
-from srnas.methods import RECIPES
+from srnas.inherit import RECIPES
 
 checkout = pathlib.Path(sys.argv[1]).resolve()
 here, site = pathlib.Path(srnas.__file__).resolve(), pathlib.Path(sysconfig.get_path("purelib"))

@@ -12,11 +12,10 @@ from pydantic import Field, ValidationError
 from srnas.bench.sample import sample_genotypes, spread_genotypes
 from srnas.choice import Genotype
 from srnas.errors import UserError
-from srnas.files import read_yaml
-from srnas.methods import find_recipe
+from srnas.inherit import find_recipe, read_options
 from srnas.options import TrainOptions, check_options
-from srnas.overrides import apply_overrides
 from srnas.parts import Count, PositiveInt, Seed, Side, Strict, Threads, first_error
+from srnas.resolve import Resolved, resolve_other
 from srnas.tables import read_table
 
 PLACES = ("hr", "lr_only", "model", "cache", "root", "file", "experiments", "device", "threads")
@@ -127,6 +126,16 @@ class Job(NamedTuple):
     seed: int
 
 
+def resolve_protocol(file: Path, overrides: Sequence[str] = ()) -> Resolved:
+    """Resolve the options of a protocol, unchecked, as `load_protocol` does.
+
+    Raises:
+        UserError: The file, or one of its bases, cannot be read, or an override is malformed.
+    """
+    given = read_options(find_recipe(file), str(file), "train")
+    return resolve_other("bench", given, str(file), overrides)
+
+
 def load_protocol(file: Path, overrides: Sequence[str] = ()) -> Protocol:
     """Read a protocol.
 
@@ -138,9 +147,9 @@ def load_protocol(file: Path, overrides: Sequence[str] = ()) -> Protocol:
     Raises:
         UserError: The protocol is invalid.
     """
-    content = apply_overrides(read_yaml(find_recipe(file)), overrides)
+    resolved = resolve_protocol(file, overrides)
     try:
-        protocol = Protocol.model_validate(content)
+        protocol = Protocol.model_validate(resolved.content)
     except ValidationError as error:
         path, message = first_error(error)
         place = ".".join(map(str, path))

@@ -18,12 +18,13 @@ from srnas.bench.protocol import without_places
 from srnas.engine.run import CHECKPOINT, LOCK
 from srnas.engine.search import search
 from srnas.errors import UserError
-from srnas.files import read_json_lines, read_yaml
+from srnas.files import read_json_lines
+from srnas.inherit import find_recipe, read_options
 from srnas.lock import hold
-from srnas.methods import find_method, find_recipe, load_method, method_folders
+from srnas.methods import find_method, load_method, method_folders
 from srnas.options import SearchOptions, check_options
-from srnas.overrides import apply_overrides
 from srnas.parts import Seed, Strict, first_error
+from srnas.resolve import Resolved, resolve_other
 
 
 class Arm(Strict):
@@ -112,6 +113,16 @@ class Job(NamedTuple):
     seed: int
 
 
+def resolve_study(file: Path, overrides: Sequence[str] = ()) -> Resolved:
+    """Resolve the options of a study, unchecked, as `load_study` does.
+
+    Raises:
+        UserError: The file, or one of its bases, cannot be read, or an override is malformed.
+    """
+    given = read_options(find_recipe(file), str(file), "search")
+    return resolve_other("study", given, str(file), overrides)
+
+
 def load_study(file: Path, overrides: Sequence[str] = ()) -> Study:
     """Read a study.
 
@@ -122,9 +133,9 @@ def load_study(file: Path, overrides: Sequence[str] = ()) -> Study:
     Raises:
         UserError: The study, or one of its searches, is invalid.
     """
-    content = apply_overrides(read_yaml(find_recipe(file)), overrides)
+    resolved = resolve_study(file, overrides)
     try:
-        study = Study.model_validate(content)
+        study = Study.model_validate(resolved.content)
     except ValidationError as error:
         path, message = first_error(error)
         raise UserError(f"{file}: {'.'.join(map(str, path))}: {message}") from error

@@ -1,15 +1,37 @@
 """`srnas check`: validate a file."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from srnas.errors import UserError, did_you_mean
 
+if TYPE_CHECKING:
+    from srnas.resolve import Resolved
 
-def command(file: Annotated[Path, typer.Argument(help="Options, genotype or model file")]) -> None:
+YAML = (".yml", ".yaml")
+
+
+def command(
+    file: Annotated[Path, typer.Argument(help="Options, genotype or model file")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY.PATH=VALUE", help="Override options")
+    ] = None,
+    resolved: Annotated[
+        bool,
+        typer.Option("--resolved", help="Print all options, and where each of them comes from"),
+    ] = False,
+) -> None:
     """Check an options file (YAML), a genotype (JSON) or a model (safetensors, pth)."""
+    if file.suffix in YAML:
+        kind, values, sources = check_yaml(file, overrides or ())
+        said = f"{file}: valid options for srnas {kind}"
+        print(f"# {said}\n{with_sources(values, sources)}" if resolved else said)
+        return
+    if resolved or overrides:
+        raise UserError(f"{file}: only options files (.yml) are resolved, or take key=value")
     print(f"{file}: {describe(file)}")
 
 
@@ -19,8 +41,8 @@ def describe(file: Path) -> str:
     Raises:
         UserError: The file is invalid, or of a type that srnas does not know.
     """
-    if file.suffix in (".yml", ".yaml"):
-        return f"valid options for srnas {_options_kind(file)}"
+    if file.suffix in YAML:
+        return f"valid options for srnas {check_yaml(file)[0]}"
     if file.suffix in (".safetensors", ".pth", ".pt"):
         from srnas.model_file import load_model
         from srnas.tasks import task_of
@@ -38,15 +60,39 @@ def describe(file: Path) -> str:
     raise UserError(f"{file}: expected .yml, .json, .safetensors or .pth")
 
 
-def _options_kind(file: Path) -> str:
-    from srnas.files import read_yaml
-    from srnas.methods import method_folders
-    from srnas.options import check_options, kinds
+def check_yaml(file: Path, overrides: Sequence[str] = ()) -> tuple[str, dict[str, Any], "Resolved"]:
+    """Check an options file of any kind.
 
-    content = read_yaml(file)
+    Args:
+        file: The file; if it does not exist, it is looked up among the bundled ones.
+        overrides: "key.path=value" arguments.
+
+    Returns:
+        What it is for, its options in plain values, and how they were resolved.
+
+    Raises:
+        UserError: The file is invalid.
+    """
+    from srnas.bench.protocol import load_protocol, resolve_protocol
+    from srnas.bench.study import load_study, resolve_study
+    from srnas.inherit import find_recipe, read_options
+    from srnas.options import kinds, load_resolved
+    from srnas.resolve import resolve_other
+
+    read = read_options(find_recipe(file), str(file))
+    content = read.content
+    if "arms" in content:
+        study, resolved = load_study(file, overrides), resolve_study(file, overrides)
+        return "study", study.model_dump(mode="json"), resolved
+    if "sample" in content:
+        protocol, resolved = load_protocol(file, overrides), resolve_protocol(file, overrides)
+        return "bench", protocol.model_dump(mode="json"), resolved
     if "about" in content or not {"name", "data"} & set(content):
-        check_method(file)
-        return "search, as a method"
+        if overrides:
+            raise UserError(f"{file}: a method takes no key=value; give them to srnas search")
+        check_method(find_recipe(file))
+        resolved = resolve_other("method", read, str(file), ())
+        return "search, as a method", resolved.content, resolved
     if "epochs" in content or "alpha_optimizer" in content:
         kind = "search"
     elif "steps" in content or "optimizer" in content:
@@ -54,8 +100,22 @@ def _options_kind(file: Path) -> str:
     else:
         kind = "test"
     assert kind in kinds()
-    check_options(kind, content, str(file), folders=method_folders(file))
-    return kind
+    options, resolved = load_resolved(kind, file, overrides)
+    return kind, options.model_dump(mode="json"), resolved
+
+
+def with_sources(values: Mapping[Any, Any], resolved: "Resolved") -> str:
+    """Return options as YAML, with where it comes from in a comment behind each top-level key."""
+    import yaml
+
+    lines: list[str] = []
+    for key, value in values.items():
+        text = yaml.safe_dump({key: value}, sort_keys=False, width=1 << 20, allow_unicode=True)
+        first, *rest = text.splitlines()
+        comment = f"# {'; '.join(resolved.sources(str(key), value))}"
+        whole = not rest or isinstance(value, Mapping | list)  # else a text of several lines
+        lines += [f"{first}  {comment}", *rest] if whole else [comment, first, *rest]
+    return "\n".join(lines)
 
 
 def check_method(file: Path) -> None:

@@ -22,7 +22,7 @@ def command(
     from srnas.engine.search import search
     from srnas.engine.train import train
     from srnas.export.write import export
-    from srnas.methods import RECIPES
+    from srnas.inherit import RECIPES
     from srnas.model_file import load_model
     from srnas.options import check_options, load_options
     from srnas.report.page import write_report

@@ -81,6 +81,7 @@ def command(
     device: Device = None,
 ) -> None:
     """Measure models, published weights or exported files on benchmark sets: PSNR, SSIM, LPIPS."""
+    from srnas.merging import Whole
     from srnas.options import check_options, load_options
 
     opt, changes = split_file(opt, overrides)
@@ -100,7 +101,7 @@ def command(
         "self_ensemble": self_ensemble or None,
         "save_images": save_images,
         "crops": crops,
-        "data": dict(_name_and_folder(item) for item in data) if data else None,
+        "data": Whole(_name_and_folder(item) for item in data) if data else None,
         "device": device,
     }
     given = {key: value for key, value in given.items() if value is not None}
@@ -121,9 +122,11 @@ def _space(
     """Return the space, with the options that the genotype, if given, was searched with."""
     if name is None:
         return None
+    from srnas.merging import Whole
+
     at_scale = {"scale": scale} if scale else {}
     if genotype is None:
-        return {"name": name, **at_scale}
+        return Whole(name=name, **at_scale)
     from srnas.choice import Genotype
     from srnas.spaces import genotype_space
 

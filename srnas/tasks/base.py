@@ -1,5 +1,6 @@
 """The contract of a task."""
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -155,6 +156,8 @@ class Task(ABC):
         Raises:
             UserError: The images cannot be read, do not fit the network, or are in two splits.
         """
+        if process.primary:
+            _tell_packaged(options.data)
         opened = cls.read(options, process, network, streams, rehearsal=rehearsal)
         splits = [opened.splits[stream] for stream in streams]
         if pooled:
@@ -258,3 +261,19 @@ class Task(ABC):
     def traits(cls, network: Space) -> str:
         """Return what distinguishes the network from others of its space ("x2"), or ""."""
         return ""
+
+
+def _tell_packaged(data: Any) -> None:
+    """Say on standard error which images a run takes from the package, since none are named."""
+    if not isinstance(data, Strict):
+        return
+    fallen = [
+        f"data.{split}"
+        for split, images in data
+        if split not in data.model_fields_set and getattr(images, "packaged", None) is not None
+    ]
+    if fallen:
+        print(
+            f"note: {' and '.join(fallen)} not given: photographs packaged with scikit-image serve",
+            file=sys.stderr,
+        )

@@ -23,7 +23,7 @@ from srnas.basicsr_bridge import basicsr
 from srnas.choice import Genotype
 from srnas.distributed import Process, move
 from srnas.engine.train import Trainer
-from srnas.methods import RECIPES
+from srnas.inherit import RECIPES
 from srnas.options import load_options
 from srnas.spaces import derived_network, published_genotype
 

@@ -1,0 +1,47 @@
+"""JSON Schemas of options files, for editors."""
+
+import json
+from typing import Any
+
+from srnas.inherit import BASE, DATASETS
+
+FOLDER = {"description": "What ${datasets} stands for.", "type": "string"}
+FILES = {
+    "description": "Options files that this one builds on; later ones go over earlier ones.",
+    "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+}
+
+
+def allow_bases(models: list[dict[str, str]], definitions: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of files that are one of several models, or build on other files.
+
+    Where a file has a base, nothing is required: each option may come from the base.
+
+    Args:
+        models: References to the models ({"$ref": "#/$defs/NAME"}).
+        definitions: All definitions ({"$defs": {...}}).
+    """
+    whole = definitions["$defs"]
+    text = json.dumps({"models": models, "defs": whole})
+    partial = _without_required(json.loads(text.replace('"#/$defs/', '"#/$defs/partial.')))
+    renamed = {f"partial.{name}": schema for name, schema in partial["defs"].items()}
+    everything = {**whole, **renamed}
+    for model in (*models, *partial["models"]):
+        everything[model["$ref"].removeprefix("#/$defs/")]["properties"][DATASETS] = FOLDER
+    for model in partial["models"]:
+        schema = everything[model["$ref"].removeprefix("#/$defs/")]
+        schema["properties"][BASE] = FILES
+        schema["required"] = [BASE]
+    return {"anyOf": [*models, *partial["models"]], "$defs": everything}
+
+
+def _without_required(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_without_required(inner) for inner in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: _without_required(inner)
+        for key, inner in schema.items()
+        if not (key == "required" and isinstance(inner, list))
+    }
