@@ -20,6 +20,7 @@ from typing_extensions import Self
 from srnas.choice import RELAXATIONS, Relaxation, Space
 from srnas.errors import UserError, did_you_mean, short
 from srnas.inherit import find_recipe, inherit, read_options
+from srnas.inherit_schema import allow_bases
 from srnas.methods import method_folders
 from srnas.optimizers import OPTIMIZERS, ScheduledOptimizer
 from srnas.parts import (
@@ -37,7 +38,6 @@ from srnas.perturbations import PERTURBATIONS, Perturbation
 from srnas.regularizers import REGULARIZERS, Regularizer
 from srnas.resolve import Resolved, resolve, space_name, without_defaults_of_other_tasks
 from srnas.schedules import ScheduleOption, Update
-from srnas.schema import allow_bases
 from srnas.spaces import SPACES
 from srnas.tasks import TASKS, Task, task_class, task_of_space
 from srnas.updates import UPDATES, UpdateRule

@@ -6,6 +6,7 @@ Their descriptions are those of the docstrings (`srnas.docstrings`).
 from typing import Any
 
 from srnas.errors import UserError, did_you_mean
+from srnas.inherit_schema import may_have_base
 from srnas.methods import ABOUT, NOT_OF_A_METHOD, RECIPE_KEYS
 from srnas.options import SearchOptions, json_schema, kinds
 from srnas.parts import Strict
@@ -38,15 +39,15 @@ def schema(kind: str) -> Schema:
     if kind in kinds():
         return json_schema(kind)
     if kind == "method":
-        return _method()
+        return may_have_base(_method())
     if kind == "study":
         from srnas.bench.study import Study
 
-        return _around(Study, "search")
+        return may_have_base(_around(Study, "search"))
     if kind == "bench":
         from srnas.bench.protocol import Protocol
 
-        return _around(Protocol, "train")
+        return may_have_base(_around(Protocol, "train"))
     raise UserError(f"schema {kind}: {did_you_mean(kind, schema_kinds())}")
 
 

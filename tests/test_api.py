@@ -123,7 +123,7 @@ def test_load_gives_the_network_of_the_file_ready_to_use(kind):
     assert isinstance(model.network, torch.nn.Module)
     assert not any(module.training for module in model.network.modules())
     assert {p.device.type for p in model.network.parameters()} == {"cpu"}
-    assert model.space.to_dict() == {**TINY, "candidates": None}
+    assert model.space.to_dict() == {**TINY, "candidates": None, "per_block": False}
     assert model.genotype == srnas.Genotype("imdn", IMDN)
     x = np.random.default_rng(0).random((1, 3, 16, 20), dtype=np.float32)
     with torch.no_grad():

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from srnas.choice import Genotype
-from srnas.export.target import export
+from srnas.export.write import export
 from srnas.model_file import Model
 from srnas.spaces import check_space, derived_network
 

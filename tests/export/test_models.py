@@ -229,7 +229,7 @@ def test_a_card_states_what_the_model_is_and_how_it_was_made(tmp_path, photo_fol
         f"| parameters | {counted['params']:,} |",
         f"| GMACs, hr 1280x720 | {counted['hr_1280x720']['macs'] / 1e9:.2f} |",
         "| steps | `2` |",
-        "Terms of the data: not recorded",
+        "| photos | 5 | not recorded; ask who provided the images |",
         f"| psnr | {trained.provenance['val']['psnr']:.4f} |",
         f"| m.pt2 | {(tmp_path / 'm.pt2').stat().st_size:,} |",
         "| 51x37 | 0.0e+00 | inf |",
@@ -245,7 +245,7 @@ def test_a_network_that_onnx_gets_wrong_is_not_written(tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime", reason="needs srnas[export]")
     made = model(THREE_GENOTYPES[1])
     monkeypatch.setattr(
-        "srnas.export.target.fold_batchnorm", lambda network: model(THREE_GENOTYPES[2]).network
+        "srnas.export.write.fold_batchnorm", lambda network: model(THREE_GENOTYPES[2]).network
     )
     with pytest.raises(UserError, match=r"not written: .* differs from PyTorch by"):
         export(made, tmp_path / "m.onnx")

@@ -123,7 +123,7 @@ def test_a_killed_search_resumes_to_the_same_bits(tmp_path):
     [
         ({"data": {"sigma": 0}}, r"data\.sigma: .*greater than 0"),
         ({"data": {"hr_patch": 40}}, r"data: unknown key 'hr_patch'"),
-        ({"data": {"train": {}}}, r"data\.train: give one of folder"),
+        ({"data": {"train": {"packaged": None}}}, r"data\.train: give one of folder"),
         ({"data": {"train": {"packaged": "val"}, "val": {"packaged": "val"}}}, "is in both"),
         ({"data": {"patch": 4000}}, "is smaller than"),
         ({"nb201_table": "x.csv"}, "unknown key 'nb201_table'"),

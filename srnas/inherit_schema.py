@@ -1,4 +1,4 @@
-"""JSON Schemas of options files, for editors."""
+"""JSON Schemas of files that may build on others."""
 
 import json
 from typing import Any
@@ -33,6 +33,20 @@ def allow_bases(models: list[dict[str, str]], definitions: dict[str, Any]) -> di
         schema["properties"][BASE] = FILES
         schema["required"] = [BASE]
     return {"anyOf": [*models, *partial["models"]], "$defs": everything}
+
+
+def may_have_base(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of one kind of file, which may build on others instead of being whole.
+
+    Args:
+        schema: The schema of whole files, an object with properties.
+    """
+    required = schema.get("required", [])
+    return {
+        **{key: value for key, value in schema.items() if key != "required"},
+        "properties": {**schema["properties"], BASE: FILES, DATASETS: FOLDER},
+        "anyOf": [{"required": required}, {"required": [BASE]}],
+    }
 
 
 def _without_required(schema: Any) -> Any:
