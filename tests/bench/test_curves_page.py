@@ -1,0 +1,24 @@
+"""The curves of docs/results.md are those of the stored trainings, cell by cell."""
+
+from srnas.files import read_json_lines
+from tests.helpers import ROOT
+
+PAGE = (ROOT / "docs/results.md").read_text()
+ROWS = read_json_lines(ROOT / "datasets/plain_x2_curves.jsonl")
+
+
+def test_every_point_of_a_curve_is_on_the_page():
+    for row in ROWS:
+        cells = (
+            row["training"],
+            f"{row['step']:,}",
+            f"{row['val_psnr']:.3f}",
+            *(f"{row[name][0]:.3f} / {row[name][1]:.4f}" for name in ("Set5", "Set14")),
+        )
+        assert "| " + " | ".join(cells) + " |" in PAGE, cells
+
+
+def test_the_page_has_no_other_points():
+    section = PAGE.partition("## Plain networks and a teacher")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith(("| S, ", "| U, "))]
+    assert len(rows) == len(ROWS)
