@@ -18,14 +18,13 @@ from typing import Any, Literal, NamedTuple
 import yaml
 from annotated_types import MinLen, MultipleOf
 from pydantic_core import PydanticUndefined
-from srnas.registry import Registry
 
 from srnas.bench.protocol import Protocol
 from srnas.bench.study import Study
 from srnas.docstrings import entries, summary
 from srnas.methods import ABOUT, RECIPE_KEYS
 from srnas.options import RunOptions, SearchOptions, TrainOptions, options_models
-from srnas.parts import Part, PartOf, Strict
+from srnas.parts import Part, PartOf, Registry, Strict
 from srnas.schemas import OF_METHODS
 
 PAGE = Path(__file__).parents[1] / "docs/options.md"
