@@ -1,7 +1,7 @@
 """How mappings of options are merged: files over their bases, methods, and what a caller changes.
 
-Mappings merge key by key, to any depth; lists and plain values replace what was there. Three
-rules follow from what options are:
+Mappings merge key by key, to any depth; lists, plain values and empty mappings (`{}`) replace what
+was there. Three rules follow from what options are:
 
 - A part that names another part (`name:`) replaces it with all its options. A part without a name
   changes the options of the one that is there, also if that is written as its name alone.
@@ -84,7 +84,7 @@ def join(key: str, base: Any, over: Any) -> Any:
         base: The value before; None for none.
         over: The value that takes precedence.
     """
-    if not isinstance(over, Mapping) or isinstance(over, Whole) or key in WHOLE:
+    if not over or not isinstance(over, Mapping) or isinstance(over, Whole) or key in WHOLE:
         return over
     if isinstance(plain(base), str) and "name" not in over:
         base = {"name": base}

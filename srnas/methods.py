@@ -292,11 +292,12 @@ def _repeated(options: Any, definition: Any) -> Any:
         return options
     if differ(options, definition):
         return options
-    return {
+    repeated = {
         key: _repeated(value, definition[key])
         for key, value in options.items()
         if key in definition
     }
+    return {key: value for key, value in repeated.items() if value != {}}  # which would replace
 
 
 def _without(options: Mapping[str, Any], definition: Mapping[str, Any]) -> dict[str, Any]:

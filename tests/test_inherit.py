@@ -75,6 +75,7 @@ def test_a_bundled_recipe_is_a_base_from_anywhere(tmp_path, monkeypatch, name):
         ("softmax", {"temperature": 2}, {"name": "softmax", "temperature": 2}),
         ({"name": "softmax"}, "crb", "crb"),
         ({"name": "softmax"}, None, None),
+        ({"hr": "a", "images": "1-2"}, {}, {}),
         # images of another source
         ({"hr": "a", "lr": "b", "images": "1-2"}, {"hr": "c"}, {"images": "1-2", "hr": "c"}),
         ({"hr": "a", "lr": "b"}, {"hr": "c", "lr": "d"}, {"hr": "c", "lr": "d"}),
