@@ -356,6 +356,13 @@ def test_a_training_keeps_the_branches_and_writes_plain_convolutions(tmp_path, p
     assert f"{sum(t.numel() for k, t in tensors.items() if k != 'srnas_network'):,}" in page
 
 
+def test_patches_smaller_than_the_pooling_are_told(tmp_path, photo_folder):
+    options = train_options(tmp_path, photo_folder, space={**SMALL, "unshuffle": True})
+    options["data"]["hr_patch"] = 24
+    with pytest.raises(UserError, match=r"data\.hr_patch: 24 is 12 .* needs 13; give 26 or more"):
+        train(check_options("train", options, "t"))
+
+
 def test_there_is_nothing_to_search_which_is_told_in_one_line(tmp_path, photo_folder):
     assert not is_open("plain")
     assert is_open("imdn")
