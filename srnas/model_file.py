@@ -158,7 +158,7 @@ def load_published(path: Path, space: SpaceLike, genotype: Genotype | None = Non
     tensors, settled, made_with = _read_weights(path, space.name)
     space = check_space({**space.to_dict(), **settled}, f"{path}: space")
     network = derived_network(space, genotype)
-    _load(network, network.adapt_weights(tensors, made_with), str(path))
+    _load(network, _adapt(network, tensors, made_with, str(path)), str(path))
     return merged(Model(network.eval(), space, genotype, {"weights": Path(path).name}))
 
 
@@ -178,7 +178,7 @@ def warm_start(network: Space, path: Path, space: str, where_fitting: bool = Fal
         UserError: The other weights of the file do not fit the network, or none of them does.
     """
     tensors, _, made_with = _read_weights(path, space)
-    state = network.adapt_weights(tensors, made_with)
+    state = _adapt(network, tensors, made_with, str(path))
     ours = network.state_dict()
 
     def fits(key: str) -> bool:
@@ -330,6 +330,17 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise UserError(
             f"{path}: not a whole safetensors file ({one_line(str(error), 200)})"
         ) from error
+
+
+def _adapt(
+    network: Space, tensors: Mapping[str, Tensor], made_with: Mapping[str, Any], where: str
+) -> dict[str, Tensor]:
+    try:
+        return network.adapt_weights(tensors, made_with)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+    except RuntimeError as error:  # sparse or quantized tensors
+        raise UserError(f"{where}: not plain tensors ({one_line(str(error), 200)})") from error
 
 
 def _load(network: Space, state: dict[str, Tensor], where: str) -> None:

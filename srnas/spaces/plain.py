@@ -197,12 +197,22 @@ class Plain(SuperResolutionSpace):
     def adapt_weights(
         self, state: Mapping[str, Tensor], made_with: Mapping[str, Any]
     ) -> dict[str, Tensor]:
-        """Let the forms for training adopt the plain convolutions of a state, exactly."""
+        """Let the forms for training adopt the plain convolutions of a state, exactly.
+
+        Raises:
+            UserError: A convolution has another number of channels.
+        """
         adapted = dict(state)
         for name, module in self.named_modules():
             kernel, bias = (adapted.get(f"{name}.{key}") for key in ("weight", "bias"))
             if isinstance(module, Reparameterized) and kernel is not None and bias is not None:
                 form = copy.deepcopy(module).cpu()
+                channels = form.kernel_and_bias()[0].shape
+                if kernel.shape != channels:
+                    raise UserError(
+                        f"{name}.weight is {tuple(kernel.shape)}, this network needs "
+                        f"{tuple(channels)}; check the options of the space"
+                    )
                 form.adopt(adapted.pop(f"{name}.weight"), adapted.pop(f"{name}.bias"))
                 adapted |= {f"{name}.{key}": tensor for key, tensor in form.state_dict().items()}
         return adapted

@@ -45,15 +45,15 @@ def read_options(state: Mapping[str, Tensor], authors: bool) -> dict[str, Any]:
     """
     convs = [found.groups() for found in map(_CONV.fullmatch, state) if found]
     blocks = range(1 + max(int(block) for block, _, _ in convs))
-    form = next(name for key, name in _FORMS.items() if ("0", "0", key) in convs)
+    forms = [name for key, name in _FORMS.items() if ("0", "0", key) in convs]
     head = "head" if "head.bias" in state else "head.1"
-    fold = state[f"{head}.weight"].shape[-1] // 3
+    fold = max(state[f"{head}.weight"].shape[-1] // 3, 1)
     options = {
         "scale": round((len(state["upsample.0.bias"]) / RGB) ** 0.5) // fold,
         "num_feat": len(state[f"{head}.bias"]) - RGB * fold**2,
         "widths": [_width(state, f"blocks.{block}.convs.0.") for block in blocks],
         "convs": [len({conv for at, conv, _ in convs if int(at) == block}) for block in blocks],
-        "reparameterize": form,
+        "reparameterize": forms[0],
         "unshuffle": fold > 1,
     }
     names = [_attention(state, f"blocks.{block}.attention.") for block in blocks]
@@ -64,7 +64,8 @@ def read_options(state: Mapping[str, Tensor], authors: bool) -> dict[str, Any]:
 
 
 def _width(state: Mapping[str, Tensor], prefix: str) -> int:
-    return next(len(state[prefix + key]) for key in _WIDTHS if prefix + key in state)
+    plain, squeezed = (prefix + key for key in _WIDTHS)
+    return len(state[plain if plain in state else squeezed])
 
 
 def _attention(state: Mapping[str, Tensor], prefix: str) -> str:

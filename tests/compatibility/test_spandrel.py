@@ -33,6 +33,8 @@ NETWORKS = {
             {"r1": "dil_conv_5x5", "r2": "dil_conv_3x3", "r3": "conv_1x1", "link3": [2, 1]},
         ),
     ),
+    "plain": ({"name": "plain", "widths": [8, 4], "attention": ["gate", "lia"]}, None),
+    "plain unshuffled": ({"name": "plain", "widths": [8], "unshuffle": True, "scale": 4}, None),
 }
 
 

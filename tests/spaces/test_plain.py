@@ -210,6 +210,22 @@ def test_weights_of_another_form_are_no_start(tmp_path):
         warm_start(network(reparameterize="conv3xc"), tmp_path / "w.pth", "plain")
 
 
+@pytest.mark.parametrize("form", ["none", "ecb"])
+def test_weights_of_another_width_or_with_a_part_missing_are_told_in_one_line(tmp_path, form):
+    wider = network(widths=[12, 6, 12]).state_dict()
+    torch.save(wider, tmp_path / "w.pth")
+    with pytest.raises(
+        UserError, match=r"w\.pth: .*is \(1[25], .* this network needs \("
+    ) as caught:
+        warm_start(network(reparameterize=form), tmp_path / "w.pth", "plain")
+    assert "\n" not in str(caught.value)
+    state = network(reparameterize=form, unshuffle=True).state_dict()
+    for key in state:
+        torch.save({k: t for k, t in state.items() if k != key}, tmp_path / "w.pth")
+        with pytest.raises(UserError, match=r"w\.pth: "):
+            load_model(tmp_path / "w.pth")
+
+
 @pytest.mark.parametrize("form", ["none", *FORMS])
 def test_a_state_dict_tells_its_options_but_not_attentions_without_parameters(tmp_path, form):
     torch.manual_seed(0)
@@ -340,6 +356,13 @@ def test_a_training_keeps_the_branches_and_writes_plain_convolutions(tmp_path, p
     page = (srnas("report", file.parent), (file.parent / "report.html").read_text())[1]
     assert "4: 2 conv 3x3" in page
     assert f"{sum(t.numel() for k, t in tensors.items() if k != 'srnas_network'):,}" in page
+
+
+def test_patches_smaller_than_the_pooling_are_told(tmp_path, photo_folder):
+    options = train_options(tmp_path, photo_folder, space={**SMALL, "unshuffle": True})
+    options["data"]["hr_patch"] = 24
+    with pytest.raises(UserError, match=r"data\.hr_patch: 24 is 12 .* needs 13; give 26 or more"):
+        train(check_options("train", options, "t"))
 
 
 def test_there_is_nothing_to_search_which_is_told_in_one_line(tmp_path, photo_folder):

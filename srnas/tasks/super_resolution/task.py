@@ -104,6 +104,12 @@ class SuperResolution(Task):
         """Read the images, with the split `val` for validation, and the teacher's outputs."""
         assert isinstance(options, SuperResolutionSearchOptions | SuperResolutionTrainOptions)
         scale, data = scale_of(network), options.data
+        if data.hr_patch < scale * network.min_size:
+            raise UserError(
+                f"data.hr_patch: {data.hr_patch} is {data.hr_patch // scale} pixels of LR at "
+                f"x{scale}, but this network needs {network.min_size}; give "
+                f"{scale * network.min_size} or more"
+            )
         splits = open_splits(data, (*streams, "val"), scale)
         if "val" in splits and splits["val"].options.basicsr:
             raise UserError("data.val: give hr: FOLDER; BasicSR's data sets serve training only")
