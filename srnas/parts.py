@@ -123,6 +123,7 @@ class Registry(Mapping[str, Callable[..., T_co]], Generic[T_co]):
         self._base = base
         self._elsewhere = elsewhere
         self._builders: dict[str, Callable[..., T_co]] = {}
+        self._found: dict[str, Callable[..., T_co]] = {}  # elsewhere; not listed
 
     def register(self, name: str) -> Callable[[Builder], Builder]:
         """Return a decorator that registers a builder under `name`.
@@ -176,15 +177,16 @@ class Registry(Mapping[str, Callable[..., T_co]], Generic[T_co]):
     def __getitem__(self, name: str) -> Callable[..., T_co]:
         if name not in self:
             raise UserError(f"no {self.kind} is named {name!r}; {did_you_mean(name, self)}")
-        return self._builders[name]
+        return self._builders.get(name) or self._found[name]
 
     def __contains__(self, name: object) -> bool:
         self._load()
-        if name not in self._builders and self._elsewhere:
-            found = self._elsewhere(str(name))
-            if found:
-                self._builders[str(name)] = found
-        return name in self._builders
+        if name in self._builders or name in self._found:
+            return True
+        found = self._elsewhere(str(name)) if self._elsewhere else None
+        if found:
+            self._found[str(name)] = found
+        return found is not None
 
     def __iter__(self) -> Iterator[str]:
         self._load()

@@ -11,6 +11,7 @@ import yaml
 
 from srnas.docstrings import entries, summary
 from srnas.errors import UserError
+from srnas.losses import LOSSES
 from srnas.options import SearchOptions, TrainOptions
 from srnas.parts import Strict
 from srnas.regularizers.expected_cost import ExpectedCost
@@ -131,3 +132,10 @@ def test_docstrings_are_read_as_napoleon_reads_them(owner, section):
     own = entries(owner, section)
     assert {name: own[name] for name in expected} == expected
     assert " ".join(shown.partition("\n\n")[0].split()) == summary(owner)
+
+
+def test_a_loss_of_basicsr_that_a_run_has_used_is_not_listed():
+    before = schema("train")
+    assert "CharbonnierLoss" in LOSSES
+    assert "CharbonnierLoss" not in list(LOSSES)
+    assert schema("train") == before
