@@ -8,8 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,9 +17,10 @@ import torch.distributed as dist
 import yaml
 from torch import nn
 
-from srnas.choice import Genotype, MixedOp, NodeChoice, Supernet
+from srnas.choice import Genotype, NodeChoice, Supernet
+from srnas.choice.inherit import kept_tensors
 from srnas.errors import UserError
-from srnas.files import load_tensors, save_tensors, write_json_lines
+from srnas.files import load_tensors, save_tensors
 from srnas.model_file import Model, save_model
 from srnas.spaces import check_space, derived_network, published_genotype
 from tests.preloaded import run_command, run_until
@@ -347,7 +347,7 @@ def derive(supernet: Supernet, space: dict, genotype: Genotype | None = None) ->
         assert fits, "what follows links is wider, and nodes lack edges, in the derived network"
     genotype = genotype or supernet.genotype()
     derived = derived_network(space, genotype)
-    kept = dict(_kept_tensors(supernet, genotype))
+    kept = dict(kept_tensors(supernet, supernet.network.read_choices(genotype.choices)))
     missing, unexpected = derived.load_state_dict(kept, strict=False)
     assert not unexpected, unexpected
     affine = {
@@ -358,22 +358,3 @@ def derive(supernet: Supernet, space: dict, genotype: Genotype | None = None) ->
     }
     assert set(missing) <= affine, missing
     return derived.train(supernet.training)
-
-
-def _kept_tensors(supernet: Supernet, genotype: Genotype) -> Iterator[tuple[str, torch.Tensor]]:
-    chosen = supernet.choices.chosen(supernet.network.read_choices(genotype.choices))
-    modules = supernet.network.named_modules()
-    mixed = {name: module for name, module in modules if isinstance(module, MixedOp)}
-    for key, tensor in supernet.network.state_dict().items():
-        owner = next((name for name in mixed if key.startswith(f"{name}.")), None)
-        if owner is None:
-            yield key, tensor
-            continue
-        prefix = f"{owner}.candidates.{chosen[mixed[owner].label]}."
-        if key.startswith(prefix):
-            yield f"{owner}.{key.removeprefix(prefix)}", tensor
-
-
-def write_results(path, results):
-    """Write results of `srnas bench build` to one file, gzipped if its name ends in .gz."""
-    write_json_lines(path, map(asdict, results))

@@ -23,8 +23,7 @@ def inherited(supernet: Supernet, network: nn.Module, choices: Choices) -> dict[
     Raises:
         ValueError: A tensor cannot be had from the supernet, as behind inputs that were chosen.
     """
-    names = supernet.choices.chosen(choices)
-    known = dict(_tensors(supernet, names))
+    known = dict(kept_tensors(supernet, choices))
     state = dict(network.state_dict())
     for key, tensor in state.items():
         source = known.get(key)
@@ -38,8 +37,9 @@ def inherited(supernet: Supernet, network: nn.Module, choices: Choices) -> dict[
     return state
 
 
-def _tensors(supernet: Supernet, names: dict[str, str]) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors of the supernet by their names in a derived network."""
+def kept_tensors(supernet: Supernet, choices: Choices) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of the supernet that a derived network keeps, by their names there."""
+    names = supernet.choices.chosen(choices)
     mixed = {
         name: module
         for name, module in supernet.network.named_modules()
