@@ -113,8 +113,8 @@ class Lesson:
 def learn(lesson: Lesson, folder: Path, show: bool = True) -> Taught:
     """Return the outputs of a lesson, from the cache or computed into it.
 
-    Disk use is told before, and the remaining time meanwhile. Another process that computes the
-    same outputs is waited for.
+    It prints the disk use before, and the remaining time meanwhile. If another process computes the
+    same outputs, it waits for that process.
 
     Args:
         lesson: The teacher and the images.
