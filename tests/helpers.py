@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from torch import nn
 from srnas.choice import Genotype, NodeChoice, Supernet
 from srnas.choice.inherit import kept_tensors
 from srnas.errors import UserError
-from srnas.files import load_tensors, save_tensors
+from srnas.files import load_tensors, save_tensors, write_json_lines
 from srnas.model_file import Model, save_model
 from srnas.spaces import check_space, derived_network, published_genotype
 from tests.preloaded import run_command, run_until
@@ -358,3 +359,8 @@ def derive(supernet: Supernet, space: dict, genotype: Genotype | None = None) ->
     }
     assert set(missing) <= affine, missing
     return derived.train(supernet.training)
+
+
+def write_results(path, results):
+    """Write results of `srnas bench build` to one file, gzipped if its name ends in .gz."""
+    write_json_lines(path, map(asdict, results))
