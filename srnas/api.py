@@ -147,7 +147,7 @@ def search(options: Options = None, *, resume: bool = False, **changes: Any) -> 
         options: A YAML file or its content.
         resume: Continue a run that exists, to the same result.
         changes: Options by name; they go over the file's, also over its method's. Mappings are
-            merged into the file's, except for parts of another name:
+            merged into the file's, except for components of another name:
             `search("search/imdn_sac_demo.yml", name="mine", data={"batch_size": 2})`.
 
     Raises:

@@ -21,6 +21,7 @@ from typing import Any
 from srnas.errors import UserError, did_you_mean, short
 from srnas.files import read_yaml
 from srnas.merging import labelled, merge, plain
+from srnas.renames import new_file, new_options
 
 _PACKAGED = Path(__file__).parent / "recipes"  # in a checkout, a link to options/
 RECIPES = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[1] / "options"
@@ -135,7 +136,7 @@ class _Reader:
             chain: Its file, if it is one, and those that led to it.
             source: Its name as a source, if it is another.
         """
-        own = {key: value for key, value in content.items() if key != BASE}
+        own = {key: value for key, value in new_options(content).items() if key != BASE}
         inner = content.get(self.section) if self.section else None
         if isinstance(inner, Mapping) and self.section:
             where = f"{name}: {self.section}"
@@ -180,7 +181,8 @@ def _find_base(base: str | Path, name: str, folder: Path) -> Path:
 
 
 def _bundled(path: Path) -> Path | None:
-    inner = Path(*path.parts[1:]) if path.parts[:1] == ("options",) else path
+    parts = path.parts[1:] if path.parts[:1] == ("options",) else path.parts
+    inner = Path(*new_file(parts))
     return None if path.is_absolute() or not (RECIPES / inner).is_file() else RECIPES / inner
 
 

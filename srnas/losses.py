@@ -13,7 +13,7 @@ from annotated_types import Ge, Gt
 from torch import Tensor
 
 from srnas.basicsr_bridge import basicsr_loss
-from srnas.parts import Registry
+from srnas.components import Registry
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 LOSSES: Registry[Loss] = Registry("loss", elsewhere=basicsr_loss)

@@ -3,7 +3,7 @@
 Mappings merge key by key, to any depth; lists, plain values and empty mappings (`{}`) replace what
 was there. Three rules follow from what options are:
 
-- A part that names another part (`name:`) replaces it with all its options. A part without a name
+- A component that names another one (`name:`) replaces it with all its options. One without a name
   changes the options of the one that is there, also if that is written as its name alone.
 - Images of another source replace the former source: `hr:` drops the `lr:` beside it, since LR
   images are those of their HR images (`REPLACED`).
@@ -94,5 +94,5 @@ def join(key: str, base: Any, over: Any) -> Any:
 
 
 def differ(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Return whether two mappings name different parts."""
+    """Return whether two mappings name different components."""
     return "name" in one and "name" in other and one["name"] != other["name"]

@@ -29,6 +29,7 @@ from typing import Any
 from srnas.errors import UserError, did_you_mean
 from srnas.inherit import RECIPES, read_options
 from srnas.merging import DEFAULT, Given, differ, labelled, merge, plain
+from srnas.renames import METHODS, new_name, new_options
 
 BUNDLED = RECIPES / "methods"
 ABOUT = ("title", "paper", "note")
@@ -229,6 +230,8 @@ def find_method(name: str, folders: Sequence[Path]) -> Path:
     for folder in folders:
         if (folder / f"{name}.yml").is_file():
             return folder / f"{name}.yml"
+    if name in METHODS:
+        return find_method(new_name(name, METHODS, "method"), folders)
     names = {file.stem for folder in folders for file in folder.glob("*.yml")}
     raise UserError(f"method: no file {name}.yml in options/methods; {did_you_mean(name, names)}")
 
@@ -252,7 +255,10 @@ def load_method(file: Path, known: Collection[str]) -> Method:
     _check_keys(options, known, f"{file}:")
     if not isinstance(recipes, dict):
         raise UserError(f"{file}: on: write SPACE: and its options")
-    recipes = {space: {"like": r} if isinstance(r, str) else r for space, r in recipes.items()}
+    recipes = {
+        space: {"like": r} if isinstance(r, str) else new_options(r) if isinstance(r, dict) else r
+        for space, r in recipes.items()
+    }
     for space, recipe in recipes.items():
         if not isinstance(recipe, dict):
             raise UserError(f"{file}: on.{space}: write options, or the name of a method")

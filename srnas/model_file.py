@@ -19,10 +19,10 @@ from torch import Tensor
 
 from srnas.choice import Genotype, Space
 from srnas.choice.genotype import check_provenance
+from srnas.components import Component
 from srnas.documents import parse_json
 from srnas.errors import UserError, one_line, short
 from srnas.files import check_file, load_tensors, write_atomic
-from srnas.parts import Part
 from srnas.spaces import (
     SPACES,
     SpaceLike,
@@ -59,12 +59,12 @@ class Model:
     """
 
     network: Space
-    space: Part[Space]
+    space: Component[Space]
     genotype: Genotype
     provenance: dict[str, Any]
 
 
-Description: TypeAlias = tuple[Part[Space], Genotype, dict[str, Any]]
+Description: TypeAlias = tuple[Component[Space], Genotype, dict[str, Any]]
 """Space, genotype and provenance."""
 
 
@@ -233,7 +233,7 @@ def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     return _read_state(path), {}
 
 
-def _recognize(tensors: Mapping[str, Tensor]) -> Part[Space] | None:
+def _recognize(tensors: Mapping[str, Tensor]) -> Component[Space] | None:
     """Return the space whose published network has exactly these tensors, or None."""
     for name in SPACES:
         if space_class(name).published is None:

@@ -8,8 +8,8 @@ import torch
 from annotated_types import Ge, Interval
 from torch import nn
 
+from srnas.components import Registry
 from srnas.errors import short
-from srnas.parts import Registry
 from srnas.schedules import Schedule, ScheduleOption, Update
 
 Beta = Annotated[float, Interval(ge=0, lt=1)]

@@ -1,8 +1,9 @@
 """Typed options: YAML in, checked values out. Unknown keys and wrong types are errors.
 
-An options file is YAML; `key.path=value` arguments override it. Parts (a space, a loss, a
-regularizer, a schedule, ...) are written as a name, or as a name with options (`srnas.parts`). This
-module defines the options that all searches and trainings share; each task adds its data and loss.
+An options file is YAML; `key.path=value` arguments override it. Components (a space, a loss,
+a regularizer, a schedule, ...) are written as a name, or as a name with options
+(`srnas.components`). This module defines the options that all searches and trainings share; each
+task adds its data and loss.
 """
 
 import re
@@ -18,15 +19,10 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import Self
 
 from srnas.choice import RELAXATIONS, Relaxation, Space
-from srnas.errors import UserError, did_you_mean, short
-from srnas.inherit import find_recipe, inherit, read_options
-from srnas.inherit_schema import allow_bases
-from srnas.methods import method_folders
-from srnas.optimizers import OPTIMIZERS, ScheduledOptimizer
-from srnas.parts import (
+from srnas.components import (
+    Component,
+    ComponentOf,
     Count,
-    Part,
-    PartOf,
     PositiveInt,
     Seed,
     Strict,
@@ -34,6 +30,11 @@ from srnas.parts import (
     first_error,
     written,
 )
+from srnas.errors import UserError, did_you_mean, short
+from srnas.inherit import find_recipe, inherit, read_options
+from srnas.inherit_schema import allow_bases
+from srnas.methods import method_folders
+from srnas.optimizers import OPTIMIZERS, ScheduledOptimizer
 from srnas.perturbations import PERTURBATIONS, Perturbation
 from srnas.regularizers import REGULARIZERS, Regularizer
 from srnas.resolve import Resolved, resolve, space_name, without_defaults_of_other_tasks
@@ -42,8 +43,10 @@ from srnas.spaces import SPACES
 from srnas.tasks import TASKS, Task, task_class, task_of_space
 from srnas.updates import UPDATES, UpdateRule
 
-Optimizer = Annotated[Part[ScheduledOptimizer], PartOf(OPTIMIZERS, default="adam")]
-SpaceOption = Annotated[Part[Space], PartOf(SPACES)]
+Optimizer = Annotated[Component[ScheduledOptimizer], ComponentOf(OPTIMIZERS, default="adam")]
+SpaceOption = Annotated[Component[Space], ComponentOf(SPACES)]
+RelaxationOption = Annotated[Component[Relaxation], ComponentOf(RELAXATIONS, default="softmax")]
+UpdateRuleOption = Annotated[Component[UpdateRule], ComponentOf(UPDATES, default="alternate")]
 
 
 class RunOptions(Strict):
@@ -111,7 +114,7 @@ class RegularizerOptions(Strict):
         update: Whether the weight changes every "epoch" or every "step".
     """
 
-    term: Annotated[Part[Regularizer], PartOf(REGULARIZERS)]
+    term: Annotated[Component[Regularizer], ComponentOf(REGULARIZERS)]
     weight: ScheduleOption = written({"name": "constant", "value": 1.0})
     update: Update = "epoch"
 
@@ -162,7 +165,7 @@ class SearchOptions(RunOptions):
         shrink: Stages with fewer candidates (DrNAS).
         stop_after_stable_epochs: Number of epochs without a change of the genotype after which the
             search stops early.
-        update: Update rule: which steps of weights and alphas are taken on which batches.
+        update_rule: Update rule: which steps of weights and alphas are taken on which batches.
         weight_optimizer: Optimizer of the weights.
         alpha_optimizer: Optimizer of the alphas.
         clip_grad_norm: Maximum norm of the gradient of the weights' loss.
@@ -174,18 +177,20 @@ class SearchOptions(RunOptions):
         regularizer_scale: Factor of the weights of all regularizers. The weights are those of the
             papers; use 1/255 for a loss on RGB in 0-1 where the paper's loss is on RGB in 0-255.
         val_every_epochs: Number of epochs between validations; 0 for none.
-        table: Table in which the genotype of every epoch is looked up (`srnas bench fit`).
+        table: Table in which the genotype of every epoch is looked up (`srnas table fit`).
     """
 
     method: str | None = None
     from_method: str | None = None
     recipe: Literal["under", "over", False] = "under"
-    relaxation: Annotated[Part[Relaxation], PartOf(RELAXATIONS, default="softmax")] = written({})
+    relaxation: Annotated[Component[Relaxation], ComponentOf(RELAXATIONS, default="softmax")] = (
+        written({})
+    )
     partial_channels: PositiveInt = 1
     edge_normalization: bool = False
     node_norm: bool = False
     auxiliary_skip: ScheduleOption | None = None
-    perturbation: Annotated[Part[Perturbation], PartOf(PERTURBATIONS)] | None = None
+    perturbation: Annotated[Component[Perturbation], ComponentOf(PERTURBATIONS)] | None = None
     affine: bool = False
     alpha_std: Annotated[float, Ge(0)] = 1e-3
     alpha_init: float | list[float] = 0.0
@@ -195,7 +200,9 @@ class SearchOptions(RunOptions):
     warmup_epochs: Count = 0
     shrink: list[ShrinkOptions] = Field([])
     stop_after_stable_epochs: PositiveInt | None = None
-    update: Annotated[Part[UpdateRule], PartOf(UPDATES, default="alternate")] = written({})
+    update_rule: Annotated[Component[UpdateRule], ComponentOf(UPDATES, default="alternate")] = (
+        written({})
+    )
     weight_optimizer: Optimizer
     alpha_optimizer: Optimizer
     clip_grad_norm: Annotated[float, Gt(0)] | None = None

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from srnas.choice import Supernet
 from srnas.choice.supernet import project
+from srnas.components import PositiveInt, Registry
 from srnas.distributed import average, averaged
-from srnas.parts import PositiveInt, Registry
 
 NonNegative = Annotated[float, Ge(0)]
 Deltas = dict[str, Tensor]

@@ -1,4 +1,4 @@
-"""Plugins: Python files whose decorators register parts."""
+"""Plugins: Python files whose decorators register components."""
 
 import runpy
 import traceback
@@ -10,7 +10,7 @@ loaded_plugins: dict[str, Path] = {}  # the files, as they were named
 
 
 def load_plugin(file: Path) -> None:
-    """Run a Python file whose decorators register parts.
+    """Run a Python file whose decorators register components.
 
     Raises:
         UserError: There is no such file, or it raises an exception.

@@ -23,10 +23,11 @@ from srnas.inherit import Inherited, locate
 from srnas.merging import DEFAULT, Given, labelled, merge, plain
 from srnas.methods import method_folders, method_on, with_method
 from srnas.overrides import apply_overrides, overlap
+from srnas.renames import new_options, new_override
 
 COMMAND = "command line"
 # By kind of options file, mappings whose keys are names that the user made; overrides replace them.
-COLLECTIONS = {"test": ("data",), "study": ("arms",), "bench": ("sets",)}
+COLLECTIONS = {"test": ("data",), "study": ("arms",), "table": ("sets",)}
 # What srnas 0.1.0 wrote into the options of every task, and its default.
 OF_ONE_TASK = {"nb201_table": None, "drop_path": None, "auxiliary_weight": 0.4}
 
@@ -90,7 +91,7 @@ class Resolved:
     def _source(self, path: Sequence[str]) -> str:
         node: Any = self.given
         for depth, key in enumerate(path):
-            if isinstance(node, Given):  # a part by its name, a schedule by a number, or a list
+            if isinstance(node, Given):  # a name, a number of a schedule, or a list
                 other = isinstance(node.value, str) and tuple(path[depth:]) not in (
                     ("name",),
                     ("value",),
@@ -127,7 +128,8 @@ def resolve(
         UserError: An override is malformed, the method is not found or malformed, or `${datasets}`
             stands for nothing.
     """
-    written = labelled(changes or {}, where)
+    overrides = [new_override(one) for one in overrides]
+    written = labelled(new_options(changes or {}), where)
     given = merge(file.given, written)
     chosen = _choices(plain(given), overrides)
     method = chosen.get("method") if kind == "search" else None
@@ -149,18 +151,19 @@ def resolve_other(kind: str, file: Inherited, where: str, overrides: Sequence[st
     """Resolve a file that is not of one run: a study, or the protocol of a table.
 
     Args:
-        kind: "study" or "bench".
+        kind: "study" or "table".
         file, where, overrides: As in `resolve`.
 
     Raises:
         UserError: As in `resolve`.
     """
+    overrides = [new_override(one) for one in overrides]
     content = apply_overrides(file.content, overrides, COLLECTIONS.get(kind, ()))
     return Resolved(locate(content, where), file.given, overrides)
 
 
 def space_name(space: Any) -> str | None:
-    """Return the name of a space that is written as a name, a mapping or a checked part."""
+    """Return the name of a space that is written as a name, a mapping or a checked component."""
     name = space.get("name") if isinstance(space, Mapping) else getattr(space, "name", space)
     return name if isinstance(name, str) else None
 

@@ -13,12 +13,12 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Gt, Interval, Lt, MinLen
 
+from srnas.components import Component, ComponentOf, Registry
 from srnas.errors import UserError
-from srnas.parts import Part, PartOf, Registry
 
 Schedule = Callable[[float], float]
 SCHEDULES: Registry[Schedule] = Registry("schedule")
-ScheduleOption = Annotated[Part[Schedule], PartOf(SCHEDULES, number_is="constant")]
+ScheduleOption = Annotated[Component[Schedule], ComponentOf(SCHEDULES, number_is="constant")]
 Update = Literal["step", "epoch"]
 """Whether a scheduled value changes at every step, or only at the first step of an epoch."""
 

@@ -5,11 +5,12 @@ Their descriptions are those of the docstrings (`srnas.docstrings`).
 
 from typing import Any
 
+from srnas.components import Strict
 from srnas.errors import UserError, did_you_mean
 from srnas.inherit_schema import may_have_base
 from srnas.methods import ABOUT, NOT_OF_A_METHOD, RECIPE_KEYS
 from srnas.options import SearchOptions, json_schema, kinds
-from srnas.parts import Strict
+from srnas.renames import KINDS, new_name
 
 Schema = dict[str, Any]
 OF_METHODS = {
@@ -24,7 +25,7 @@ OF_METHODS = {
 
 def schema_kinds() -> list[str]:
     """Return the kinds of files that have a schema."""
-    return [*kinds(), "method", "study", "bench"]
+    return [*kinds(), "method", "study", "table"]
 
 
 def schema(kind: str) -> Schema:
@@ -36,16 +37,17 @@ def schema(kind: str) -> Schema:
     Raises:
         UserError: There is no such kind.
     """
+    kind = new_name(kind, KINDS, "kind of options")
     if kind in kinds():
         return json_schema(kind)
     if kind == "method":
         return may_have_base(_method())
     if kind == "study":
-        from srnas.bench.study import Study
+        from srnas.table.study import Study
 
         return may_have_base(_around(Study, "search"))
-    if kind == "bench":
-        from srnas.bench.protocol import Protocol
+    if kind == "table":
+        from srnas.table.protocol import Protocol
 
         return may_have_base(_around(Protocol, "train"))
     raise UserError(f"schema {kind}: {did_you_mean(kind, schema_kinds())}")

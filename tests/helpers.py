@@ -362,5 +362,5 @@ def derive(supernet: Supernet, space: dict, genotype: Genotype | None = None) ->
 
 
 def write_results(path, results):
-    """Write results of `srnas bench build` to one file, gzipped if its name ends in .gz."""
+    """Write results of `srnas table build` to one file, gzipped if its name ends in .gz."""
     write_json_lines(path, map(asdict, results))

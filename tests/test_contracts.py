@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from srnas.choice import RELAXATIONS, Supernet
+from srnas.components import options_model
 from srnas.errors import UserError
 from srnas.export.target import EXPORT_TARGETS
 from srnas.losses import LOSSES, hfen
 from srnas.metrics import METRICS
 from srnas.optimizers import OPTIMIZERS
 from srnas.options import RunOptions, kinds, options_models
-from srnas.parts import options_model
 from srnas.perturbations import PERTURBATIONS
 from srnas.primitives.darts import DARTS_PRIMITIVES
 from srnas.primitives.dlsr import DLSR_PRIMITIVES

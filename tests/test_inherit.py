@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from srnas.bench.protocol import load_protocol
-from srnas.bench.study import load_study
 from srnas.errors import UserError
 from srnas.inherit import RECIPES, read_options
 from srnas.merging import merge
 from srnas.methods import load_method
 from srnas.options import SearchOptions, check_options, load_options
+from srnas.table.protocol import load_protocol
+from srnas.table.study import load_study
 from tests.helpers import ROOT, search_options, srnas, write_options
 
 
@@ -180,7 +180,7 @@ def test_studies_protocols_and_methods_inherit_too(tmp_path, monkeypatch):
     )
     assert found.options("darts", 7).epochs == 5, "the section goes over that of the base"
     assert str(found.options("darts", 7).data.train.hr) == "/data/BSD399"
-    protocol = write(tmp_path, p="_base_: bench/imdn_x2.yml\nversion: 9\ntrain: {steps: 3}\n")
+    protocol = write(tmp_path, p="_base_: table/imdn_x2.yml\nversion: 9\ntrain: {steps: 3}\n")
     assert (load_protocol(protocol).version, load_protocol(protocol).training(0).steps) == (9, 3)
     method = write(tmp_path, m="_base_: methods/sa_darts.yml\nalpha_std: 0.5\n")
     known = SearchOptions.model_fields
@@ -188,7 +188,7 @@ def test_studies_protocols_and_methods_inherit_too(tmp_path, monkeypatch):
     assert load_method(method, known).options == {**options, "alpha_std": 0.5}
     shown = srnas("check", study).stdout + srnas("check", protocol).stdout
     assert "valid options for srnas study" in shown
-    assert "valid options for srnas bench" in shown
+    assert "valid options for srnas table" in shown
 
 
 def test_every_file_of_a_data_set_is_a_base_and_no_recipe_names_its_folders():

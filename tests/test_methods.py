@@ -30,14 +30,14 @@ SPACES = {
     "dlsr": {"name": "dlsr", "scale": 2, "num_feat": 8, "num_cell": 3},
 }
 SHORTER = {
-    "random_sharing": ["update.samples=5", "update.batches=1"],
+    "random_search_ws": ["update_rule.samples=5", "update_rule.batches=1"],
     "crb": ["alpha_optimizer.lr=1e-2"],  # its own falls from 3e-4 to 0
-    "fimt": ["update.threshold=100"],  # small networks have large gradients
-    "darts_prime": ["update.threshold=100"],
+    "fimt": ["update_rule.threshold=100"],  # small networks have large gradients
+    "darts_prime": ["update_rule.threshold=100"],
     # on darts its recipe has 6 and 4, which do not divide 4 channels
     "drnas_progressive": ["partial_channels=4", "shrink.0.partial_channels=2"],
 }
-STILL = {"random", "random_sharing"}  # their alphas do not learn
+STILL = {"random", "random_search_ws"}  # their alphas do not learn
 
 
 def options_on(space, tmp_path, photo_folder):
@@ -89,9 +89,9 @@ def test_a_methods_options_go_over_the_files_and_the_command_lines_over_both():
     assert with_sac.alpha_optimizer.options.lr == plain.alpha_optimizer.options.lr
     terms = [r.term.name for r in with_sac.regularizers]
     assert terms == ["expected_cost", "smooth_activation"], "the space's own penalty stays"
-    assert with_sac.update == plain.update
+    assert with_sac.update_rule == plain.update_rule
     single = load_options("search", file, ["method=single_darts"])
-    assert single.update.to_dict() == {"name": "single_level", "data": "single"}
+    assert single.update_rule.to_dict() == {"name": "single_level", "data": "single"}
     assert (single.method, single.from_method) == (None, "single_darts")
 
 
@@ -144,12 +144,12 @@ def test_the_methods_command_takes_a_method_of_the_folder_it_is_given(tmp_path):
 
 def test_the_label_of_errors_is_no_search_path(tmp_path):
     (tmp_path / "methods").mkdir()
-    (tmp_path / "methods/mine.yml").write_text("update: every_n\n")
+    (tmp_path / "methods/mine.yml").write_text("update_rule: every_n\n")
     content = search_options(tmp_path, tmp_path, method="mine")
     with pytest.raises(UserError, match=r"no file mine\.yml"):
         check_options("search", content, str(tmp_path / "search/o.yml"))
     folders = [tmp_path / "methods"]
-    assert check_options("search", content, "x", folders=folders).update.name == "every_n"
+    assert check_options("search", content, "x", folders=folders).update_rule.name == "every_n"
 
 
 def test_a_method_is_merged_once():
@@ -188,7 +188,7 @@ class PullTo(Regularizer):
 '''
 METHOD = """
 about: {title: Pull, note: a method from outside}
-update: {name: alternate, objective: val_only}
+update_rule: {name: alternate, objective: val_only}
 regularizers:
 - term: {name: pull_to, value: 0.7}
   weight: 1000

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from srnas.components import check_component
 from srnas.optimizers import OPTIMIZERS
-from srnas.parts import check_part
 
 
 def network():
@@ -38,7 +38,7 @@ def network():
 def test_a_step_is_the_plain_one_also_for_parameters_without_a_gradient(part, plain):
     one = network()
     other = copy.deepcopy(one)
-    ours = check_part(OPTIMIZERS, part, "o").build(list(one.parameters()))
+    ours = check_component(OPTIMIZERS, part, "o").build(list(one.parameters()))
     ours.set_progress(0.0, 0.0)
     theirs = plain(list(other.parameters()))
     for step in range(6):

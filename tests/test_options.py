@@ -9,11 +9,11 @@ import jsonschema
 import pytest
 import yaml
 
-from srnas.bench.protocol import load_protocol
-from srnas.bench.study import load_study
 from srnas.cli.check import check_method
 from srnas.errors import UserError
 from srnas.options import check_options, dump_options, kinds, load_options
+from srnas.table.protocol import load_protocol
+from srnas.table.study import load_study
 from tests.helpers import ROOT, search_options, write_options
 
 SHIPPED = sorted((ROOT / "options").rglob("*.yml"))
@@ -40,7 +40,7 @@ def options(tmp_path):
         ("regularizers.0.term.reduces=1", r"0\.term: unknown key 'reduces'; did you mean 'reduce'"),
         ("regularizers.0.weight.name=linaer", r"regularizers\.0\.weight: .*'linaer'.*'linear'"),
         ("regularizers.9.weight=1", r"'9' is not one of 0-1"),
-        ("update.objective=val", r"update\.objective: .*'mixed' or 'val_only'"),
+        ("update_rule.objective=val", r"update_rule\.objective: .*'mixed' or 'val_only'"),
         ("data.train={hr: a, packaged: train}", r"data\.train: give one of hr"),
         ("name=a/b", r"must be letters"),
         ("weight_optimizer.lr=.nan", r"weight_optimizer\.lr\.value: .*finite"),
@@ -96,7 +96,7 @@ def test_every_shipped_options_file_is_valid(file):
     folder = file.parent.name
     if folder == "methods":
         check_method(file)
-    elif folder == "bench" or "arms" in yaml.safe_load(file.read_text()):
+    elif folder == "table" or "arms" in yaml.safe_load(file.read_text()):
         load_study(file) if folder == "study" else load_protocol(file)
     else:
         kind = "search" if folder == "study" else folder

@@ -87,7 +87,7 @@ def test_declared_dependencies_are_those_that_are_imported():
     given = [
         *declared("options", "install_requires"),
         *declared("options.extras_require", "export"),
-        *declared("options.extras_require", "bench"),
+        *declared("options.extras_require", "table"),
         *declared("options.extras_require", "ncnn"),
         *declared("options.extras_require", "openvino"),
         *declared("options.extras_require", "spandrel"),
@@ -128,5 +128,5 @@ def test_help_takes_little_memory():
 def test_the_regularizers_import_no_runtime_although_one_reads_a_table_of_their_times():
     loaded = run("import sys, srnas.regularizers as r; assert len(r.REGULARIZERS)" + MODULES)
     assert "srnas.latency.table" in loaded
-    heavy = {"onnx", "onnxruntime", "sklearn", "matplotlib", "srnas.export.target", "srnas.bench"}
+    heavy = {"onnx", "onnxruntime", "sklearn", "matplotlib", "srnas.export.target", "srnas.table"}
     assert not heavy & set(loaded)

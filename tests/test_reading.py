@@ -10,7 +10,6 @@ import warnings
 import pytest
 import torch
 
-from srnas.bench.results import read_results
 from srnas.choice import Genotype
 from srnas.errors import UserError
 from srnas.files import (
@@ -24,9 +23,10 @@ from srnas.files import (
 )
 from srnas.latency.table import read_latency_table
 from srnas.model_file import load_published
+from srnas.score_table import read_table
 from srnas.spaces import check_space, derived_network, genotype_space, published_genotype
 from srnas.spaces.nasbench201_table import load_table
-from srnas.tables import read_table
+from srnas.table.results import read_results
 from tests.helpers import told
 
 SPACE = {"name": "imdn", "scale": 2, "num_feat": 8, "num_block": 1}

@@ -69,7 +69,7 @@ TABLE = {
         "darts": AUTODL,
         "darts_second_order": AUTODL,
         "gdas": (250, 0, 64, 391, 0.025, 0.001, 5e-4, True, 3e-4, 0.5, 1e-3, True),
-        "random_sharing": (250, 0, 64, 391, 0.025, 0.001, 5e-4, True, 3e-4, 0.5, 1e-3, False),
+        "random_search_ws": (250, 0, 64, 391, 0.025, 0.001, 5e-4, True, 3e-4, 0.5, 1e-3, False),
         # 201-space/train_search.py and train_search_progressive.py of DrNAS
         "drnas": (100, 0, 64, 391, 0.025, 0.001, 3e-4, False, 3e-4, 0.5, 0.0, True),
         "drnas_progressive": (100, 10, 64, 391, 0.025, 0.001, 3e-4, False, 3e-4, 0.5, 0.0, True),
@@ -152,11 +152,11 @@ def test_a_methods_recipe_is_that_of_its_authors(method, space):
         assert cell.space_set == ("s5" if method in WITHOUT_NONE else "full")
     else:
         assert (cell.num_feat, cell.num_cell) == (16, 5)
-    order = getattr(options.update.options, "order", None)
-    if options.update.name == "alternate":
+    order = getattr(options.update_rule.options, "order", None)
+    if options.update_rule.name == "alternate":
         first = (method, space) in WEIGHTS_FIRST
         assert order == ("weights_first" if first else "alpha_first")
-        assert options.update.options.objective == "val_only"
+        assert options.update_rule.options.objective == "val_only"
     assert options.partial_channels == PARTIAL.get((method, space), 1)
     assert options.alpha_std == {"fair_darts": 0, "crb": 1e-4}.get(method, 1e-3)
 
@@ -307,7 +307,7 @@ def test_a_training_drops_paths_by_epoch(tmp_path):
 
 METHOD = """
 about: {title: Mine}
-update: {name: alternate, order: alpha_first}
+update_rule: {name: alternate, order: alpha_first}
 alpha_optimizer: {weight_decay: 0}
 regularizers: [{term: beta_decay, weight: 1}]
 on:
@@ -316,7 +316,7 @@ on:
     epochs: 7
     warmup_epochs: 2
     space: {num_feat: 6}
-    update: {order: weights_first}
+    update_rule: {order: weights_first}
     alpha_optimizer: {betas: [0.9, 0.99]}
     regularizers: [{term: beta_decay, weight: 3}]
   darts: like_me
@@ -351,13 +351,13 @@ def test_a_recipe_goes_under_the_users_options_or_over_them(mine):
     assert (off.epochs, off.warmup_epochs, off.recipe) == (4, 0, False)
     assert off.space.options.num_feat == 16
     for options in (under, over):  # what the recipe repeats of the definition takes its place
-        assert options.update.options.order == "weights_first"
+        assert options.update_rule.options.order == "weights_first"
         assert [r.weight.to_dict()["value"] for r in options.regularizers][-1] == 3
         assert options.alpha_optimizer.options.weight_decay == 0
-    assert off.update.options.order == "alpha_first"
+    assert off.update_rule.options.order == "alpha_first"
     assert [r.weight.to_dict()["value"] for r in off.regularizers][-1] == 1
     assert mine("darts", recipe="over").epochs == 9
-    assert mine("darts", recipe="over").update.options.order == "alpha_first"
+    assert mine("darts", recipe="over").update_rule.options.order == "alpha_first"
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def test_check_prints_options_that_are_the_same_and_their_places(files):
 
 @pytest.mark.parametrize(
     "name",
-    ["study/imdn_table.yml", "bench/imdn_x2_wide.yml", "methods/sa_darts.yml", "test/imdn_x3.yml"],
+    ["study/imdn_table.yml", "table/imdn_x2_wide.yml", "methods/sa_darts.yml", "test/imdn_x3.yml"],
 )
 def test_check_resolves_every_kind_of_options_file(name):
     shown = srnas("check", ROOT / "options" / name, "--resolved")

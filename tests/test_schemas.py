@@ -9,11 +9,11 @@ import jsonschema
 import pytest
 import yaml
 
+from srnas.components import Strict
 from srnas.docstrings import entries, summary
 from srnas.errors import UserError
 from srnas.losses import LOSSES
 from srnas.options import SearchOptions, TrainOptions
-from srnas.parts import Strict
 from srnas.regularizers.expected_cost import ExpectedCost
 from srnas.schedules import multistep
 from srnas.schemas import schema, schema_kinds

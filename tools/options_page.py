@@ -19,13 +19,13 @@ import yaml
 from annotated_types import MinLen, MultipleOf
 from pydantic_core import PydanticUndefined
 
-from srnas.bench.protocol import Protocol
-from srnas.bench.study import Study
+from srnas.components import Component, ComponentOf, Registry, Strict
 from srnas.docstrings import entries, summary
 from srnas.methods import ABOUT, RECIPE_KEYS
 from srnas.options import RunOptions, SearchOptions, TrainOptions, options_models
-from srnas.parts import Part, PartOf, Registry, Strict
 from srnas.schemas import OF_METHODS
+from srnas.table.protocol import Protocol
+from srnas.table.study import Study
 
 PAGE = Path(__file__).parents[1] / "docs/options.md"
 SHARED = {"search": SearchOptions, "train": TrainOptions}
@@ -43,14 +43,14 @@ the code. [Searching and training](searching.md) explains how the options work t
 
 Editors with a YAML language server show the same descriptions while you type. Write the schema
 into a file, `srnas schema search > search.schema.json` (or `train`, `test`, `method`, `study`,
-`bench`), and name it in the first line of the options:
+`table`), and name it in the first line of the options:
 `# yaml-language-server: $schema=search.schema.json`. `srnas init` does both.
 
 - A key that is not listed here is an error.
 - On the command line, `key.path=value` sets an option: `data.batch_size=32`, `space.num_feat=48`.
-- A *part* (a space, a loss, a schedule, ...) is written as its name, `relaxation: dirichlet`, or as
-  its name with options, `relaxation: {name: softmax, temperature: 2}`. The parts are listed at the
-  end.
+- A *component* (a space, a loss, a schedule, ...) is written as its name, `relaxation: dirichlet`,
+  or as its name with options, `relaxation: {name: softmax, temperature: 2}`. The components are
+  listed at the end.
 - A *schedule* is a value over the run. A plain number is a constant schedule.
 - An option with the default *none* is not set.
 """
@@ -83,7 +83,7 @@ def options_of_model(model: type[Strict]) -> list[Row]:
 
 
 def options_of_part(registry: Registry[Any], name: str) -> list[Row]:
-    """Return the options of a registered part."""
+    """Return the options of a registered component."""
     texts = entries(registry[name], "Attributes") | entries(registry[name], "Args")
     return [
         Row(
@@ -108,7 +108,7 @@ def kind_of(annotation: Any) -> str:
     if origin is typing.Annotated:
         inner, *more = arguments
         for one in more:
-            if isinstance(one, PartOf):
+            if isinstance(one, ComponentOf):
                 return f"[{one.registry.kind}]({anchor(plural(one.registry.kind))})"
         return kind_of(inner) + bounds(more)
     if origin in (typing.Union, types.UnionType):
@@ -133,7 +133,7 @@ def several(annotation: Any) -> str:
     """Return the plural of a type in words."""
     origin = typing.get_origin(annotation)
     inner = typing.get_args(annotation)[0] if origin is typing.Annotated else annotation
-    if any(isinstance(one, PartOf) for one in typing.get_args(annotation)[1:]):
+    if any(isinstance(one, ComponentOf) for one in typing.get_args(annotation)[1:]):
         word, _, link = kind_of(annotation)[1:].partition("]")
         return f"[{plural(word).lower()}]{link}"
     if inner in MANY:
@@ -192,12 +192,12 @@ def default_of(row: Row) -> str:
     return f"`{in_yaml(row.default)}`"
 
 
-def part_annotations(annotation: Any) -> Iterator[PartOf]:
-    """Yield the parts that a type names, at any depth."""
-    if isinstance(annotation, PartOf):
+def part_annotations(annotation: Any) -> Iterator[ComponentOf]:
+    """Yield the components that a type names, at any depth."""
+    if isinstance(annotation, ComponentOf):
         yield annotation
     for one in typing.get_args(annotation):
-        if typing.get_origin(one) is not Part:
+        if typing.get_origin(one) is not Component:
             yield from part_annotations(one)
     for one in getattr(annotation, "__metadata__", ()):
         yield from part_annotations(one)
@@ -227,7 +227,7 @@ def anchor(heading: str) -> str:
 
 
 class Page:
-    """The page; it lists the groups and parts that the options on it name."""
+    """The page; it lists the groups and components that the options on it name."""
 
     def __init__(self) -> None:
         self.lines = [INTRO]
@@ -287,7 +287,7 @@ def page() -> str:
     while rest := [model for model in made.groups if model not in written]:
         written.add(rest[0])
         made.model(f"### {title(rest[0])}", rest[0])
-    made.write("## Parts", "What the options above name.")
+    made.write("## Components", "What the options above name.")
     listed: set[Registry[Any]] = set()
     while left := [registry for registry in made.registries if registry not in listed]:
         listed.add(left[0])

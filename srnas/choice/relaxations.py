@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from annotated_types import Gt
 from torch import Tensor
 
-from srnas.parts import Registry
+from srnas.components import Registry
 
 
 class Relaxation(ABC):

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 from srnas.errors import Interrupted, UserError, describe, one_line
 from srnas.plugins import fault_of, load_plugin, loaded_plugins
+from srnas.renames import COMMANDS as RENAMED
+from srnas.renames import new_name
 
 if TYPE_CHECKING:
     import typer
@@ -27,7 +29,7 @@ COMMANDS = (
     "demo", "init", "search", "train", "test", "profile", "convert", "export", "upscale", "report",
     "compare", "analyze", "methods", "spaces", "check", "schema", "doctor",
 )  # fmt: skip
-GROUPS = ("data", "latency", "bench", "study", "nb201")
+GROUPS = ("data", "latency", "table", "study", "nb201")
 STOPPED = {128 + signal.SIGINT: "interrupted", 128 + signal.SIGTERM: "terminated"}
 
 
@@ -50,7 +52,7 @@ def build_app() -> "typer.Typer":
             typer.Option(
                 metavar="FILE.py",
                 envvar="SRNAS_PLUGINS",
-                help="Run this Python file first, to register parts of your own; repeatable",
+                help="Run this Python file first, to register components of your own; repeatable",
             ),
         ] = None,
         version: Annotated[
@@ -79,7 +81,7 @@ def _version(asked: bool) -> None:
 
 
 def plugins_first(arguments: Sequence[str]) -> list[str]:
-    """Move every `--plugin FILE` before the command, where it belongs."""
+    """Move every `--plugin FILE` before the command, where it belongs; rename an old command."""
     plugins: list[str] = []
     rest: list[str] = []
     waiting = iter(arguments)
@@ -88,7 +90,8 @@ def plugins_first(arguments: Sequence[str]) -> list[str]:
             plugins += [argument, *islice(waiting, 1)]
         else:
             (plugins if argument.startswith("--plugin=") else rest).append(argument)
-    return [*plugins, *rest]
+    command = [new_name(name, RENAMED, "command") for name in rest[:1]]
+    return [*plugins, *command, *rest[1:]]
 
 
 def main() -> None:

@@ -73,11 +73,11 @@ def check_yaml(file: Path, overrides: Sequence[str] = ()) -> tuple[str, dict[str
     Raises:
         UserError: The file is invalid.
     """
-    from srnas.bench.protocol import load_protocol, resolve_protocol
-    from srnas.bench.study import load_study, resolve_study
     from srnas.inherit import find_recipe, read_options
     from srnas.options import kinds, load_resolved
     from srnas.resolve import resolve_other
+    from srnas.table.protocol import load_protocol, resolve_protocol
+    from srnas.table.study import load_study, resolve_study
 
     read = read_options(find_recipe(file), str(file))
     content = read.content
@@ -86,7 +86,7 @@ def check_yaml(file: Path, overrides: Sequence[str] = ()) -> tuple[str, dict[str
         return "study", study.model_dump(mode="json"), resolved
     if "sample" in content:
         protocol, resolved = load_protocol(file, overrides), resolve_protocol(file, overrides)
-        return "bench", protocol.model_dump(mode="json"), resolved
+        return "table", protocol.model_dump(mode="json"), resolved
     if "about" in content or not {"name", "data"} & set(content):
         if overrides:
             raise UserError(f"{file}: a method takes no key=value; give them to srnas search")
@@ -126,9 +126,9 @@ def check_method(file: Path) -> None:
     """
     from pydantic import ValidationError
 
+    from srnas.components import first_error
     from srnas.methods import apply_method, load_method, method_folders
     from srnas.options import SearchOptions
-    from srnas.parts import first_error
     from srnas.spaces import SPACES
 
     search = {

@@ -18,7 +18,7 @@ def command(
         Path | None, typer.Option(help="Folder of the method files; default: srnas's own")
     ] = None,
 ) -> None:
-    """List the methods for method=NAME of a search, each with title, paper and parts.
+    """List the methods for method=NAME of a search, each with title, paper and components.
 
     With a name and --space, show the recipe on that space: what the paper or its released code
     fixed, what it leaves open, and what srnas takes there.
@@ -42,7 +42,7 @@ def command(
         for key in ("paper", "note"):
             if key in method.about:
                 print(f"{'':{width}}  {method.about[key]}")
-        print(f"{'':{width}}  parts: {', '.join(_words(method.options))}")
+        print(f"{'':{width}}  uses: {', '.join(_words(method.options))}")
         if method.recipes:
             print(f"{'':{width}}  recipes: {', '.join(method.recipes)}")
         if name:

@@ -8,7 +8,7 @@ import typer
 
 def command(
     kind: Annotated[
-        str, typer.Argument(help="search, train, test, method, study or bench")
+        str, typer.Argument(help="search, train, test, method, study or table")
     ] = "search",
 ) -> None:
     """Print the JSON Schema of a kind of file, with which editors complete, check and explain."""

@@ -26,8 +26,8 @@ def run(
     arm: Annotated[list[str] | None, typer.Option(help="Only this arm; repeatable")] = None,
 ) -> None:
     """Run the searches that have no result; stop at any time, and start again."""
-    from srnas.bench.study import load_study
-    from srnas.bench.study import run as run_study
+    from srnas.table.study import load_study
+    from srnas.table.study import run as run_study
 
     run_study(load_study(*need_file(opt, overrides, "study ...")), out, processes, arm or ())
     print(out)
@@ -35,7 +35,7 @@ def run(
 
 @app.command("collect")
 def collect(
-    table: Annotated[Path, typer.Option(metavar="FILE", help="Table of bench fit")],
+    table: Annotated[Path, typer.Option(metavar="FILE", help="Table that `srnas table fit` wrote")],
     opt: OptionsFile = None,
     overrides: Overrides = None,
     results: Annotated[
@@ -51,12 +51,12 @@ def collect(
     json_file: JsonFile = None,
 ) -> None:
     """Print the table of a study as Markdown: means with 95% intervals over the seeds."""
-    from srnas.bench.judge import collect as judge
-    from srnas.bench.judge import show
-    from srnas.bench.study import load_study, read_searched
     from srnas.files import write_json
     from srnas.latency.table import read_latency_table
-    from srnas.tables import read_table
+    from srnas.score_table import read_table
+    from srnas.table.judge import collect as judge
+    from srnas.table.judge import show
+    from srnas.table.study import load_study, read_searched
 
     study = load_study(*need_file(opt, overrides, "study ..."))
     found = read_searched(results or [Path("experiments/study")])

@@ -20,7 +20,7 @@ from srnas.errors import UserError, counted
 
 if TYPE_CHECKING:
     from srnas.choice import Space
-    from srnas.parts import Part
+    from srnas.components import Component
     from srnas.tasks.super_resolution.options import TestOptions
 
 LR_TOLERANCE = 0.5  # mean difference in levels of 255; the usual sets have 0.15, from rounding
@@ -118,7 +118,7 @@ def command(
 
 def _space(
     name: str | None, scale: int | None, genotype: Path | None
-) -> "dict[str, Any] | Part[Space] | None":
+) -> "dict[str, Any] | Component[Space] | None":
     """Return the space, with the options that the genotype, if given, was searched with."""
     if name is None:
         return None

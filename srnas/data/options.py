@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
-from srnas.parts import BatchSize, OneOrEach, Side, Strict, Workers
+from srnas.components import BatchSize, OneOrEach, Side, Strict, Workers
 
 Folders = OneOrEach[Path]
 """A folder, or several."""

@@ -28,10 +28,10 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from srnas.components import Count, Strict
 from srnas.data.images import TrainingImage
 from srnas.errors import UserError
 from srnas.files import atomic_file, read_json, remove_unfinished, write_json
-from srnas.parts import Count, Strict
 
 Keep = Literal["device", "memory", "mmap"]
 Sizes = list[tuple[Count, Count]]  # heights and widths of the images

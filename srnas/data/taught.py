@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 from torch import Tensor
 
+from srnas.components import Strict
 from srnas.data.pixels import BrokenCacheError, Pixels, Sizes, map_pixels
 from srnas.errors import UserError, WriteError, counted
 from srnas.files import (
@@ -35,7 +36,6 @@ from srnas.files import (
     write_json,
     write_json_lines,
 )
-from srnas.parts import Strict
 from srnas.progress import Progress, duration
 
 LAYOUT: Literal[1] = 1  # version of the layout of these files

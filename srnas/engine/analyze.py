@@ -41,8 +41,8 @@ from srnas.files import (
 )
 from srnas.options import SearchOptions, check_options
 from srnas.progress import Progress
+from srnas.score_table import open_table
 from srnas.spaces import space_class
-from srnas.tables import open_table
 
 FOLDER = "analysis"
 LANDSCAPES: dict[str, Literal["filter", "tensor"]] = {"weights": "filter", "alphas": "tensor"}
@@ -173,7 +173,7 @@ def substitutions(
     given = table is not None and table.is_file()
     if not given and not space_class(space).has_table():
         raise UserError(
-            f"--substitution: name a table of space {space!r} by --table (srnas bench makes them); "
+            f"--substitution: name a table of space {space!r} by --table (srnas table makes them); "
             "from Python, srnas.analysis.substitute takes any score of a genotype"
         )
     if label not in row["candidates"]:

@@ -24,8 +24,8 @@ from srnas.engine.stepper import SearchStepper
 from srnas.errors import counted
 from srnas.machine import peak_memory
 from srnas.options import SearchOptions
+from srnas.score_table import open_table
 from srnas.spaces import space_class
-from srnas.tables import open_table
 
 
 @dataclass

@@ -87,11 +87,11 @@ class SearchStepper:
         self, options: SearchOptions, process: Process, *, rehearsal: bool = False
     ) -> None:
         self.options, self.process = options, process
-        self.rule = options.update.build()
+        self.rule = options.update_rule.build()
         if options.perturbation is not None and self.rule.joint:
             raise UserError(
-                f"perturbation: update {options.update.name} moves weights and alphas together and "
-                "takes none; choose another update"
+                f"perturbation: update_rule {options.update_rule.name} moves weights and alphas "
+                "together and takes none; choose another one"
             )
         self.partial_channels = options.partial_channels
         self.supernet = self._placed(build_supernet(options))

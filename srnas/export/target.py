@@ -12,11 +12,11 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from srnas.choice import Space
+from srnas.components import Registry
 from srnas.data.images import read_rgb
 from srnas.data.packaged import packaged_pairs
 from srnas.errors import UserError
 from srnas.model_file import Model
-from srnas.parts import Registry
 from srnas.tasks.base import Ports
 
 Array = NDArray[np.float32]

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import cast
 
+from srnas.components import Registry
 from srnas.metrics.metric import Metric
-from srnas.parts import Registry
 
 __all__ = ["METRICS", "Metric", "best_of", "find_metric", "in_words", "show_value", "title_of"]
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from srnas.choice import Supernet
-from srnas.parts import Registry
+from srnas.components import Registry
 
 
 class Regularizer(ABC):

@@ -7,8 +7,8 @@ from annotated_types import Interval
 from torch import Tensor
 
 from srnas.choice import Supernet
+from srnas.components import PositiveInt
 from srnas.errors import UserError
-from srnas.parts import PositiveInt
 from srnas.regularizers import REGULARIZERS, Regularizer
 from srnas.regularizers.proximity import distance
 

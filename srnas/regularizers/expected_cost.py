@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from srnas.choice import Choice, Supernet
+from srnas.components import Channels
 from srnas.errors import UserError, did_you_mean
 from srnas.latency.table import read_latency_table
-from srnas.parts import Channels
 from srnas.regularizers import REGULARIZERS, Regularizer
 
 

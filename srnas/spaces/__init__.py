@@ -19,20 +19,20 @@ from srnas.choice import (
     Space,
     Supernet,
 )
+from srnas.components import Component, Registry, check_component
 from srnas.diagram import Diagram
 from srnas.errors import UserError, short
-from srnas.parts import Part, Registry, check_part
 
 SPACES: Registry[Space] = Registry(
     "space",
     packages=("srnas.spaces", "srnas.tasks"),
     base=Space,
 )
-SpaceLike = Part[Space] | Mapping[str, Any] | str
+SpaceLike = Component[Space] | Mapping[str, Any] | str
 """A checked space, or its form in YAML: its name, or a mapping of name and options."""
 
 
-def check_space(space: SpaceLike, where: str = "space") -> Part[Space]:
+def check_space(space: SpaceLike, where: str = "space") -> Component[Space]:
     """Check a space and its options.
 
     Args:
@@ -42,7 +42,7 @@ def check_space(space: SpaceLike, where: str = "space") -> Part[Space]:
     Raises:
         UserError: There is no such space or option, or a value does not fit.
     """
-    return space if isinstance(space, Part) else check_part(SPACES, space, where)
+    return space if isinstance(space, Component) else check_component(SPACES, space, where)
 
 
 def space_class(name: str) -> type[Space]:
@@ -133,7 +133,7 @@ def draw(space: SpaceLike, choices: Mapping[str, Any]) -> list[Diagram]:
     return space_class(part.name).draw(dict(part.options), choices)
 
 
-def genotype_space(genotype: Genotype, **changes: Any) -> Part[Space]:
+def genotype_space(genotype: Genotype, **changes: Any) -> Component[Space]:
     """Return the space with the options that a genotype was searched with.
 
     Args:

@@ -12,9 +12,9 @@ from annotated_types import Ge, Interval, MultipleOf
 from torch import Tensor, nn
 
 from srnas.choice import Builder, Candidates, Choices, Place, run_nodes
+from srnas.components import Channels, Classes, Depth
 from srnas.diagram import Diagram
 from srnas.errors import UserError
-from srnas.parts import Channels, Classes, Depth
 from srnas.primitives.batchnorm import BatchNorm2d
 from srnas.primitives.darts import FactorizedReduce, relu_conv_bn
 from srnas.spaces import SPACES

@@ -13,8 +13,8 @@ from annotated_types import Ge, Gt, MinLen
 from torch import Tensor, nn
 
 from srnas.choice import Builder, Candidates
+from srnas.components import Channels, Depth
 from srnas.diagram import Diagram
-from srnas.parts import Channels, Depth
 from srnas.primitives.dlsr import DLSR_PRIMITIVES
 from srnas.primitives.sr import SR_PRIMITIVES
 from srnas.spaces import SPACES

@@ -14,8 +14,8 @@ from annotated_types import MinLen, MultipleOf
 from torch import Tensor, nn
 
 from srnas.choice import Builder, Candidates, Place
+from srnas.components import Channels, Depth
 from srnas.diagram import Diagram
-from srnas.parts import Channels, Depth
 from srnas.primitives.sr import SR_PRIMITIVES
 from srnas.spaces import SPACES
 from srnas.spaces.kinds import SuperResolutionSpace

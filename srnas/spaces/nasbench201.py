@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srnas.choice import Builder, Choices, Genotype, Place, ScoreTable, run_nodes
+from srnas.components import Channels, Classes, Depth
 from srnas.diagram import Diagram
 from srnas.errors import UserError, did_you_mean, short
-from srnas.parts import Channels, Classes, Depth
 from srnas.primitives.batchnorm import BatchNorm2d
 from srnas.primitives.darts import relu_conv_bn
 from srnas.primitives.nasbench201 import NB201_PRIMITIVES

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from srnas.choice import Builder, OpChoice, Place, Primitive
 from srnas.choice.depth import Repeated
 from srnas.choice.width import Channels as Stated
+from srnas.components import Channels, OneOrEach
 from srnas.diagram import Diagram
 from srnas.errors import UserError, counted
-from srnas.parts import Channels, OneOrEach
 from srnas.primitives.attention import AttentionPrimitive
 from srnas.primitives.reparameterized import (
     REPARAMETERIZED,

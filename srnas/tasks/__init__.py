@@ -5,7 +5,7 @@ here. It only has to be in this package to be found; no other module names it.
 """
 
 from srnas.choice import Space
-from srnas.parts import Registry
+from srnas.components import Registry
 from srnas.spaces import space_class
 from srnas.tasks.base import Batches, Task
 

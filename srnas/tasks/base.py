@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from srnas.choice import Space
+from srnas.components import Strict
 from srnas.cost import profile
 from srnas.distributed import Process
 from srnas.errors import UserError
-from srnas.parts import Strict
 
 
 class Batches(Protocol):

@@ -1,6 +1,6 @@
 """Update rules: at each step, whether the alphas move, and on which batches."""
 
-from srnas.parts import Registry
+from srnas.components import Registry
 from srnas.updates.rule import UpdateRule
 
 __all__ = ["UPDATES", "UpdateRule"]

@@ -1,6 +1,6 @@
 """First-order updates with an alpha step at every n-th weight step."""
 
-from srnas.parts import PositiveInt
+from srnas.components import PositiveInt
 from srnas.updates import UPDATES
 from srnas.updates.rule import Stepper, UpdateRule
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from annotated_types import Gt, Interval
 
-from srnas.parts import PositiveInt
+from srnas.components import PositiveInt
 from srnas.updates import UPDATES
 from srnas.updates.rule import Stepper, UpdateRule
 

@@ -2,8 +2,8 @@
 
 import torch
 
+from srnas.components import PositiveInt
 from srnas.distributed import average
-from srnas.parts import PositiveInt
 from srnas.updates import UPDATES
 from srnas.updates.rule import Stepper, UpdateRule
 

@@ -77,12 +77,12 @@ def test_a_table_of_it_is_built_fitted_and_asked(tmp_path, photo_folder):
     file = tmp_path / "protocol.yml"
     file.write_text(yaml.safe_dump(protocol))
     out, table = tmp_path / "results", tmp_path / "slim.csv.gz"
-    run("bench", "build", "-opt", file, "--out", out)
-    run("bench", "fit", "-opt", file, "--results", out, "--out", table)
-    best = run("bench", "best", "--table", table).stdout
+    run("table", "build", "-opt", file, "--out", out)
+    run("table", "fit", "-opt", file, "--results", out, "--out", table)
+    best = run("table", "best", "--table", table).stdout
     assert "width=" in best
     asked = ["width=8", "hidden=4", "depth=2", "op=conv_3x3"]
-    shown = run("bench", "query", " ".join(asked), "--table", table, "--json", tmp_path / "q.json")
+    shown = run("table", "query", " ".join(asked), "--table", table, "--json", tmp_path / "q.json")
     assert json.loads((tmp_path / "q.json").read_text())
     assert all(word in shown.stdout for word in asked)
 

@@ -202,7 +202,7 @@ def test_a_search_is_analyzed_and_told_what_is_wrong(tmp_path, photo_folder):
     assert result == json.loads((run / "analysis/analysis.json").read_text())
     assert result.keys() == {"trajectory", "gradients", "landscape_alphas"}
     assert f"loss {result['landscape_alphas']['loss']:.4g} at the checkpoint" in done.stdout
-    assert refused(srnas("analyze", run, "--substitution", "c1"), "space 'imdn'", "srnas bench")
+    assert refused(srnas("analyze", run, "--substitution", "c1"), "space 'imdn'", "srnas table")
 
 
 def test_profile_of_a_genotype_uses_the_width_it_was_searched_at(tmp_path, photo_folder):

@@ -28,8 +28,8 @@ SHRUNK = {
     "partial_channels": 2,
     "shrink": [{"at": 0.25, "keep": 5, "partial_channels": 1}, {"at": 0.75, "keep": 2}],
 }
-SAMPLED = {"relaxation": {"name": "gumbel_softmax"}, "update": "single_level"}
-SKIPPED = {"auxiliary_skip": {"name": "linear", "start": 1, "end": 0}, "update": "fimt"}
+SAMPLED = {"relaxation": {"name": "gumbel_softmax"}, "update_rule": "single_level"}
+SKIPPED = {"auxiliary_skip": {"name": "linear", "start": 1, "end": 0}, "update_rule": "fimt"}
 
 
 @pytest.fixture

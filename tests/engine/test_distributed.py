@@ -125,14 +125,14 @@ def of_class_training(tmp_path, photos, **changes):
 WIDER = [{"at": 0.5, "keep": 1, "partial_channels": 1}]
 CASES = {
     "batchnorm": (of_search, {"alpha_std": 0.1}),
-    "unrolled": (of_search, {"update": "unrolled"}),
-    "unrolled exactly": (of_search, {"update": {"name": "unrolled", "gradient": "exact"}}),
+    "unrolled": (of_search, {"update_rule": "unrolled"}),
+    "unrolled exactly": (of_search, {"update_rule": {"name": "unrolled", "gradient": "exact"}}),
     "adversarial": (of_search, {"perturbation": "adversarial", "candidates": PLAIN}),
     "random": (
         of_search,
         {
             "seed": 3,  # half a batch prefers another genotype than the whole
-            "update": {"name": "random_sampling", "samples": 30, "batches": 1},
+            "update_rule": {"name": "random_sampling", "samples": 30, "batches": 1},
             "relaxation": "uniform_sample",
         },
     ),

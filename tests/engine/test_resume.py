@@ -20,7 +20,7 @@ from tests.helpers import (
 )
 
 ADMM_AND_FIMT = [
-    "update={name: fimt, threshold: 100}",
+    "update_rule={name: fimt, threshold: 100}",
     "regularizers=[{term: admm, weight: 0.1}]",
     "perturbation=random",
 ]

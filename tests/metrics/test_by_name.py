@@ -60,7 +60,9 @@ def test_psnr_and_ssim_on_y_and_on_rgb_are_scikit_images(photo, noisy, border):
 def test_psnr_and_ssim_are_the_protocols_and_the_others_are_not(photo, noisy):
     by_protocol = {}
     for name in ("basicsr", "ntire_esr"):
-        parts = [srnas.parts.check_part(METRICS, m, "m") for m in ("psnr", "ssim", "psnr_y")]
+        parts = [
+            srnas.components.check_component(METRICS, m, "m") for m in ("psnr", "ssim", "psnr_y")
+        ]
         metrics = open_metrics(parts, PROTOCOLS[name], torch.device("cpu"))
         by_protocol[name] = PROTOCOLS[name](noisy, photo, 2, metrics)
     assert by_protocol["basicsr"]["psnr"] == by_protocol["basicsr"]["psnr_y"]
@@ -195,7 +197,7 @@ def test_a_metric_that_cannot_be_measured_is_told_with_its_image(photo_folder):
 def test_a_metric_with_the_name_of_something_else_in_results_is_told(monkeypatch):
     list(METRICS)
     monkeypatch.setitem(METRICS._builders, "images", METRICS["psnr"])
-    part = srnas.parts.check_part(METRICS, "images", "m")
+    part = srnas.components.check_component(METRICS, "images", "m")
     with pytest.raises(UserError, match="'images': results hold something else under this name"):
         open_metrics([part], PROTOCOLS["basicsr"], torch.device("cpu"))
 

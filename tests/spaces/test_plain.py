@@ -6,7 +6,6 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import nn
 
-from srnas.bench.sample import sample_genotypes
 from srnas.choice import Genotype, Supernet
 from srnas.choice.inherit import inherited
 from srnas.data.images import benchmark_pairs
@@ -17,6 +16,7 @@ from srnas.files import load_tensors
 from srnas.model_file import Model, load_model, load_published, merged, save_model, warm_start
 from srnas.options import check_options
 from srnas.spaces import check_space, derived_network, is_open, published_genotype, space_builder
+from srnas.table.sample import sample_genotypes
 from srnas.tasks.super_resolution.evaluate import NetworkUpscale, evaluate
 from srnas.tasks.super_resolution.protocols import PROTOCOLS
 from tests.branches import disturb, never_merged

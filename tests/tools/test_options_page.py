@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 
-from srnas.parts import options_model
+from srnas.components import options_model
 from srnas.spaces import SPACES
 from tests.helpers import ROOT
 

@@ -130,7 +130,7 @@ def make_state(tmp_path, photo_folder, **changes):
 
 
 def test_one_pass_gives_both_gradients_of_the_joint_step(tmp_path, photo_folder):
-    state = make_state(tmp_path, photo_folder, update="single_level", regularizers=[])
+    state = make_state(tmp_path, photo_folder, update_rule="single_level", regularizers=[])
     batch = next(state.train_batches)
     twin = copy.deepcopy(state.supernet)
     parameters = [*twin.weight_parameters(), *twin.arch_parameters()]
@@ -146,8 +146,8 @@ def test_one_pass_gives_both_gradients_of_the_joint_step(tmp_path, photo_folder)
 
 
 def test_a_joint_step_has_no_place_for_a_perturbation(tmp_path, photo_folder):
-    with pytest.raises(UserError, match=r"update single_level .* takes none"):
-        make_state(tmp_path, photo_folder, update="single_level", perturbation="random")
+    with pytest.raises(UserError, match=r"update_rule single_level .* takes none"):
+        make_state(tmp_path, photo_folder, update_rule="single_level", perturbation="random")
 
 
 @pytest.fixture

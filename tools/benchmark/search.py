@@ -18,9 +18,9 @@ from common import machine, parse, show
 
 from srnas.analysis.logs import read_metrics
 from srnas.analysis.trajectory import convergence
-from srnas.bench.study import load_study
 from srnas.engine import search as engine
 from srnas.files import read_json_lines
+from srnas.table.study import load_study
 
 GOOD = 90.0  # percentile
 

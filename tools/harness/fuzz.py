@@ -40,9 +40,9 @@ from srnas.errors import UserError
 from srnas.files import load_tensors, read_yaml, save_tensors
 from srnas.model_file import load_model, load_published, load_state
 from srnas.options import check_options, json_schema, load_options
+from srnas.score_table import read_table
 from srnas.spaces import derived_network, genotype_space, published_genotype
 from srnas.spaces.nasbench201_table import load_table
-from srnas.tables import read_table
 from tests.helpers import class_options, search_options, small_model
 from tools.harness.work import photographs
 
@@ -329,7 +329,7 @@ def archive_cases(folder: Path, count: int, draw: random.Random) -> Iterator[Cas
 
 
 def table_cases(folder: Path, count: int, draw: random.Random) -> Iterator[Case]:
-    """Yield mutated tables of `srnas bench fit` and of NAS-Bench-201, zipped or not."""
+    """Yield mutated tables of `srnas table fit` and of NAS-Bench-201, zipped or not."""
     about = json.dumps({"format": "srnas-table", "version": 1, "space": {"name": "imdn"}})
     rows = ["genotype,psnr,measured,seeds,psnr_Set5,params,macs,latency"]
     rows += [f"c1=a c2=b c3=c c4=d{n},30.{n},,0,34.{n},{n},{n},1.5" for n in range(9)]

@@ -12,13 +12,13 @@ import torch
 import yaml
 from PIL import Image
 
-from srnas.bench.build import build
-from srnas.bench.protocol import load_protocol
-from srnas.bench.results import read_results
 from srnas.engine.search import search
 from srnas.engine.train import train
 from srnas.files import load_tensors
 from srnas.options import check_options
+from srnas.table.build import build
+from srnas.table.protocol import load_protocol
+from srnas.table.results import read_results
 from srnas.tasks.super_resolution.div2k import SubImages, prepare
 from tests.helpers import class_options, flat, search_options, train_options
 
@@ -93,10 +93,10 @@ def do_bench(folder: Path, photos: Path) -> None:
         },
         "sample": {"count": 4},
     }
-    file = folder.parent / "bench.yml"
+    file = folder.parent / "table.yml"
     if not file.exists():
         file.write_text(yaml.safe_dump(content))
-    build(load_protocol(file), folder / "bench", processes=1)
+    build(load_protocol(file), folder / "table", processes=1)
 
 
 def run_state(folder: Path) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def files_state(folder: Path) -> dict[str, Any]:
 
 def bench_state(folder: Path) -> dict[str, Any]:
     """Return the results, without how long they took."""
-    rows = [json.loads(result.to_json()) for result in read_results([folder / "bench"])]
+    rows = [json.loads(result.to_json()) for result in read_results([folder / "table"])]
     for row in rows:
         row.pop("seconds")
     return {str((row["number"], row["seed"])): row for row in rows}
@@ -137,5 +137,5 @@ KINDS: dict[str, tuple[Work, State]] = {
     "cache": (do_cache, run_state),
     "teach": (do_teach, run_state),
     "prepare": (do_prepare, files_state),
-    "bench": (do_bench, bench_state),
+    "table": (do_bench, bench_state),
 }

@@ -13,9 +13,9 @@ import torch
 from annotated_types import Interval
 from torch import Tensor
 
+from srnas.components import Classes, PositiveInt, Registry, Seed, Side
 from srnas.errors import UserError
 from srnas.files import check_file
-from srnas.parts import Classes, PositiveInt, Registry, Seed, Side
 from srnas.tasks.classification.gratings import gratings
 from srnas.tasks.classification.imagenet16 import read_imagenet16
 from srnas.tasks.classification.labelled import (

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from annotated_types import Interval
 from torch import Tensor
 
-from srnas.parts import Registry
+from srnas.components import Registry
 
 ClassLoss = Callable[[Tensor, Tensor], Tensor]
 CLASS_LOSSES: Registry[ClassLoss] = Registry("classification loss")

@@ -6,14 +6,14 @@ from typing import Annotated
 from annotated_types import Ge, Interval
 from pydantic import model_validator
 
+from srnas.components import BatchSize, Component, ComponentOf, Count, Strict, Workers, written
 from srnas.options import SearchOptions, TrainOptions
-from srnas.parts import BatchSize, Count, Part, PartOf, Strict, Workers, written
 from srnas.schedules import ScheduleOption, Update
 from srnas.tasks.classification.datasets import DATASETS, ClassificationData
 from srnas.tasks.classification.losses import CLASS_LOSSES, ClassLoss
 
 Share = Annotated[float, Interval(ge=0, le=1)]
-LossOption = Annotated[Part[ClassLoss], PartOf(CLASS_LOSSES, default="cross_entropy")]
+LossOption = Annotated[Component[ClassLoss], ComponentOf(CLASS_LOSSES, default="cross_entropy")]
 
 
 class ClassOptions(Strict):
@@ -29,7 +29,7 @@ class ClassOptions(Strict):
         workers: Number of worker processes that read image folders.
     """
 
-    dataset: Annotated[Part[ClassificationData], PartOf(DATASETS)]
+    dataset: Annotated[Component[ClassificationData], ComponentOf(DATASETS)]
     batch_size: BatchSize
     cutout: Count = 0
     workers: Workers = 0

@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srnas.choice import Space
+from srnas.components import Strict
 from srnas.cost import profile
 from srnas.distributed import Process, choose_device, move
 from srnas.errors import UserError
 from srnas.options import SearchOptions, TrainOptions
-from srnas.parts import Strict
 from srnas.schedules import Schedule, Update
 from srnas.spaces.kinds import ClassificationSpace
 from srnas.tasks import TASKS

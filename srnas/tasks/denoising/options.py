@@ -7,11 +7,11 @@ from annotated_types import Gt
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
+from srnas.components import BatchSize, Component, ComponentOf, Side, Strict, written
 from srnas.losses import LOSSES, Loss
 from srnas.options import SearchOptions, TrainOptions
-from srnas.parts import BatchSize, Part, PartOf, Side, Strict, written
 
-LossOption = Annotated[Part[Loss], PartOf(LOSSES, default="l1")]
+LossOption = Annotated[Component[Loss], ComponentOf(LOSSES, default="l1")]
 
 
 class CleanImages(Strict):

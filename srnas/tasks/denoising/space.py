@@ -12,7 +12,7 @@ from annotated_types import MinLen
 from torch import Tensor, nn
 
 from srnas.choice import Builder, Space
-from srnas.parts import Channels, Depth
+from srnas.components import Channels, Depth
 from srnas.primitives.sr import SR_PRIMITIVES
 from srnas.spaces import SPACES
 from srnas.spaces.published import named_candidates

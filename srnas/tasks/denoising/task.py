@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from srnas.choice import Space
+from srnas.components import Strict
 from srnas.cost import HD, profile
 from srnas.data.images import DecodedPair, ImagePair, check_disjoint, decode, pair_folders
 from srnas.data.packaged import packaged_pairs
@@ -20,7 +21,6 @@ from srnas.files import names_and_sizes
 from srnas.losses import LOSSES, Loss
 from srnas.metrics.quality import psnr
 from srnas.options import SearchOptions, TrainOptions
-from srnas.parts import Strict
 from srnas.tasks import TASKS
 from srnas.tasks.base import Opened, Ports, Task
 from srnas.tasks.denoising.noise import Image, NoisyBatches, noisy

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from srnas.choice import Space, Supernet
+from srnas.components import Component
 from srnas.data.bicubic import resize_uint8
 from srnas.data.images import DecodedPair, ImagePair
 from srnas.distributed import move
 from srnas.errors import UserError
 from srnas.metrics import Metric
 from srnas.metrics.metric import Image
-from srnas.parts import Part
 from srnas.tasks.super_resolution.protocols import Protocol
 
 Upscale = Callable[[Image], Image]  # from LR to SR, both (H, W, 3) uint8 RGB
@@ -192,7 +192,7 @@ def _means(rows: Sequence[Mapping[str, Any]], names: Iterable[str]) -> dict[str,
 
 
 def open_metrics(
-    metrics: Sequence[Part[Metric]], protocol: Protocol, device: torch.device
+    metrics: Sequence[Component[Metric]], protocol: Protocol, device: torch.device
 ) -> dict[str, Metric]:
     """Build metrics.
 

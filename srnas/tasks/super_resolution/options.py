@@ -7,17 +7,17 @@ from annotated_types import Ge, Gt, MinLen
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from srnas.components import Component, ComponentOf, Count, Strict, written
 from srnas.data.options import ImagesOptions, SearchImages, TrainImages
 from srnas.errors import UserError, did_you_mean
 from srnas.files import file_name
 from srnas.losses import LOSSES, Loss
 from srnas.metrics import METRICS, Metric
 from srnas.options import RunOptions, SearchOptions, SpaceOption, TrainOptions
-from srnas.parts import Count, Part, PartOf, Strict, written
 from srnas.tasks.super_resolution.protocols import PROTOCOLS
 
-LossOption = Annotated[Part[Loss], PartOf(LOSSES, default="l1")]
-Metrics = list[Part[Metric]]
+LossOption = Annotated[Component[Loss], ComponentOf(LOSSES, default="l1")]
+Metrics = list[Component[Metric]]
 DEFAULT_METRICS = ("psnr", "ssim")
 SCORE = "psnr"
 
@@ -39,7 +39,7 @@ def _with_score(metrics: Metrics) -> Metrics:
 
 
 MetricsOption = Annotated[
-    list[Annotated[Part[Metric], PartOf(METRICS)]], MinLen(1), AfterValidator(_once)
+    list[Annotated[Component[Metric], ComponentOf(METRICS)]], MinLen(1), AfterValidator(_once)
 ]
 ValMetricsOption = Annotated[MetricsOption, AfterValidator(_with_score)]
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from srnas.choice import Space
+from srnas.components import Component, Strict, check_component
 from srnas.cost import HD, profile
 from srnas.data.images import ImagePair, benchmark_pairs, decode
 from srnas.data.options import listed
@@ -20,7 +21,6 @@ from srnas.files import names_and_sizes
 from srnas.losses import Loss
 from srnas.metrics import METRICS, Metric, in_words
 from srnas.options import SearchOptions, TrainOptions
-from srnas.parts import Part, Strict, check_part
 from srnas.spaces.kinds import SuperResolutionSpace
 from srnas.tasks import TASKS
 from srnas.tasks.base import Batches, Opened, Ports, Task
@@ -80,7 +80,7 @@ class SuperResolution(Task):
         precision: str = "float32",
         rgb_range: float = 1.0,
         teacher: Teacher | None = None,
-        metrics: Sequence[Part[Metric] | str] = DEFAULT_METRICS,
+        metrics: Sequence[Component[Metric] | str] = DEFAULT_METRICS,
     ) -> None:
         self.scale, self.image_loss, self.rgb_range = scale, loss, rgb_range
         self.teacher = teacher
@@ -206,7 +206,7 @@ class SuperResolution(Task):
         protocol: str = "basicsr",
         lr: str = "files",
         self_ensemble: bool = False,
-        metrics: Sequence[Part[Metric] | Mapping[str, Any] | str] = DEFAULT_METRICS,
+        metrics: Sequence[Component[Metric] | Mapping[str, Any] | str] = DEFAULT_METRICS,
     ) -> dict[str, dict[str, Any]]:
         """Measure metrics on benchmark sets.
 
@@ -255,11 +255,13 @@ class SuperResolution(Task):
 
 
 def _open(
-    metrics: Sequence[Part[Metric] | Mapping[str, Any] | str], protocol: str, device: torch.device
+    metrics: Sequence[Component[Metric] | Mapping[str, Any] | str],
+    protocol: str,
+    device: torch.device,
 ) -> dict[str, Metric]:
     if isinstance(metrics, str):
         raise UserError(f"metrics: {metrics!r}; give a list of names")
-    parts = [check_part(METRICS, metric, "metrics") for metric in metrics]
+    parts = [check_component(METRICS, metric, "metrics") for metric in metrics]
     return open_metrics(parts, PROTOCOLS[protocol], device)
 
 

@@ -147,7 +147,7 @@ def test_every_small_study_runs(tmp_path, file):
 
 
 def test_methods_that_pool_need_halves_that_meet(tmp_path):
-    given = class_options(tmp_path, update="single_level")
+    given = class_options(tmp_path, update_rule="single_level")
     given["data"] |= {"train": [0, 0.4]}
     with pytest.raises(UserError, match="train and alpha must meet"):
         search(check_options("search", given, "t"))

@@ -396,7 +396,12 @@ def test_a_run_does_not_go_on_with_another_teacher(tmp_path, photo_folder):
 def test_a_search_of_all_images_has_a_teacher_for_all(tmp_path, photo_folder):
     teacher = {"model": str(nearest_model(tmp_path / "t.safetensors"))}
     options = search_options(
-        tmp_path, photo_folder, epochs=1, teacher=teacher, update="single_level", warmup_epochs=0
+        tmp_path,
+        photo_folder,
+        epochs=1,
+        teacher=teacher,
+        update_rule="single_level",
+        warmup_epochs=0,
     )
     search(check_options("search", options, "t"))
     names = [read_json(f)["names"] for f in (tmp_path / "experiments/teacher").glob("*.json")]

@@ -10,12 +10,16 @@ import yaml
 from scipy import stats
 from sklearn.linear_model import Ridge
 
-from srnas.bench.build import Workbench
-from srnas.bench.fit import costs, count_costs, fit
-from srnas.bench.protocol import Job, load_protocol
-from srnas.bench.results import Result
-from srnas.bench.sample import all_genotypes, sample_genotypes
-from srnas.bench.surrogate import (
+from srnas.choice import Genotype
+from srnas.errors import UserError
+from srnas.score_table import read_table
+from srnas.spaces import check_space, derived_network
+from srnas.table.build import Workbench
+from srnas.table.fit import costs, count_costs, fit
+from srnas.table.protocol import Job, load_protocol
+from srnas.table.results import Result
+from srnas.table.sample import all_genotypes, sample_genotypes
+from srnas.table.surrogate import (
     Encoder,
     Quality,
     ceiling,
@@ -24,12 +28,8 @@ from srnas.bench.surrogate import (
     measured,
     models,
 )
-from srnas.choice import Genotype
-from srnas.errors import UserError
-from srnas.spaces import check_space, derived_network
-from srnas.tables import read_table
 from srnas.tasks import task_of_space
-from tests.bench.test_build import PROTOCOL
+from tests.table.test_build import PROTOCOL
 
 FOUR = {"name": "imdn", "candidates": ["conv_3x3", "conv_5x5", "ds_conv_3x3", "ds_conv_5x5"]}
 
@@ -228,9 +228,9 @@ def test_a_space_with_links_is_tabled_by_a_sample(tmp_path, monkeypatch):
         )
         for number, (genotype, (params, macs)) in enumerate(zip(genotypes, counts, strict=True))
     ]
-    monkeypatch.setattr("srnas.bench.fit.ENUMERABLE", 200)
+    monkeypatch.setattr("srnas.table.fit.ENUMERABLE", 200)
     monkeypatch.setattr(
-        "srnas.bench.fit.models", lambda encoder: {"additive": models(encoder)["additive"]}
+        "srnas.table.fit.models", lambda encoder: {"additive": models(encoder)["additive"]}
     )
     report = fit(protocol, results, tmp_path / "t.csv")
     assert report["val"]["quality"]["spearman"] > 0.8

@@ -7,11 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from srnas.bench.build import check_protocol, count_costs
-from srnas.bench.protocol import Protocol
-from srnas.bench.results import Result
-from srnas.bench.sample import all_genotypes, count_genotypes, sample_genotypes
-from srnas.bench.surrogate import (
+from srnas.choice import Genotype
+from srnas.components import Component
+from srnas.errors import UserError
+from srnas.latency.table import LatencyTable
+from srnas.score_table import Row, write_table
+from srnas.spaces import derived_network, open_choices
+from srnas.table.build import check_protocol, count_costs
+from srnas.table.protocol import Protocol
+from srnas.table.results import Result
+from srnas.table.sample import all_genotypes, count_genotypes, sample_genotypes
+from srnas.table.surrogate import (
     Encoder,
     Measured,
     Quality,
@@ -20,12 +26,6 @@ from srnas.bench.surrogate import (
     measured,
     models,
 )
-from srnas.choice import Genotype
-from srnas.errors import UserError
-from srnas.latency.table import LatencyTable
-from srnas.parts import Part
-from srnas.spaces import derived_network, open_choices
-from srnas.tables import Row, write_table
 from srnas.tasks import task_of_space
 
 FIGURE = "psnr"
@@ -48,7 +48,7 @@ def fit(
         protocol: The protocol.
         results: Results of `build`.
         out: Table to write.
-        latency: Measured milliseconds by genotype, see `srnas.bench.latency`; or times of the
+        latency: Measured milliseconds by genotype, see `srnas.table.latency`; or times of the
             candidates.
 
     Returns:
@@ -67,7 +67,7 @@ def fit(
     if len(val.genotypes) < LEAST:
         raise UserError(
             f"{len(val.genotypes)} genotypes are trained, a surrogate needs {LEAST}; "
-            "go on with srnas bench build"
+            "go on with srnas table build"
         )
     encoder = Encoder(space)
     x = encoder(val.genotypes)
@@ -173,7 +173,7 @@ def _rows(
     ]
 
 
-def predicted_genotypes(space: Part[Any], trained: Sequence[Genotype]) -> list[Genotype]:
+def predicted_genotypes(space: Component[Any], trained: Sequence[Genotype]) -> list[Genotype]:
     """Return all genotypes, or of a large space a sample and those that were trained."""
     if count_genotypes(open_choices(space)) <= ENUMERABLE:
         return list(all_genotypes(space))
@@ -182,7 +182,7 @@ def predicted_genotypes(space: Part[Any], trained: Sequence[Genotype]) -> list[G
 
 
 def costs(
-    space: Part[Any], genotypes: Sequence[Genotype], results: Sequence[Result] = ()
+    space: Component[Any], genotypes: Sequence[Genotype], results: Sequence[Result] = ()
 ) -> tuple[list[int], list[int]]:
     """Return parameters and MACs of genotypes.
 
@@ -228,7 +228,7 @@ def costs(
 
 
 class _Counter:
-    def __init__(self, space: Part[Any]) -> None:
+    def __init__(self, space: Component[Any]) -> None:
         self.space, self.task = space, task_of_space(space.name)
 
     def __call__(self, choices: Mapping[str, Any]) -> tuple[int, int]:

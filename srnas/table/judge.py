@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-from srnas.bench.study import Searched, Study
 from srnas.choice import Genotype
 from srnas.errors import UserError
 from srnas.latency.table import LatencyTable
+from srnas.score_table import Table
 from srnas.spaces import open_choices
-from srnas.tables import Table
+from srnas.table.study import Searched, Study
 
 LEVEL = 0.95  # of intervals
 GOOD = 90.0  # percentile from which on a genotype is in the upper tenth

@@ -1,6 +1,6 @@
 """Predict the figures of all genotypes from those that were trained.
 
-scikit-learn is imported only where it is used; it belongs to the extra `bench`.
+scikit-learn is imported only where it is used; it belongs to the extra `table`.
 """
 
 from collections import defaultdict
@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from srnas.bench.results import Result
 from srnas.choice import Genotype, OpenChoices
 from srnas.errors import UserError
 from srnas.spaces import SpaceLike, check_space, open_choices, space_class
+from srnas.table.results import Result
 
 FOLDS = 10
 REPEATS = 200  # simulated measurements behind the ceiling of Kendall's tau
@@ -148,7 +148,7 @@ def models(encoder: Encoder) -> dict[str, Any]:
         UserError: scikit-learn is not installed.
     """
     if find_spec("sklearn") is None:
-        raise UserError("scikit-learn is missing: pip install 'srnas[bench]'")
+        raise UserError("scikit-learn is missing: pip install 'srnas[table]'")
     return {
         "additive": _Ridge(None),
         "pairwise": _Ridge(encoder.pairs),

@@ -63,12 +63,12 @@ def read_results(folders: Iterable[Path]) -> list[Result]:
         files = sorted(place.glob("*.jsonl*")) if place.is_dir() else [place]
         for file in files:
             if not file.is_file():
-                raise UserError(f"{file}: no such file; srnas bench build writes it")
+                raise UserError(f"{file}: no such file; srnas table build writes it")
             for row in read_json_lines(file):
                 try:
                     result = Result(**row)
                 except TypeError as error:
-                    raise UserError(f"{file}: no results of srnas bench build ({error})") from error
+                    raise UserError(f"{file}: no results of srnas table build ({error})") from error
                 key = (result.protocol, json.dumps(result.choices, sort_keys=True), result.seed)
                 found.setdefault(key, result)
     return sorted(found.values(), key=lambda r: (r.number, r.seed))

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srnas.bench.build import check_protocol
-from srnas.bench.fit import predicted_genotypes
-from srnas.bench.protocol import Protocol
-from srnas.bench.results import Result
-from srnas.bench.surrogate import Encoder, models
 from srnas.errors import UserError
+from srnas.table.build import check_protocol
+from srnas.table.fit import predicted_genotypes
+from srnas.table.protocol import Protocol
+from srnas.table.results import Result
+from srnas.table.surrogate import Encoder, models
 
 COUNTS = (3, 6, 12, 24, 48, 96, 192)
 DRAWS = 200

@@ -1,4 +1,4 @@
-"""`srnas bench`: tables of trained networks, against which searches are judged."""
+"""`srnas table`: tables of trained networks, against which searches are judged."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +10,11 @@ from srnas.cli.arguments import JsonFile, OptionsFile, Overrides, Processes, nee
 from srnas.errors import UserError
 
 if TYPE_CHECKING:
-    from srnas.tables import Row
+    from srnas.score_table import Row
 
 app = typer.Typer(no_args_is_help=True)
+FOLDERS = (Path("experiments/table"), Path("experiments/bench"))  # today's, and that of before
+RESULTS = next(filter(Path.is_dir, FOLDERS), FOLDERS[0])
 
 
 @app.callback()
@@ -24,9 +26,9 @@ def group() -> None:
 def build(
     opt: OptionsFile = None,
     overrides: Overrides = None,
-    out: Annotated[Path, typer.Option(help="Folder of the results, one JSON line a training")] = (
-        Path("experiments/bench")
-    ),
+    out: Annotated[
+        Path, typer.Option(help="Folder of the results, one JSON line a training")
+    ] = RESULTS,
     processes: Processes = 1,
     shard: Annotated[
         str, typer.Option(metavar="I/N", help="Every N-th training, from the I-th (from 1)")
@@ -37,10 +39,10 @@ def build(
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
 ) -> None:
     """Train what the folder has no result of; stop it at any time, and start it again."""
-    from srnas.bench.build import build as run
-    from srnas.bench.protocol import load_protocol
+    from srnas.table.build import build as run
+    from srnas.table.protocol import load_protocol
 
-    protocol = load_protocol(*need_file(opt, overrides, "bench ..."))
+    protocol = load_protocol(*need_file(opt, overrides, "table ..."))
     run(
         protocol,
         out,
@@ -56,7 +58,9 @@ ResultFolders = Annotated[
     list[Path] | None,
     typer.Option("--results", metavar="PATH", help="Folder or file of results; repeatable"),
 ]
-TableFile = Annotated[Path, typer.Option("--table", metavar="FILE", help="Table of bench fit")]
+TableFile = Annotated[
+    Path, typer.Option("--table", metavar="FILE", help="Table that `srnas table fit` wrote")
+]
 MaxParams = Annotated[float | None, typer.Option(help="Largest number of parameters")]
 MaxMacs = Annotated[float | None, typer.Option(help="Largest MACs of an HR image of 1280x720")]
 MaxLatency = Annotated[float | None, typer.Option(help="Largest milliseconds, see the table")]
@@ -66,14 +70,14 @@ MaxLatency = Annotated[float | None, typer.Option(help="Largest milliseconds, se
 def latency(
     opt: OptionsFile = None,
     overrides: Overrides = None,
-    out: Annotated[Path, typer.Option(help="Folder of the results")] = Path("experiments/bench"),
+    out: Annotated[Path, typer.Option(help="Folder of the results")] = RESULTS,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first genotypes")] = None,
 ) -> None:
     """Measure the sample's latency in ONNX Runtime; leave the machine alone meanwhile."""
-    from srnas.bench.latency import measure
-    from srnas.bench.protocol import load_protocol
+    from srnas.table.latency import measure
+    from srnas.table.protocol import load_protocol
 
-    print(measure(load_protocol(*need_file(opt, overrides, "bench ...")), out, limit))
+    print(measure(load_protocol(*need_file(opt, overrides, "table ...")), out, limit))
 
 
 @app.command("fit")
@@ -84,20 +88,20 @@ def fit(
     out: Annotated[Path, typer.Option(help="Table to write, .csv or .csv.gz")] = Path("table.csv"),
     latency: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Times: a latency table, else those of bench latency"),
+        typer.Option(metavar="FILE", help="A latency table, or the times of `srnas table latency`"),
     ] = None,
     json_file: JsonFile = None,
 ) -> None:
     """Predict all genotypes from the results, and say how well."""
-    from srnas.bench.fit import fit as run
-    from srnas.bench.latency import read_latency
-    from srnas.bench.protocol import load_protocol
-    from srnas.bench.results import read_results
     from srnas.files import write_json
     from srnas.latency.table import read_latency_table
+    from srnas.table.fit import fit as run
+    from srnas.table.latency import read_latency
+    from srnas.table.protocol import load_protocol
+    from srnas.table.results import read_results
 
-    places = results or [Path("experiments/bench")]
-    protocol = load_protocol(*need_file(opt, overrides, "bench ..."))
+    places = results or [RESULTS]
+    protocol = load_protocol(*need_file(opt, overrides, "table ..."))
     times: dict[str, float] = {}
     for place in places:
         times |= read_latency(place, protocol) if place.is_dir() else {}
@@ -116,12 +120,12 @@ def check(
     json_file: JsonFile = None,
 ) -> None:
     """Compare a table with trainings that it has not seen, or with those of another protocol."""
-    from srnas.bench.check import check as run
-    from srnas.bench.results import read_results
     from srnas.files import write_json
-    from srnas.tables import read_table
+    from srnas.score_table import read_table
+    from srnas.table.check import check as run
+    from srnas.table.results import read_results
 
-    found = run(read_table(table), read_results(results or [Path("experiments/bench")]))
+    found = run(read_table(table), read_results(results or [RESULTS]))
     kind = "not seen by the table" if found["same_protocol"] else "of another protocol"
     print(f"{found['genotypes']} genotypes, {kind}")
     for name, figures in found["sets"].items():
@@ -149,14 +153,14 @@ def budget(
     json_file: JsonFile = None,
 ) -> None:
     """Simulate searches that train a few random networks, from the results of many."""
-    from srnas.bench.budget import budget as run
-    from srnas.bench.budget import show
-    from srnas.bench.protocol import load_protocol
-    from srnas.bench.results import read_results
     from srnas.files import write_json
+    from srnas.table.budget import budget as run
+    from srnas.table.budget import show
+    from srnas.table.protocol import load_protocol
+    from srnas.table.results import read_results
 
-    protocol = load_protocol(*need_file(opt, overrides, "bench ..."))
-    rows = run(protocol, read_results(results or [Path("experiments/bench")]))
+    protocol = load_protocol(*need_file(opt, overrides, "table ..."))
+    rows = run(protocol, read_results(results or [RESULTS]))
     print(show(rows))
     if json_file:
         write_json(json_file, rows)
@@ -175,7 +179,7 @@ def query(
 
     from srnas.choice import Genotype
     from srnas.files import write_json
-    from srnas.tables import read_table
+    from srnas.score_table import read_table
 
     found = read_table(table)
     if genotype.endswith(".json"):
@@ -201,7 +205,7 @@ def best(
     max_latency: MaxLatency = None,
 ) -> None:
     """Find the genotype with the highest PSNR within limits."""
-    from srnas.tables import read_table
+    from srnas.score_table import read_table
 
     limits = {"params": max_params, "macs": max_macs, "latency": max_latency}
     given = {name: limit for name, limit in limits.items() if limit is not None}
@@ -215,7 +219,7 @@ def front(
 ) -> None:
     """List the genotypes that no other one beats at the same cost or less."""
     from srnas.errors import did_you_mean
-    from srnas.tables import LIMITS, read_table
+    from srnas.score_table import LIMITS, read_table
 
     if cost not in LIMITS:
         raise UserError(f"--cost {cost}: {did_you_mean(cost, LIMITS)}")

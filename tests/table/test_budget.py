@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import yaml
 
-from srnas.bench.budget import budget
-from srnas.bench.protocol import load_protocol
-from srnas.bench.results import Result
 from srnas.errors import UserError
-from tests.bench.test_build import PROTOCOL
+from srnas.table.budget import budget
+from srnas.table.protocol import load_protocol
+from srnas.table.results import Result
 from tests.helpers import srnas, write_results
+from tests.table.test_build import PROTOCOL
 
 NAMES = ("conv_3x3", "conv_5x5", "ds_conv_3x3")
 GAINS = ((0.05, 0.01, 0.0), (0.16, 0.02, 0.0), (0.5, 0.03, 0.0), (0.0, 1.4, 3.1))
@@ -74,6 +74,6 @@ def test_too_few_trainings_and_another_protocol_are_told(file):
 
 def test_command(file, tmp_path):
     write_results(tmp_path / "r.jsonl", results(load_protocol(file)))
-    done = srnas("bench", "budget", "-opt", file, "--results", tmp_path / "r.jsonl")
+    done = srnas("table", "budget", "-opt", file, "--results", tmp_path / "r.jsonl")
     assert done.returncode == 0, done.stderr
     assert "| 24 | 12 |" in done.stdout

@@ -195,7 +195,7 @@ def read_table(file: Path) -> Table:
         OSError: The file cannot be read.
     """
     if not file.exists():
-        raise UserError(f"{file}: no such file; srnas bench fit writes tables")
+        raise UserError(f"{file}: no such file; srnas table fit writes tables")
     first, _, lines = read_text(file).partition("\n")
     try:
         about = load_json(first.removeprefix("#"))
@@ -206,7 +206,7 @@ def read_table(file: Path) -> Table:
         rows = [_row(values, about["sets"]) for values in csv.DictReader(io.StringIO(lines))]
     except (ValueError, KeyError, TypeError, OverflowError, csv.Error) as error:
         raise UserError(
-            f"{file}: not a table of srnas bench fit ({one_line(str(error), 200)})"
+            f"{file}: not a table of srnas table fit ({one_line(str(error), 200)})"
         ) from error
     if not rows:
         raise UserError(f"{file}: holds no genotypes")
@@ -265,5 +265,5 @@ def _number(text: str) -> float | None:
 def _cost(row: Row, name: str, path: Path) -> float:
     value: float | None = getattr(row, name)
     if value is None:
-        raise UserError(f"{path}: has no {name}; srnas bench fit takes it from a latency table")
+        raise UserError(f"{path}: has no {name}; srnas table fit takes it from a latency table")
     return value

@@ -10,10 +10,6 @@ from collections import Counter
 import pytest
 import yaml
 
-from srnas.bench.build import Workbench, fingerprint, remaining
-from srnas.bench.protocol import Job, jobs, load_protocol
-from srnas.bench.results import read_results
-from srnas.bench.sample import all_genotypes, count_genotypes, sample_genotypes
 from srnas.choice import Genotype
 from srnas.engine.train import train
 from srnas.errors import UserError
@@ -21,6 +17,10 @@ from srnas.files import read_json_lines
 from srnas.lock import hold
 from srnas.options import check_options
 from srnas.spaces import derived_network, open_choices
+from srnas.table.build import Workbench, fingerprint, remaining
+from srnas.table.protocol import Job, jobs, load_protocol
+from srnas.table.results import read_results
+from srnas.table.sample import all_genotypes, count_genotypes, sample_genotypes
 from tests.helpers import ROOT, kill_when, srnas, train_options, write_results
 
 PROTOCOL = {
@@ -128,7 +128,7 @@ def test_a_build_goes_on_where_it_was_killed_and_in_shards(protocol, tmp_path):
         sys.executable,
         "-m",
         "srnas",
-        "bench",
+        "table",
         "build",
         "-opt",
         str(protocol),
@@ -140,7 +140,7 @@ def test_a_build_goes_on_where_it_was_killed_and_in_shards(protocol, tmp_path):
     with file.open("a") as stream:
         stream.write('{"protocol": "cut sho')  # as a crash would leave it
     for shard in ("2/2", "1/1"):
-        done = srnas("bench", "build", "-opt", protocol, "--out", out, "--shard", shard)
+        done = srnas("table", "build", "-opt", protocol, "--out", out, "--shard", shard)
         assert done.returncode == 0, done.stderr
     results = read_results([out])
     assert [(r.number, r.seed) for r in results] == [(0, 0), (0, 1), (1, 0), (2, 0), (3, 0), (4, 0)]
@@ -155,7 +155,7 @@ def test_a_build_goes_on_where_it_was_killed_and_in_shards(protocol, tmp_path):
 
 def test_a_shard_that_another_process_builds_is_refused(protocol, tmp_path):
     out = tmp_path / "out"
-    command = ("bench", "build", "-opt", protocol, "--out", out)
+    command = ("table", "build", "-opt", protocol, "--out", out)
     with hold(out / ".shard-1-of-1.lock", out, "wait"):
         refused = srnas(*command)
         assert (refused.returncode, refused.stderr) == (
@@ -175,8 +175,8 @@ def _written(tmp_path, results):
 
 def test_results_of_another_protocol_are_told(protocol, tmp_path):
     out = tmp_path / "out"
-    assert srnas("bench", "build", "-opt", protocol, "--out", out, "--limit", "1").returncode == 0
-    refused = srnas("bench", "build", "-opt", protocol, "train.steps=7", "--out", out)
+    assert srnas("table", "build", "-opt", protocol, "--out", out, "--limit", "1").returncode == 0
+    refused = srnas("table", "build", "-opt", protocol, "train.steps=7", "--out", out)
     assert refused.returncode == 2
     assert "results of protocol" in refused.stderr
     assert refused.stderr.count("\n") == 1
@@ -200,11 +200,11 @@ def test_a_wrong_protocol_is_told(protocol, change, told):
 
 def test_a_wrong_shard_is_told(protocol):
     for shard in ("0/2", "3/2", "x", "1"):
-        refused = srnas("bench", "build", "-opt", protocol, "--shard", shard)
+        refused = srnas("table", "build", "-opt", protocol, "--shard", shard)
         assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
         assert "I/N" in refused.stderr
 
 
 def test_the_shipped_protocol_is_valid():
-    for file in sorted((ROOT / "options/bench").glob("*.yml")):
+    for file in sorted((ROOT / "options/table").glob("*.yml")):
         assert load_protocol(file).name == file.stem

@@ -9,9 +9,6 @@ from typing import Any
 
 import torch
 
-from srnas.bench.pool import run_jobs
-from srnas.bench.protocol import Job, Protocol, jobs
-from srnas.bench.results import Result, read_results
 from srnas.choice import Space
 from srnas.distributed import Process, choose_device, move
 from srnas.engine.sessions import versions
@@ -20,6 +17,9 @@ from srnas.errors import UserError, counted
 from srnas.lock import hold
 from srnas.options import TrainOptions
 from srnas.spaces import derived_network
+from srnas.table.pool import run_jobs
+from srnas.table.protocol import Job, Protocol, jobs
+from srnas.table.results import Result, read_results
 from srnas.tasks.base import Batches, Task
 
 LAST = 0.1  # share of the steps whose mean loss is reported

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from srnas.bench.protocol import Protocol
 from srnas.choice import Genotype, Space
 from srnas.errors import UserError
 from srnas.files import append_line, finish_lines, read_json_lines
@@ -14,6 +13,7 @@ from srnas.lock import hold
 from srnas.machine import time_alternately
 from srnas.progress import Progress
 from srnas.spaces import derived_network
+from srnas.table.protocol import Protocol
 
 FILE = "latency.jsonl"
 

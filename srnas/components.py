@@ -1,11 +1,11 @@
-"""Parts: registered builders with checked options, as named in YAML.
+"""Components: registered builders with checked options, as named in YAML.
 
-In YAML a part (a space, a loss, a schedule, ...) is its name, or a mapping of `name:` and options.
-It is checked against the signature of the builder that a `Registry` has under this name and becomes
-a `Part`, a typed object that can be built later.
+In YAML a component (a space, a loss, a schedule, ...) is its name, or a mapping of `name:` and
+options. It is checked against the signature of the builder that a `Registry` has under this name,
+and becomes a `Component`, a typed object that can be built later.
 
 A builder takes its context (a choice builder, a supernet, parameters) as positional arguments and
-its options as keyword-only arguments. So a new part needs a single file, with its class or function
+its options as keyword-only arguments. So a new component needs one file, with its class or function
 under its name.
 """
 
@@ -101,12 +101,12 @@ class Strict(BaseModel):
 
 
 class Registry(Mapping[str, Callable[..., T_co]], Generic[T_co]):
-    """A mapping from names to the builders of one kind of part.
+    """A mapping from names to the builders of one kind of component.
 
     Args:
-        kind: Kind of part ("regularizer"), for error messages.
-        packages: Packages whose modules register the parts. They are imported at the first lookup,
-            so that importing the registry itself is cheap.
+        kind: Kind of component ("regularizer"), for error messages.
+        packages: Packages whose modules register the components. They are imported at the first
+            lookup, so that importing the registry itself is cheap.
         base: Class that every registered class must extend.
         elsewhere: Finds the builder of a name that is not registered, or returns None.
     """
@@ -154,16 +154,16 @@ class Registry(Mapping[str, Callable[..., T_co]], Generic[T_co]):
         return enter
 
     def build(self, part: Any, *context: Any) -> T_co:
-        """Check and build a part.
+        """Check and build a component.
 
         Args:
-            part: The part as in YAML, a name or a mapping of name and options.
+            part: The component as in YAML, a name or a mapping of name and options.
             context: Positional arguments of the builder.
 
         Raises:
             UserError: The name is not registered, or an option does not fit.
         """
-        return check_part(self, part, self.kind).build(*context)
+        return check_component(self, part, self.kind).build(*context)
 
     def options_of(self, name: str) -> dict[str, inspect.Parameter]:
         """Return the keyword-only parameters of a builder, with resolved annotations."""
@@ -211,13 +211,13 @@ class Registry(Mapping[str, Callable[..., T_co]], Generic[T_co]):
 
 
 @dataclass(frozen=True)
-class Part(Generic[T_co]):
-    """A registered part with all options checked and filled in.
+class Component(Generic[T_co]):
+    """A registered component with all options checked and filled in.
 
     Attributes:
-        name: Name that the part is registered under.
-        options: Its options as attributes. Options that are parts themselves are `Part` objects.
-        registry: Registry of the part.
+        name: Name that the component is registered under.
+        options: Its options as attributes; those that are components are `Component` objects.
+        registry: Registry of the component.
     """
 
     name: str
@@ -230,33 +230,35 @@ class Part(Generic[T_co]):
         return self.registry[self.name]
 
     def build(self, *context: Any) -> T_co:
-        """Build the part.
+        """Build the component.
 
         Args:
             context: Positional arguments of the builder.
         """
         return self.registry[self.name](*context, **dict(self.options))
 
-    def with_options(self, **changes: Any) -> "Part[T_co]":
-        """Return the part with some options changed, checked again.
+    def with_options(self, **changes: Any) -> "Component[T_co]":
+        """Return the component with some options changed, checked again.
 
         Raises:
-            UserError: The part has no such option, or a value does not fit.
+            UserError: The component has no such option, or a value does not fit.
         """
-        return check_part(self.registry, {**self.to_dict(), **changes}, self.registry.kind)
+        return check_component(self.registry, {**self.to_dict(), **changes}, self.registry.kind)
 
     def to_dict(self) -> dict[str, Any]:
         """Return {"name": name, option: value, ...} in plain values, as in YAML and JSON."""
         return {"name": self.name, **self.options.model_dump(mode="json")}
 
 
-class PartOf:
-    """Annotation of an option that names a part, as in `Annotated[Part[Loss], PartOf(LOSSES)]`.
+class ComponentOf:
+    """Annotation of an option that names a component.
+
+    `Annotated[Component[Loss], ComponentOf(LOSSES)]` is a loss.
 
     Args:
         registry: Registry in which the name is looked up.
         default: Name that is used if a mapping of options has none.
-        number_is: Name of the part that a plain number stands for, as its option `value`.
+        number_is: Name of the component that a plain number stands for, as its option `value`.
     """
 
     def __init__(
@@ -267,9 +269,9 @@ class PartOf:
         self.number_is = number_is
         self._describing = False
 
-    def check(self, value: Any) -> Part[Any]:
-        """Check one part; pydantic reports the errors with the path of the option."""
-        if isinstance(value, Part):
+    def check(self, value: Any) -> Component[Any]:
+        """Check one component; pydantic reports the errors with the path of the option."""
+        if isinstance(value, Component):
             value = value.to_dict()
         if self.number_is and isinstance(value, int | float | str) and not isinstance(value, bool):
             value = {"name": self.number_is, "value": value}  # PyYAML reads 1e-4 as a string
@@ -290,16 +292,18 @@ class PartOf:
                 {"kind": kind, "name": short(name), "hint": did_you_mean(name, self.registry)},
             )
         given = {key: option for key, option in value.items() if key != "name"}
-        return Part(name, nested(options_model(self.registry, name), given), self.registry)
+        return Component(name, nested(options_model(self.registry, name), given), self.registry)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         return core_schema.no_info_plain_validator_function(
             self.check,
-            serialization=core_schema.plain_serializer_function_ser_schema(Part.to_dict),
+            serialization=core_schema.plain_serializer_function_ser_schema(Component.to_dict),
         )
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
-        if self._describing:  # a part within a part of its kind, which may go on without end
+        if (
+            self._describing
+        ):  # a component within a component of its kind, which may go on without end
             return {}
         self._describing = True
         try:
@@ -333,7 +337,7 @@ def written(default: Any) -> Any:
 
 @cache
 def options_model(registry: Registry[Any], name: str) -> type[Strict]:
-    """Return a pydantic model of a part's options, made from the signature of its builder.
+    """Return a pydantic model of a component's options, made from the signature of its builder.
 
     Its docstring, and the descriptions of its fields, are those of the builder's docstring.
     """
@@ -352,19 +356,19 @@ def options_model(registry: Registry[Any], name: str) -> type[Strict]:
     return create_model(f"{name}_options", __base__=Strict, __doc__=summary(builder), **fields)
 
 
-def check_part(registry: Registry[T], value: Any, where: str) -> Part[T]:
-    """Check a part outside an options file.
+def check_component(registry: Registry[T], value: Any, where: str) -> Component[T]:
+    """Check a component outside an options file.
 
     Args:
-        registry: Registry of the part.
-        value: A `Part`, a name, or a mapping with "name" and options.
+        registry: Registry of the component.
+        value: A `Component`, a name, or a mapping with "name" and options.
         where: Name of the value in error messages.
 
     Raises:
         UserError: The name is not registered, or an option does not fit.
     """
     try:
-        return PartOf(registry).check(value)
+        return ComponentOf(registry).check(value)
     except PydanticCustomError as error:
         path = ".".join(map(str, (error.context or {}).get("path", ())))
         raise UserError(f"{where}: {path + ': ' if path else ''}{error.message()}") from error
@@ -383,7 +387,7 @@ def nested(model: type[Strict], value: Any) -> Any:
 
 
 def first_error(error: ValidationError) -> tuple[tuple[str | int, ...], str]:
-    """Return the path and the message of the first error, including those of nested parts."""
+    """Return the path and the message of the first error, including those of nested components."""
     first = error.errors(include_url=False)[0]
     path, message = tuple(key for key in first["loc"] if key not in (_ONE, _LIST)), first["msg"]
     context = first.get("ctx", {})

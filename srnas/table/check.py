@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from srnas.bench.results import Result
-from srnas.bench.surrogate import Quality, measured
 from srnas.errors import UserError
-from srnas.tables import Table
+from srnas.score_table import Table
+from srnas.table.results import Result
+from srnas.table.surrogate import Quality, measured
 
 RESAMPLES = 2000
 LEVEL = 0.95

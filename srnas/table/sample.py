@@ -7,8 +7,8 @@ from typing import Any
 
 from srnas.choice import Choices, Genotype, OpenChoices, Place
 from srnas.errors import UserError
+from srnas.score_table import Row, Table
 from srnas.spaces import SpaceLike, check_space, open_choices, space_class
-from srnas.tables import Row, Table
 
 
 def sample_genotypes(space: SpaceLike, count: int, seed: int) -> list[Genotype]:

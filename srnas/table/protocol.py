@@ -9,14 +9,14 @@ from typing import Annotated, Any, NamedTuple
 from annotated_types import MinLen
 from pydantic import Field, ValidationError
 
-from srnas.bench.sample import sample_genotypes, spread_genotypes
 from srnas.choice import Genotype
+from srnas.components import Count, PositiveInt, Seed, Side, Strict, Threads, first_error
 from srnas.errors import UserError
 from srnas.inherit import find_recipe, read_options
 from srnas.options import TrainOptions, check_options
-from srnas.parts import Count, PositiveInt, Seed, Side, Strict, Threads, first_error
 from srnas.resolve import Resolved, resolve_other
-from srnas.tables import read_table
+from srnas.score_table import read_table
+from srnas.table.sample import sample_genotypes, spread_genotypes
 
 PLACES = ("hr", "lr_only", "model", "cache", "root", "file", "experiments", "device", "threads")
 
@@ -133,7 +133,7 @@ def resolve_protocol(file: Path, overrides: Sequence[str] = ()) -> Resolved:
         UserError: The file, or one of its bases, cannot be read, or an override is malformed.
     """
     given = read_options(find_recipe(file), str(file), "train")
-    return resolve_other("bench", given, str(file), overrides)
+    return resolve_other("table", given, str(file), overrides)
 
 
 def load_protocol(file: Path, overrides: Sequence[str] = ()) -> Protocol:
@@ -141,7 +141,7 @@ def load_protocol(file: Path, overrides: Sequence[str] = ()) -> Protocol:
 
     Args:
         file: The file; if it does not exist, it is looked up among the bundled ones
-            ("bench/imdn_x2.yml").
+            ("table/imdn_x2.yml").
         overrides: "key.path=value" arguments, such as where the images lie.
 
     Raises:

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import yaml
 
-from srnas.bench.judge import agreement, collect, interval, minutes_to_stay, rival, show
-from srnas.bench.sample import all_genotypes
-from srnas.bench.study import Searched, load_study, read_searched, run
 from srnas.choice import Genotype
 from srnas.engine.run import LOCK
 from srnas.errors import UserError
 from srnas.files import write_json_lines
 from srnas.latency.table import LatencyTable
 from srnas.lock import hold
+from srnas.score_table import Row, read_table, write_table
 from srnas.spaces import check_space
-from srnas.tables import Row, read_table, write_table
+from srnas.table.judge import agreement, collect, interval, minutes_to_stay, rival, show
+from srnas.table.sample import all_genotypes
+from srnas.table.study import Searched, load_study, read_searched, run
 from tests.helpers import kill_when, search_options, srnas
 
 NAMES = ["conv_3x3", "conv_5x5"]

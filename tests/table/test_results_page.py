@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from srnas.bench.budget import budget
-from srnas.bench.budget import show as show_budget
-from srnas.bench.judge import collect, show
-from srnas.bench.protocol import load_protocol
-from srnas.bench.results import read_results
-from srnas.bench.study import load_study, read_searched
 from srnas.latency.table import read_latency_table
-from srnas.tables import read_table
+from srnas.score_table import read_table
+from srnas.table.budget import budget
+from srnas.table.budget import show as show_budget
+from srnas.table.judge import collect, show
+from srnas.table.protocol import load_protocol
+from srnas.table.results import read_results
+from srnas.table.study import load_study, read_searched
 from tests.helpers import ROOT
 
 PAGE = (ROOT / "docs/results.md").read_text()
@@ -36,4 +36,4 @@ def test_study(study, results):
 
 def test_budget():
     results = read_results([ROOT / "datasets/imdn_x2_results.jsonl.gz"])
-    assert show_budget(budget(load_protocol(Path("bench/imdn_x2.yml")), results)) in PAGE
+    assert show_budget(budget(load_protocol(Path("table/imdn_x2.yml")), results)) in PAGE

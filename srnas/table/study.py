@@ -13,8 +13,7 @@ from pydantic import Field, ValidationError
 
 from srnas.analysis.logs import read_alphas
 from srnas.analysis.trajectory import convergence
-from srnas.bench.pool import run_jobs
-from srnas.bench.protocol import without_places
+from srnas.components import Seed, Strict, first_error
 from srnas.engine.run import CHECKPOINT, LOCK
 from srnas.engine.search import search
 from srnas.errors import UserError
@@ -23,8 +22,10 @@ from srnas.inherit import find_recipe, read_options
 from srnas.lock import hold
 from srnas.methods import find_method, load_method, method_folders
 from srnas.options import SearchOptions, check_options
-from srnas.parts import Seed, Strict, first_error
+from srnas.renames import first_names
 from srnas.resolve import Resolved, resolve_other
+from srnas.table.pool import run_jobs
+from srnas.table.protocol import without_places
 
 
 class Arm(Strict):
@@ -74,7 +75,7 @@ class Study(Strict):
         if chosen.method is not None:
             file = find_method(chosen.method, method_folders())
             definition = load_method(file, SearchOptions.model_fields).options
-        content = [without_places(self.search), chosen.model_dump(), definition]
+        content = first_names([without_places(self.search), chosen.model_dump(), definition])
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -8,7 +8,7 @@ from srnas.errors import UserError
 from srnas.files import read_json_lines
 from srnas.options import check_options
 from srnas.report.page import write_report
-from srnas.tables import Row, open_table, read_table, write_table
+from srnas.score_table import Row, open_table, read_table, write_table
 from tests.helpers import search_options, srnas
 
 PAIR = ["conv_3x3", "conv_5x5"]
@@ -138,14 +138,14 @@ def test_a_genotype_that_is_not_in_the_table_is_told(file):
 
 def test_the_commands_show_what_the_table_says(file, tmp_path):
     asked = str(genotype("0010"))
-    shown = srnas("bench", "query", asked, "--table", file, "--json", tmp_path / "q.json")
+    shown = srnas("table", "query", asked, "--table", file, "--json", tmp_path / "q.json")
     assert "better than 25.0% of 5" in shown.stdout, shown.stderr
     assert "30.100" in shown.stdout
     genotype("0010").save(tmp_path / "g.json")
-    assert srnas("bench", "query", tmp_path / "g.json", "--table", file).stdout == shown.stdout
-    best = srnas("bench", "best", "--table", file, "--max-params", "119", "--max-macs", "22")
+    assert srnas("table", "query", tmp_path / "g.json", "--table", file).stdout == shown.stdout
+    best = srnas("table", "best", "--table", file, "--max-params", "119", "--max-macs", "22")
     assert str(genotype("0001")) in best.stdout
-    front = srnas("bench", "front", "--table", file, "--cost", "latency").stdout
+    front = srnas("table", "front", "--table", file, "--cost", "latency").stdout
     assert front.count("c1=") == 4
     for command in (
         ("query", "c1", "--table", file),
@@ -154,5 +154,5 @@ def test_the_commands_show_what_the_table_says(file, tmp_path):
         ("best", "--table", file, "--max-latency", "0.5"),
         ("front", "--table", file, "--cost", "mass"),
     ):
-        refused = srnas("bench", *command)
+        refused = srnas("table", *command)
         assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), command

@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from srnas.bench.pool import run_jobs
+from srnas.table.pool import run_jobs
 from tests.helpers import ROOT
 
 JOBS = 100
@@ -29,7 +29,7 @@ def main(folder):
 
 
 def test_a_job_that_misses_the_signal_is_the_last_of_its_worker(tmp_path):
-    code = f"from tests.bench.test_pool import main; main({str(tmp_path)!r})"
+    code = f"from tests.table.test_pool import main; main({str(tmp_path)!r})"
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE)
 
     def lines():

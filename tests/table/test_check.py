@@ -8,14 +8,14 @@ import pytest
 import yaml
 from scipy import stats
 
-from srnas.bench.check import check
-from srnas.bench.protocol import jobs, load_protocol
-from srnas.bench.results import Result
 from srnas.choice import Genotype
 from srnas.errors import UserError
-from srnas.tables import Row, read_table, write_table
-from tests.bench.test_build import PROTOCOL
+from srnas.score_table import Row, read_table, write_table
+from srnas.table.check import check
+from srnas.table.protocol import jobs, load_protocol
+from srnas.table.results import Result
 from tests.helpers import srnas, write_results
+from tests.table.test_build import PROTOCOL
 
 NAMES = ("conv_3x3", "conv_5x5")
 
@@ -92,7 +92,7 @@ def test_the_command_prints_and_writes_it(table, tmp_path):
     found, genotypes = table
     write_results(tmp_path / "r.jsonl", [result(g, 30 + 0.01 * i) for i, g in enumerate(genotypes)])
     done = srnas(
-        "bench", "check", "--table", found.path, "--results", tmp_path / "r.jsonl",
+        "table", "check", "--table", found.path, "--results", tmp_path / "r.jsonl",
         "--json", tmp_path / "c.json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from srnas.bench.check import check
-from srnas.bench.results import read_results
 from srnas.choice import Genotype
+from srnas.score_table import read_table
 from srnas.spaces import derived_network
-from srnas.tables import read_table
+from srnas.table.check import check
+from srnas.table.results import read_results
 from tests.helpers import ROOT, srnas
 
 TABLE = read_table(ROOT / "datasets/imdn_x2.csv.gz")
@@ -105,7 +105,7 @@ def test_a_latency_table_of_another_width_is_refused(tmp_path):
     times["space"]["num_feat"] = 32
     (tmp_path / "l.json").write_text(json.dumps(times))
     done = srnas(
-        "bench", "fit", "-opt", "bench/imdn_x2.yml", "--latency", tmp_path / "l.json",
+        "table", "fit", "-opt", "table/imdn_x2.yml", "--latency", tmp_path / "l.json",
         "--results", ROOT / "datasets/imdn_x2_results.jsonl.gz", "--out", tmp_path / "t.csv",
     )  # fmt: skip
     assert done.returncode == 2
