@@ -1,4 +1,4 @@
-"""The Python API: what the commands do, on Python objects.
+"""The Python API: the commands as functions on Python objects.
 
 Its functions are attributes of `srnas`. A user's mistake raises `srnas.UserError`, whose message
 is the line that the command line would print. So does a file that is missing, broken or cannot be

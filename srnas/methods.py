@@ -17,7 +17,7 @@ A section `on` contains, by space, the recipe: what else its paper or released c
 
 Where a recipe repeats options that define the method, it changes the definition on its space
 (what it takes over from another method does not). All else gives way to the search file, or
-replaces its values, as the option `recipe` of the search says ("under" or "over"; false for no
+replaces its values, as the option `recipe` of the search selects ("under" or "over"; false for no
 recipe).
 """
 

@@ -209,7 +209,7 @@ class DerivedBuilder(Builder):
         choices: The choices by place, from `Space.read_choices`.
         space: Name of the space, for error messages.
 
-    A value for a place without a group stands for all groups that have none of their own.
+    A value for a place without a group applies to all groups without a value of their own.
 
     Attributes:
         used: The places of `choices` requested so far.

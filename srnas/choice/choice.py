@@ -1,4 +1,4 @@
-"""The contract of an open choice: what a search, a table or a report needs to know of one.
+"""The contract of an open choice, for searches, tables and reports.
 
 A kind of choice is one file: `operation`, `inputs`, `node`, `width` and `depth`. Everybody else
 loops over the choices of a space and asks them.
@@ -86,7 +86,7 @@ class Choice(ABC):
         """Check a value from outside.
 
         Raises:
-            UserError: It is none of the alternatives.
+            UserError: The value is not among the alternatives.
         """
 
     @abstractmethod

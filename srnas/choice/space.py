@@ -19,7 +19,7 @@ ScoreTable = Callable[[Genotype], dict[str, float]]
 
 
 class Space(nn.Module, ABC):
-    """Base class of search spaces: networks that ask a builder for what is open to search.
+    """Base class of search spaces: networks that ask a builder for their open choices.
 
     The constructor takes the builder (`srnas.choice.Builder`) as its positional argument, and its
     options as annotated keyword-only arguments. A subclass must define `task` and `forward`;
@@ -68,7 +68,7 @@ class Space(nn.Module, ABC):
 
     @classmethod
     def draw(cls, options: Mapping[str, Any], choices: Mapping[str, Any]) -> list[Diagram]:
-        """Draw what a search found; [] if the space has no drawing.
+        """Draw the network of a genotype; [] if the space has no drawing.
 
         Args:
             options: All options of the space.

@@ -12,7 +12,7 @@ SEARCH = """\
 # yaml-language-server: $schema=search.schema.json
 # A search on {count} photographs:
 #   srnas search {search}
-# and the training of what it finds:
+# and the training of its result:
 #   srnas train {train} --genotype experiments/{name}_search/genotype.json
 name: {name}_search
 method: {method}  # `srnas methods` lists them; method: random is what to compare with
@@ -25,7 +25,7 @@ data:
   val: {{hr: {hr}, images: {after_second}-{count}}}
   batch_size: 8  # larger is steadier and slower
   hr_patch: 48  # side of the HR patches in pixels, a multiple of the scale
-# As long as you can wait: the report says at the end whether the genotype has settled.
+# As long as you can wait. The report shows at the end whether the genotype has settled.
 epochs: 20
 steps_per_epoch: 40
 warmup_epochs: 4  # only the weights move
@@ -34,7 +34,7 @@ alpha_optimizer: {{lr: 3.0e-2, betas: [0.5, 0.999]}}
 regularizer_scale: 0.00392  # 1/255: the papers' weights are for RGB in 0-255
 log_every: 40
 val_every_epochs: 5
-checkpoint_every: 200  # steps; what a crash can cost
+checkpoint_every: 200  # steps; a crash costs at most these
 """
 TRAIN = """\
 # yaml-language-server: $schema=train.schema.json

@@ -38,7 +38,7 @@ def build(
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
 ) -> None:
-    """Train what the folder has no result of; stop it at any time, and start it again."""
+    """Train the networks without a result; stop at any time, and start again."""
     from srnas.table.build import build as run
     from srnas.table.protocol import load_protocol
 
@@ -119,7 +119,7 @@ def check(
     results: ResultFolders = None,
     json_file: JsonFile = None,
 ) -> None:
-    """Compare a table with trainings that it has not seen, or with those of another protocol."""
+    """Compare a table with unseen trainings, or with trainings under another protocol."""
     from srnas.files import write_json
     from srnas.score_table import read_table
     from srnas.table.check import check as run

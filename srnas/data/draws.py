@@ -78,7 +78,7 @@ class DrawStream:
         """Continue from the position that `state_dict` returned.
 
         Raises:
-            ValueError: It is none.
+            ValueError: The state is no position.
         """
         self.done, self._batches = position(state["done"]), None
 

@@ -1,4 +1,4 @@
-"""The `data:` part of options about photographs: which images serve what, and in what form."""
+"""The `data:` part of options about photographs: the images, their use and their form."""
 
 from pathlib import Path
 from typing import Any, Literal

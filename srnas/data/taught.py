@@ -179,7 +179,7 @@ class _Cache:
             found = map_pixels(self.file, index.sizes, index.crc32, torch.float16)
         except (UserError, OSError, ValidationError, BrokenCacheError) as error:
             fault = error if isinstance(error, BrokenCacheError | UserError) else self.index
-            print(f"warning: {fault}; the teacher's outputs are computed anew", file=sys.stderr)
+            print(f"warning: {fault}; the teacher's outputs are computed again", file=sys.stderr)
             return None
         with suppress(OSError):
             self.journal.unlink(missing_ok=True)

@@ -143,7 +143,7 @@ class _Reader:
 
 @dataclass(frozen=True)
 class Budget:
-    """What a quantized network is calibrated on, and what it may lose.
+    """The calibration images of a quantized network, and the quality that it may lose.
 
     Attributes:
         images: Calibration images, (1, 3, H, W) float32 in [0, 1].

@@ -178,7 +178,7 @@ def _named(series: Mapping[str, list[tuple[float, float]]]) -> dict[str, list[tu
 
 
 def _quality(run: RunRecord) -> str:
-    """Show what `srnas test --json` measured, and the crops, if they lie in the folder."""
+    """Show the results of `srnas test --json` and the crops in the folder, if there are any."""
     parts = [_beside(run)]
     for file in sorted(run.folder.glob("*.json")):
         content = read_json(file)

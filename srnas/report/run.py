@@ -116,7 +116,7 @@ class RunRecord:
             total, unit = self.options.get("steps"), "steps"
         if not isinstance(total, int) or done >= total:
             return ""
-        return f"Not finished: {done:,} of {total:,} {unit} are in the log; --resume goes on."
+        return f"Not finished: {done:,} of {total:,} {unit} are in the log; --resume continues."
 
     def validated(self) -> list[str]:
         """Return the names of the image metrics that validations have logged, as "val_" + name."""
@@ -146,7 +146,7 @@ class RunRecord:
         return task_of_space(name).higher_is_better if name in SPACES else True
 
     def baselines(self, key: str) -> dict[str, Points]:
-        """Return what a metric of the task is compared with, by name."""
+        """Return the values to compare a metric of the task with, by name."""
         name = self.space["name"]
         names = task_of_space(name).baselines.get(key, {}) if name in SPACES else {}
         return {names[other]: self.series(other) for other in names if self.series(other)}
@@ -187,7 +187,7 @@ class RunRecord:
         return mine == theirs and scales[0] == scales[1]
 
     def summary(self) -> str:
-        """Return in a line what the run is: method, space, data, length."""
+        """Return a line about the run: method, space, data, length."""
         what = "Search" if self.kind == "search" else "Training"
         method = self.options.get("from_method")
         space = ", ".join(
@@ -238,7 +238,7 @@ class RunRecord:
         return task_of(network).profile(network, None)
 
     def figures(self) -> dict[str, str]:
-        """Return what the cards show: the metrics of validation, and the costs."""
+        """Return the content of the cards: the metrics of validation, and the costs."""
         shown = {}
         for key, title in self.task_curves().items():
             value = self.last(key)
@@ -282,8 +282,8 @@ def told_of(*folders: Path) -> Iterator[None]:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         names = ", ".join(map(str, folders))
-        told = one_line(f"{type(error).__name__}: {error}", 200)
-        raise UserError(f"{names}: files are not as srnas writes them ({told})") from error
+        reason = one_line(f"{type(error).__name__}: {error}", 200)
+        raise UserError(f"{names}: files are not as srnas writes them ({reason})") from error
 
 
 def read_run(folder: Path) -> RunRecord:

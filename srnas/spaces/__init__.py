@@ -70,7 +70,7 @@ def is_open(space: SpaceLike) -> bool:
 
 
 def open_choices(space: SpaceLike) -> OpenChoices:
-    """Return what a space leaves open.
+    """Return the open choices of a space.
 
     Raises:
         UserError: It leaves nothing open.

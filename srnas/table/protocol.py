@@ -142,7 +142,7 @@ def load_protocol(file: Path, overrides: Sequence[str] = ()) -> Protocol:
     Args:
         file: The file; if it does not exist, it is looked up among the bundled ones
             ("table/imdn_x2.yml").
-        overrides: "key.path=value" arguments, such as where the images lie.
+        overrides: "key.path=value" arguments, such as the folder of the images.
 
     Raises:
         UserError: The protocol is invalid.

@@ -324,7 +324,7 @@ def cross_validate(model: Any, x: Array, y: Array, weight: Array) -> Array:
 
 
 def ceiling(values: Array, counts: Array, noise: float) -> Quality:
-    """Return what a perfect predictor would reach against values as noisy as the measured ones.
+    """Return the quality of a perfect predictor against values as noisy as the measured ones.
 
     The true values are simulated as the measured ones, shrunk to the spread that is left after
     subtracting the noise; each measurement adds noise / sqrt(number of seeds).

@@ -81,7 +81,7 @@ class ImageBatches:
         """Continue from a position that `state_dict` returned.
 
         Raises:
-            ValueError: It is none.
+            ValueError: The state is no position.
         """
         self.done = position(state["done"])
 

@@ -151,7 +151,7 @@ class Denoising(Task):
 
         Args:
             network: The network.
-            data: Folder of each set by name, or a single folder; "packaged" stands for the packaged
+            data: Folder of each set by name, or a single folder; "packaged" names the packaged
                 test photographs.
             device: Device, see `choose_device`.
             sigma: Standard deviation of the noise, in levels of 255.

@@ -213,7 +213,7 @@ class SuperResolution(Task):
         Args:
             network: The network.
             data: Folder of each set by name, or a single folder. A folder contains `HR/` and,
-                optionally, `LR_bicubic/X2` (X3, X4), or just HR images. "packaged" stands for the
+                optionally, `LR_bicubic/X2` (X3, X4), or just HR images. "packaged" names the
                 packaged test photographs.
             device: Device, see `choose_device`.
             protocol: A name in `srnas.tasks.super_resolution.protocols`.
