@@ -30,7 +30,7 @@ Kind = TypeVar("Kind")
 
 
 class SearchResult(NamedTuple):
-    """What a search found.
+    """The result of a search.
 
     Attributes:
         genotype: The choices, with their provenance.
@@ -42,7 +42,7 @@ class SearchResult(NamedTuple):
 
 
 class TrainResult(NamedTuple):
-    """What a training made.
+    """The result of a training.
 
     Attributes:
         model: The network with the weights that were kept, in evaluation mode, on the CPU.

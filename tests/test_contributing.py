@@ -248,7 +248,7 @@ def test_every_recipe_passes_its_tests_and_the_contracts_of_every_part(checkout)
         "test_it_is_shannons_entropy_as_q_falls_to_1",
         "test_the_blur_is_scipys_uniform_filter",
         "test_a_module_computes_what_the_release_computed",
-        "test_a_precision_that_it_does_not_have_is_told",
+        "test_an_unknown_precision_is_refused",
     ):
         assert re.search(rf"{re.escape(passed)} PASSED", printed), passed
 

@@ -19,7 +19,7 @@ Rows = Mapping[str, Tensor]
 
 
 class Context(Protocol):
-    """What the modules of a supernet are built with, see `RelaxedBuilder`."""
+    """Options of the modules of a supernet, see `RelaxedBuilder`."""
 
     @property
     def shared(self) -> SharedWeights: ...
@@ -127,7 +127,7 @@ class Choice(ABC):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """What times of the alternatives depend on: channels of input and output, or nothing."""
+        """The channels of input and output on which times of the alternatives depend, if any."""
         return ()
 
     def parameter_free(self) -> set[str] | None:

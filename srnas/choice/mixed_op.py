@@ -37,7 +37,7 @@ class SharedWeights:
 
 @dataclass(frozen=True)
 class MixedOpOptions:
-    """How the mixed operations of a supernet are built.
+    """Options of the mixed operations of a supernet.
 
     Attributes:
         affine: Whether BatchNorm in the candidates has scale and shift.

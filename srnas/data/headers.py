@@ -40,7 +40,7 @@ PILLOW_ERRORS = (
 
 @dataclass(frozen=True)
 class Header:
-    """What is known of an image before it is decoded.
+    """The header of an image, read before decoding.
 
     Attributes:
         width, height: Size in pixels, before a rotation that EXIF asks for.

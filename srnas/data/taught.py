@@ -75,7 +75,7 @@ class _Index(Strict):
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a teacher is asked: to enlarge images.
+    """The outputs that are asked of a teacher.
 
     Attributes:
         teacher: Name of the teacher, for messages.

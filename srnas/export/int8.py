@@ -132,7 +132,7 @@ class _Quantizer:
 
 
 class _Reader:
-    """What ONNX Runtime's calibrators read from."""
+    """A source of inputs for ONNX Runtime's calibrators."""
 
     def __init__(self, name: str, images: Sequence[Array]) -> None:
         self.rest = iter([{name: image} for image in images])

@@ -134,7 +134,7 @@ class AttentionPrimitive:
 
     @property
     def parameter_free(self) -> bool:
-        """Whether it has no weights."""
+        """Whether the attention has no weights."""
         return self.name in ("none", "span")
 
     def build(

@@ -46,7 +46,7 @@ class RunRecord:
 
     @property
     def kind(self) -> str:
-        """Whether it is a "search" or a "train"ing."""
+        """The kind of the run: "search" or "train"."""
         return "search" if "weight_optimizer" in self.options else "train"
 
     @property
@@ -57,7 +57,7 @@ class RunRecord:
 
     @cached_property
     def learns(self) -> bool:
-        """Whether alphas have moved, which they do not in a random search."""
+        """Whether the alphas have moved; in a random search, they do not."""
         return len(self.alphas) > 1 and self.alphas[0]["alphas"] != self.alphas[-1]["alphas"]
 
     def series(self, key: str) -> Points:
@@ -175,7 +175,7 @@ class RunRecord:
                 continue
             try:
                 other = read_run(file.parent)
-            except UserError:  # it is another run's page that tells of this
+            except UserError:  # the page of another run reports this error
                 continue
             if other.kind == "train" and self._validated_alike(other):
                 found.append(other)
@@ -227,7 +227,7 @@ class RunRecord:
 
     @cached_property
     def costs(self) -> dict[str, Any]:
-        """What the task counts of the derived network, {} if it cannot be built."""
+        """Costs of the derived network by the task; {} if the network cannot be built."""
         if self.choices is None:
             return {}
         try:

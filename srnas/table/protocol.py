@@ -45,7 +45,7 @@ class SampleOptions(Strict):
 
 
 class LatencyOptions(Strict):
-    """How latency is measured, in ONNX Runtime.
+    """The measurement of latency, in ONNX Runtime.
 
     Attributes:
         width, height: Size of the input in pixels.
@@ -60,7 +60,7 @@ class LatencyOptions(Strict):
 
 
 class Protocol(Strict):
-    """How the networks of a table are trained and measured.
+    """Training and measurement of the networks of a table.
 
     Attributes:
         name: Name of the table.

@@ -279,7 +279,7 @@ class _Trees:
 
 @dataclass(frozen=True)
 class Quality:
-    """How well predictions agree with values.
+    """The agreement of predictions with values.
 
     Attributes:
         mean_error: Mean absolute error.

@@ -61,7 +61,7 @@ SHA256 = {
 
 @dataclass(frozen=True)
 class SubImages:
-    """How HR images are cut into overlapping square crops.
+    """Overlapping square crops of HR images.
 
     Attributes:
         crop: Side of a crop in HR pixels.
