@@ -15,7 +15,7 @@ SEARCH = """\
 # and the training of its result:
 #   srnas train {train} --genotype experiments/{name}_search/genotype.json
 name: {name}_search
-method: {method}  # `srnas methods` lists them; method: random is what to compare with
+method: {method}  # `srnas methods` lists all; compare with method: random
 seed: 0
 space: {space}
 data:

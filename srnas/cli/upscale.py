@@ -59,7 +59,7 @@ def command(
         if target.exists() and not overwrite:
             raise UserError(f"{target}: exists; give --overwrite to replace it")
     for path in files:
-        read_file(path)  # refuses what it refuses before the first image is enlarged
+        read_file(path)  # bad files fail before the first image is enlarged
     for number, (path, target) in enumerate(zip(files, targets, strict=True), 1):
         photograph = read_photograph(path)
         name = f"{path.name} ({number}/{len(files)})"

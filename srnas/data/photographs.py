@@ -63,7 +63,7 @@ def read_photograph(path: Path) -> Photograph:
     Raises:
         UserError: As in `srnas.data.images.read_rgb`.
     """
-    rgb, alpha = read_with_alpha(path)  # refuses what it refuses
+    rgb, alpha = read_with_alpha(path)  # raises the documented errors
     data, _ = read_file(path)
     opened = open_image(data)
     assert opened is not None, path

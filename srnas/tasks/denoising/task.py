@@ -139,7 +139,7 @@ class Denoising(Task):
         return profile(network, {"image_1280x720": HD}, size)
 
     @classmethod
-    def evaluate(  # type: ignore[override]  # a task names what it takes
+    def evaluate(  # type: ignore[override]  # each task has its own arguments
         cls,
         network: Space,
         data: Mapping[str, Path | str] | Path | str,

@@ -197,7 +197,7 @@ class SuperResolution(Task):
         return profile(network, sizes, size)
 
     @classmethod
-    def evaluate(  # type: ignore[override]  # a task names what it takes
+    def evaluate(  # type: ignore[override]  # each task has its own arguments
         cls,
         network: Space,
         data: Mapping[str, Path | str] | Path | str,
