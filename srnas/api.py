@@ -81,12 +81,7 @@ def upscale(
 
 @overload
 def upscale(
-    model: Model,
-    image: Tensor,
-    *,
-    tile: int | None = None,
-    overlap: int = 16,
-    device: str = "auto",
+    model: Model, image: Tensor, *, tile: int | None = None, overlap: int = 16, device: str = "auto"
 ) -> Tensor: ...
 
 

@@ -64,9 +64,7 @@ def _shapes(network: nn.Module) -> nn.Module:
 
 
 def profile(
-    network: nn.Module,
-    sizes: Mapping[str, tuple[int, int]],
-    other: tuple[int, int] | None = None,
+    network: nn.Module, sizes: Mapping[str, tuple[int, int]], other: tuple[int, int] | None = None
 ) -> dict[str, Any]:
     """Count the parameters, and the MACs at several sizes.
 

@@ -158,11 +158,7 @@ def sgd(
         weight_decay: Weight decay, which is coupled into the gradient (L2).
     """
     optimizer = torch.optim.SGD(
-        parameters,
-        lr=0.0,
-        momentum=momentum,
-        nesterov=nesterov,
-        weight_decay=weight_decay,
+        parameters, lr=0.0, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay
     )
     return ScheduledOptimizer(optimizer, lr.build(), update)
 

@@ -297,10 +297,7 @@ def json_schema(kind: str) -> dict[str, Any]:
 
 
 def load_options(
-    kind: str,
-    file: Path,
-    overrides: Sequence[str] = (),
-    changes: Mapping[str, Any] | None = None,
+    kind: str, file: Path, overrides: Sequence[str] = (), changes: Mapping[str, Any] | None = None
 ) -> Any:
     """Read and check an options file; `srnas.resolve` says what goes over what.
 
@@ -319,10 +316,7 @@ def load_options(
 
 
 def load_resolved(
-    kind: str,
-    file: Path,
-    overrides: Sequence[str] = (),
-    changes: Mapping[str, Any] | None = None,
+    kind: str, file: Path, overrides: Sequence[str] = (), changes: Mapping[str, Any] | None = None
 ) -> tuple[Any, Resolved]:
     """Return the options as `load_options` does, and how they were resolved.
 

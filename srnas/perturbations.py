@@ -37,10 +37,7 @@ class Perturbation(ABC):
         """
 
 
-PERTURBATIONS: Registry[Perturbation] = Registry(
-    "perturbation",
-    base=Perturbation,
-)
+PERTURBATIONS: Registry[Perturbation] = Registry("perturbation", base=Perturbation)
 
 
 @PERTURBATIONS.register("random")
@@ -85,11 +82,7 @@ class AdversarialPerturbation(Perturbation):
     """
 
     def __init__(
-        self,
-        *,
-        start: NonNegative = 0.03,
-        end: NonNegative = 0.3,
-        steps: PositiveInt = 7,
+        self, *, start: NonNegative = 0.03, end: NonNegative = 0.3, steps: PositiveInt = 7
     ) -> None:
         self.start, self.end, self.steps = start, end, steps
 

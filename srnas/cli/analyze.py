@@ -12,8 +12,7 @@ from srnas.cli.nb201 import TABLE, TableFile
 def command(
     run_dir: Annotated[Path, typer.Argument(help="Run folder of a search, experiments/NAME")],
     gradients: Annotated[
-        bool,
-        typer.Option("--gradients", help="Agreement of batches, and demand for candidates"),
+        bool, typer.Option("--gradients", help="Agreement of batches, and demand for candidates")
     ] = False,
     landscape: Annotated[
         str | None, typer.Option(metavar="weights|alphas", help="Loss around the checkpoint")

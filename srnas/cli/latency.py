@@ -105,9 +105,7 @@ def table(
     check: Annotated[
         int,
         typer.Option(
-            min=0,
-            max=10_000,
-            help="Random networks to compare with their predictions; 0 for none",
+            min=0, max=10_000, help="Random networks to compare with their predictions; 0 for none"
         ),
     ] = 20,
 ) -> None:

@@ -4,13 +4,7 @@ from typing import Annotated
 
 import typer
 
-from srnas.cli.arguments import (
-    GenotypeFile,
-    JsonFile,
-    ModelFile,
-    SpaceName,
-    parse_size,
-)
+from srnas.cli.arguments import GenotypeFile, JsonFile, ModelFile, SpaceName, parse_size
 from srnas.errors import UserError
 
 

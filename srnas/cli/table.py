@@ -43,14 +43,7 @@ def build(
     from srnas.table.protocol import load_protocol
 
     protocol = load_protocol(*need_file(opt, overrides, "table ..."))
-    run(
-        protocol,
-        out,
-        processes=processes,
-        shard=_parse_shard(shard),
-        limit=limit,
-        device=device,
-    )
+    run(protocol, out, processes=processes, shard=_parse_shard(shard), limit=limit, device=device)
     print(out)
 
 
@@ -114,11 +107,7 @@ def fit(
 
 
 @app.command("check")
-def check(
-    table: TableFile,
-    results: ResultFolders = None,
-    json_file: JsonFile = None,
-) -> None:
+def check(table: TableFile, results: ResultFolders = None, json_file: JsonFile = None) -> None:
     """Compare a table with trainings that it has not seen, or with those of another protocol."""
     from srnas.files import write_json
     from srnas.score_table import read_table
@@ -214,8 +203,7 @@ def best(
 
 @app.command("front")
 def front(
-    table: TableFile,
-    cost: Annotated[str, typer.Option(help="params, macs or latency")] = "macs",
+    table: TableFile, cost: Annotated[str, typer.Option(help="params, macs or latency")] = "macs"
 ) -> None:
     """List the genotypes that no other one beats at the same cost or less."""
     from srnas.errors import did_you_mean

@@ -33,12 +33,7 @@ from srnas.engine.checkpoint import restore as restore_checkpoint
 from srnas.engine.run import CHECKPOINT
 from srnas.engine.stepper import SearchStepper
 from srnas.errors import UserError, did_you_mean
-from srnas.files import (
-    read_json,
-    read_yaml,
-    write_atomic,
-    write_json,
-)
+from srnas.files import read_json, read_yaml, write_atomic, write_json
 from srnas.options import SearchOptions, check_options
 from srnas.progress import Progress
 from srnas.score_table import open_table

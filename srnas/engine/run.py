@@ -232,11 +232,7 @@ class Loop:
     """
 
     def __init__(
-        self,
-        run: Run,
-        total: int,
-        progress: Progress,
-        asked_to_stop: Callable[[], int | None],
+        self, run: Run, total: int, progress: Progress, asked_to_stop: Callable[[], int | None]
     ) -> None:
         self.run, self.total = run, total
         self.progress, self.asked_to_stop = progress, asked_to_stop

@@ -46,9 +46,7 @@ class SearchRecord(Record):
 
 
 def search(
-    options: SearchOptions,
-    resume: bool = False,
-    report: Callable[[Path], object] | None = None,
+    options: SearchOptions, resume: bool = False, report: Callable[[Path], object] | None = None
 ) -> Path:
     """Run a search.
 
@@ -167,11 +165,7 @@ def _open_table(options: SearchOptions) -> ScoreTable | None:
 
 
 def _close_epoch(
-    run: Run,
-    stepper: SearchStepper,
-    done: int,
-    record: SearchRecord,
-    score: ScoreTable | None,
+    run: Run, stepper: SearchStepper, done: int, record: SearchRecord, score: ScoreTable | None
 ) -> dict[str, float]:
     """Validate, log the alphas and write the genotype; return the figures logged with them."""
     options, supernet, epoch = stepper.options, stepper.supernet, stepper.epoch

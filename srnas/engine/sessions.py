@@ -49,11 +49,7 @@ class Session:
 
 def versions() -> dict[str, str]:
     """Return the software versions that a result depends on, by package."""
-    return {
-        "srnas": __version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
+    return {"srnas": __version__, "torch": torch.__version__, "python": platform.python_version()}
 
 
 def _now() -> str:

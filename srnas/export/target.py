@@ -97,9 +97,7 @@ class ExportTarget(ABC):
 
 
 EXPORT_TARGETS: Registry[ExportTarget] = Registry(
-    "export target",
-    packages=("srnas.export",),
-    base=ExportTarget,
+    "export target", packages=("srnas.export",), base=ExportTarget
 )
 
 

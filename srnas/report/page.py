@@ -10,16 +10,7 @@ from srnas.choice import Genotype
 from srnas.files import read_json, read_text, write_atomic
 from srnas.metrics import best_of, find_metric, show_value, title_of
 from srnas.report.charts import lines, ranked_lines
-from srnas.report.parts import (
-    cards,
-    charts,
-    escape,
-    heat_map,
-    page,
-    picture,
-    section,
-    table,
-)
+from srnas.report.parts import cards, charts, escape, heat_map, page, picture, section, table
 from srnas.report.run import RunRecord, read_run, told_of
 from srnas.spaces import SPACES, draw
 

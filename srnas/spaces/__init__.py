@@ -23,11 +23,7 @@ from srnas.components import Component, Registry, check_component
 from srnas.diagram import Diagram
 from srnas.errors import UserError, short
 
-SPACES: Registry[Space] = Registry(
-    "space",
-    packages=("srnas.spaces", "srnas.tasks"),
-    base=Space,
-)
+SPACES: Registry[Space] = Registry("space", packages=("srnas.spaces", "srnas.tasks"), base=Space)
 SpaceLike = Component[Space] | Mapping[str, Any] | str
 """A checked space, or its form in YAML: its name, or a mapping of name and options."""
 

@@ -190,12 +190,7 @@ def _draw_block(title: str, choices: Mapping[str, Any]) -> Diagram:
     return diagram
 
 
-_PUBLISHED = {
-    "fea_conv": "head",
-    "c.0": "fuse",
-    "LR_conv": "body_end",
-    "upsampler.0": "upsample.0",
-}
+_PUBLISHED = {"fea_conv": "head", "c.0": "fuse", "LR_conv": "body_end", "upsampler.0": "upsample.0"}
 _PUBLISHED_IN_BLOCK = {
     "c5": "fuse",
     "cca.conv_du.0": "attention.squeeze",

@@ -21,11 +21,7 @@ from srnas.components import Channels, OneOrEach
 from srnas.diagram import Diagram
 from srnas.errors import UserError, counted
 from srnas.primitives.attention import AttentionPrimitive
-from srnas.primitives.reparameterized import (
-    REPARAMETERIZED,
-    Reparameterized,
-    merge_convolutions,
-)
+from srnas.primitives.reparameterized import REPARAMETERIZED, Reparameterized, merge_convolutions
 from srnas.spaces import SPACES
 from srnas.spaces.kinds import SuperResolutionSpace
 from srnas.spaces.plain_weights import is_authors, read_options, rename

@@ -89,10 +89,7 @@ def collect(
 
 
 def _judge(
-    results: Sequence[Searched],
-    table: Table,
-    training_seconds: float,
-    latency: LatencyTable | None,
+    results: Sequence[Searched], table: Table, training_seconds: float, latency: LatencyTable | None
 ) -> dict[str, Any]:
     genotypes = [Genotype(table.space, r.genotypes[-1]) for r in results]
     judged = [table.judge(genotype) for genotype in genotypes]

@@ -9,11 +9,7 @@ from srnas.components import Registry
 from srnas.spaces import space_class
 from srnas.tasks.base import Batches, Task
 
-TASKS: Registry[Task] = Registry(
-    "task",
-    packages=("srnas.tasks",),
-    base=Task,
-)
+TASKS: Registry[Task] = Registry("task", packages=("srnas.tasks",), base=Task)
 
 
 def task_class(name: str) -> type[Task]:

@@ -127,10 +127,6 @@ def middle_crop(size: int) -> Transform:
     from torchvision import transforms
 
     transform: Transform = transforms.Compose(
-        [
-            transforms.Resize(size * 8 // 7),
-            transforms.CenterCrop(size),
-            transforms.PILToTensor(),
-        ]
+        [transforms.Resize(size * 8 // 7), transforms.CenterCrop(size), transforms.PILToTensor()]
     )
     return transform

@@ -24,11 +24,7 @@ from srnas.options import SearchOptions, TrainOptions
 from srnas.tasks import TASKS
 from srnas.tasks.base import Opened, Ports, Task
 from srnas.tasks.denoising.noise import Image, NoisyBatches, noisy
-from srnas.tasks.denoising.options import (
-    CleanImages,
-    DenoisingSearchOptions,
-    DenoisingTrainOptions,
-)
+from srnas.tasks.denoising.options import CleanImages, DenoisingSearchOptions, DenoisingTrainOptions
 
 
 @TASKS.register("denoising")
