@@ -158,7 +158,6 @@ class Registry(Mapping[str, Callable[..., T_co]], Generic[T_co]):
 
         Args:
             part: The component as in YAML, a name or a mapping of name and options.
-            context: Positional arguments of the builder.
 
         Raises:
             UserError: The name is not registered, or an option does not fit.
@@ -230,11 +229,7 @@ class Component(Generic[T_co]):
         return self.registry[self.name]
 
     def build(self, *context: Any) -> T_co:
-        """Build the component.
-
-        Args:
-            context: Positional arguments of the builder.
-        """
+        """Build the component."""
         return self.registry[self.name](*context, **dict(self.options))
 
     def with_options(self, **changes: Any) -> "Component[T_co]":
@@ -360,9 +355,7 @@ def check_component(registry: Registry[T], value: Any, where: str) -> Component[
     """Check a component outside an options file.
 
     Args:
-        registry: Registry of the component.
         value: A `Component`, a name, or a mapping with "name" and options.
-        where: Name of the value in error messages.
 
     Raises:
         UserError: The name is not registered, or an option does not fit.

@@ -69,7 +69,6 @@ def profile(
     """Count the parameters, and the MACs at several sizes.
 
     Args:
-        network: The network.
         sizes: Size (width, height) of the input, by convention.
         other: One more (width, height).
 

@@ -109,7 +109,6 @@ def require(*packages: str, extra: str, what: str = "export") -> None:
     """Raise a UserError that names an extra of srnas if a package is missing.
 
     Args:
-        packages: The packages.
         extra: The extra that installs them.
         what: What needs them, for the message.
     """

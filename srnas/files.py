@@ -39,7 +39,6 @@ def file_name(name: str, where: str) -> str:
     Such a name becomes one component of a path and must not lead out of the path's folder.
 
     Args:
-        name: The name.
         where: Where it comes from, for the error message.
 
     Raises:
@@ -186,7 +185,6 @@ def read_text(path: Path, largest: int = LARGEST_TEXT) -> str:
     """Read a text file, gzipped if its name ends in .gz.
 
     Args:
-        path: The file.
         largest: Number of bytes, unzipped, that it may have.
 
     Raises:

@@ -63,7 +63,6 @@ def read_options(file: Path, name: str | None = None, section: str | None = None
     """Read a YAML file of options and its bases.
 
     Args:
-        file: The file.
         name: Its name in error messages, and as a source.
         section: A key whose value is a set of options with bases of its own.
 
@@ -80,7 +79,6 @@ def inherit(content: Mapping[str, Any], name: str) -> Inherited:
     """Return a mapping of options with its bases, which are looked up from the current folder.
 
     Args:
-        content: The mapping.
         name: Its name in error messages, and as a source.
 
     Raises:
@@ -91,10 +89,6 @@ def inherit(content: Mapping[str, Any], name: str) -> Inherited:
 
 def locate(content: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return options without `datasets`, and with its value for each `${datasets}` in their text.
-
-    Args:
-        content: The options.
-        where: Their name in error messages.
 
     Raises:
         UserError: `datasets` is not a folder, or a text has `${...}` with a similar name.
@@ -130,8 +124,6 @@ class _Reader:
         """Merge a mapping over its bases.
 
         Args:
-            content: The mapping.
-            name: Its name in error messages.
             folder: Where its bases are looked up first.
             chain: Its file, if it is one, and those that led to it.
             source: Its name as a source, if it is another.

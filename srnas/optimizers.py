@@ -26,7 +26,6 @@ class ScheduledOptimizer:
     """A torch optimizer whose learning rate follows a schedule.
 
     Args:
-        optimizer: The torch optimizer.
         lr: Learning rate over the progress of the run.
         update: Whether the learning rate changes every "epoch" or every "step".
     """

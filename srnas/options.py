@@ -342,8 +342,6 @@ def check_options(
 
     Args:
         kind: "search", "train" or "test".
-        content: The mapping.
-        where: Name of the mapping in error messages.
         overrides, changes: As in `load_options`.
         folders: Folders in which methods are looked up; by default options/methods in the current
             directory and the bundled ones.

@@ -117,7 +117,6 @@ def resolve(
     Args:
         kind: "search", "train" or "test".
         file: The file over its bases.
-        where: Its name in error messages.
         known: Names of all options of a search, which a method may have.
         overrides: "key.path=value" arguments.
         changes: What a caller gives in Python, by name of the option.
@@ -174,7 +173,6 @@ def without_defaults_of_other_tasks(
     """Drop the options of other tasks that files of srnas 0.1.0 contain with their defaults.
 
     Args:
-        content: The options.
         known: Names of the options that the task has.
     """
     return {

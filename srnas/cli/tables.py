@@ -84,7 +84,6 @@ def explain_table(model: dict[str, Any], name: str, protocol: str) -> None:
 
     Args:
         model: The model's entry in the result of a test with `explain`.
-        name: Name of the model.
         protocol: The main protocol, from which differences are shown.
     """
     for start in range(0, len(model["results"]), SETS):

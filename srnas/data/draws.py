@@ -31,9 +31,6 @@ class DrawStream:
             number.
         count: Number of items in a pass.
         batch_size: Number of draws in a batch, over all processes.
-        device: Where the batches go.
-        rank: Number of this process (see `share`).
-        world: Number of processes (see `share`).
         workers: Number of worker processes that read ahead; with 0 this process reads.
 
     Yields:
@@ -100,8 +97,6 @@ def share(batch_size: int, rank: int, world: int) -> slice:
 
     Args:
         batch_size: Number of draws in a batch, over all processes.
-        rank: Number of the process, from 0.
-        world: Number of processes.
 
     Raises:
         UserError: `batch_size` is not a multiple of `world`.

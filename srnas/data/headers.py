@@ -59,9 +59,6 @@ class Header:
 def read_file(path: Path) -> tuple[bytes, Header]:
     """Read an image file and its header, and refuse what cannot be decoded rightly.
 
-    Args:
-        path: The file.
-
     Returns:
         The content of the file, and its header.
 
@@ -86,7 +83,6 @@ def read_header(path: Path, data: bytes) -> Header:
 
     Args:
         path: The file, for error messages.
-        data: Its content.
 
     Raises:
         UserError: As in `read_file`.
@@ -142,7 +138,6 @@ def check_bytes(size: int, what: str) -> None:
 
     Args:
         size: Size of the file in bytes.
-        what: Names the file.
 
     Raises:
         UserError: It is larger.

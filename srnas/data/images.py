@@ -250,7 +250,6 @@ def pair_folders(hr_folder: Path, lr_folder: Path | None, scale: int) -> list[Im
         hr_folder: Folder of the HR images.
         lr_folder: Folder of the LR images; None to compute them from HR. The LR image of
             `NAME.png` is named `NAMEx{scale}` or `NAME`, with any image suffix.
-        scale: The scale factor.
 
     Raises:
         UserError: A folder is missing or empty, an HR image has no LR file, or two images of a
@@ -300,7 +299,6 @@ def benchmark_pairs(folder: Path, scale: int, use_lr_files: bool = True) -> list
 
     Args:
         folder: Contains `HR/` and optionally `LR_bicubic/X{scale}/`, or just HR images.
-        scale: The scale factor.
         use_lr_files: Whether to use the LR files if they are present; otherwise LR is computed
             from HR.
 
@@ -319,9 +317,7 @@ def select(pairs: list[ImagePair], images: str | None, where: str) -> list[Image
     """Select a range of pairs.
 
     Args:
-        pairs: The pairs to select from.
         images: "FIRST-LAST", counted from 1, both inclusive; None for all pairs.
-        where: Names the option in error messages.
 
     Raises:
         UserError: `images` is not a range, or not within the pairs.

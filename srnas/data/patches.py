@@ -29,13 +29,8 @@ class PatchSampler:
 
     Args:
         pairs: The images. Those without HR need `teach`; the teacher's output is their HR.
-        scale: The scale factor.
         hr_patch: Side of the HR patch in pixels, a multiple of `scale`.
         batch_size: Number of patches in a batch, over all processes.
-        seed: Seed of the stream of patches.
-        device: Where the batches go.
-        rank: Number of this process (see `share`).
-        world: Number of processes (see `share`).
         keep: Where the pixels are kept (see `load_pixels`).
         cache: Folder in which the decoded pixels are cached (see `load_pixels`).
         teach: Maps the LR images to a teacher's outputs for them.
@@ -148,7 +143,6 @@ class _Level:
         pixels: The images of this resolution.
         side: Side of a patch in pixels.
         scale: Factor from LR coordinates to those of this resolution.
-        device: Where the patches go.
     """
 
     def __init__(self, pixels: Pixels, side: int, scale: int, device: torch.device) -> None:

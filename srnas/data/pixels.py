@@ -80,8 +80,6 @@ def load_pixels(
     """Load the LR and HR pixels of all pairs, as `ImagePair.load` returns them.
 
     Args:
-        pairs: The images.
-        scale: The scale factor.
         device: Where the pixels go if `keep` is "device".
         keep: Where the pixels are kept: "device" on `device`, "memory" in main memory, "mmap" in
             the files of the cache, which are read as needed.

@@ -117,7 +117,6 @@ def learn(lesson: Lesson, folder: Path, show: bool = True) -> Taught:
     same outputs, it waits for that process.
 
     Args:
-        lesson: The teacher and the images.
         folder: Folder of the cache; it is made if it is missing.
         show: Whether to print anything.
 

@@ -97,8 +97,6 @@ def save_checkpoint(file: Path, step: int, states: Mapping[str, dict[str, Any]])
 
     Args:
         file: Where to write.
-        step: Number of steps done.
-        states: States of the objects, by name.
     """
     save_tensors(file, {"step": step, "parts": dict(states), "rng": _rng_state()})
 

@@ -54,7 +54,6 @@ def search(
     genotype and expected MACs of every epoch), metrics.jsonl and the checkpoint.
 
     Args:
-        options: Options of the search.
         resume: Whether to continue an existing run, to the same result.
         report: Called with the run folder at the end, before another process can have it.
 

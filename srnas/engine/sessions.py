@@ -22,8 +22,6 @@ class Session:
 
     Args:
         folder: The run folder.
-        device: Device of the run.
-        processes: Number of processes.
     """
 
     def __init__(self, folder: Path, device: torch.device, processes: int) -> None:

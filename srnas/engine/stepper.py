@@ -44,7 +44,6 @@ def build_supernet(options: SearchOptions, partial_channels: int | None = None) 
     """Build the supernet that the options describe, freshly initialized.
 
     Args:
-        options: Options of the search.
         partial_channels: K, if it differs from the options.
     """
     choose = RelaxedBuilder(
@@ -71,8 +70,6 @@ class SearchStepper:
     `rule(stepper, alpha_moves)`, then takes the steps.
 
     Args:
-        options: Options of the search.
-        process: Device and rank of this process.
         rehearsal: Whether it only estimates what the search takes, see `Task.open`.
 
     Attributes:

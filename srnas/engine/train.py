@@ -48,7 +48,6 @@ class Trainer:
     """A network in training: its batches, optimizer and moving average.
 
     Args:
-        options: Options of the training.
         network: The network, on its device.
         task: The opened task.
         batches: Batches to train on.
@@ -118,7 +117,6 @@ def train(
     images. With `ema` they are the moving average of the weights.
 
     Args:
-        options: Options of the training.
         resume: Whether to continue an existing run, to the same result.
         genotype: Genotype to train; by default that of the options or else the space's published
             network.

@@ -202,7 +202,6 @@ def fit_budget(
         recipes: Names and contents, from fast to careful.
         open_content: Opens a content in its runtime with a number of threads (None: any).
         before: The content in fp32.
-        budget: The budget.
 
     Raises:
         UserError: None keeps it.

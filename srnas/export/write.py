@@ -70,11 +70,9 @@ def export(
     """Export a model, and compare the files in their own runtime with PyTorch before keeping them.
 
     Args:
-        model: The model.
         path: The file. With a target whose files have other suffixes, they take its name.
         target: Name of a target; by default the one that the suffix belongs to.
         precision: One of the target's precisions; by default its first.
-        overwrite: Whether to replace existing files.
         budget: For "int8": what it is calibrated on and may lose; by default 0.1 dB on packaged
             photographs.
         size: The only size (width, height) of its input, which then has a batch of one; by default

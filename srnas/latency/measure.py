@@ -36,9 +36,7 @@ def measure_table(
 
     Args:
         space: A space whose choices are operations only, or whose links stay as published.
-        runtime: One of `runtimes`.
         size: Size (width, height) of the input in pixels.
-        threads: Number of threads.
         repeats: Number of runs of each network after the warm-up; their median counts.
         precision: Precision of the export; by default fp32.
 
@@ -72,7 +70,6 @@ def check_prediction(table: LatencyTable, count: int, seed: int = 0) -> dict[str
     """Measure random networks of the table's space as the table was, and compare with predictions.
 
     Args:
-        table: The table.
         count: Number of networks, at least 3.
         seed: Seed of their choices at the positions; other choices are the base's.
 

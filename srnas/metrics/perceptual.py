@@ -37,7 +37,6 @@ class Perceptual(Metric):
         least: Least side of an image in pixels, without borders.
 
     Args:
-        name: Name of the metric, for error messages.
         backbone: File of the backbone, pretrained on ImageNet by torchvision.
         weights: File of the metric's own weights, pyiqa's.
 
@@ -195,8 +194,6 @@ def _load(network: nn.Module, file: Path, keys: dict[str, str]) -> None:
     """Load tensors of a file into a network.
 
     Args:
-        network: The network.
-        file: The file.
         keys: Key in the file by key in the network.
 
     Raises:

@@ -19,9 +19,7 @@ def write_card(model: Model, written: Export, overwrite: bool = False) -> Path:
     """Write the model card of an export beside its files, as Markdown.
 
     Args:
-        model: The exported model.
         written: What was written.
-        overwrite: Whether to replace an existing card.
 
     Returns:
         The card, named as the first file with ".md" behind its suffix.

@@ -60,7 +60,6 @@ def lines(title: str, series: Series, x: str, log: bool = False, mark: float | N
     """Return a chart of lines, "" if they have no point.
 
     Args:
-        title: Title of the chart.
         series: The lines; a legend shows their names if there are several.
         x: What the x axis shows, in whole numbers.
         log: Whether the y axis is logarithmic.
@@ -94,7 +93,6 @@ def ranked_lines(title: str, series: Series, x: str) -> str:
     """Return a chart of lines of which the three that end highest are named there.
 
     Args:
-        title: Title of the chart.
         series: The lines; the others are grey.
         x: What the x axis shows, in whole numbers.
     """
@@ -134,10 +132,7 @@ def scatter(
     """Return a chart of named points.
 
     Args:
-        title: Title of the chart.
         points: Points of each group; a point's group is its label.
-        x: What the x axis shows.
-        y: What the y axis shows.
         front: Points of the Pareto front, joined by a line.
     """
 

@@ -36,7 +36,6 @@ def write_report(run_dir: Path, refresh: int | None = None) -> Path:
     """Write report.html into a run folder.
 
     Args:
-        run_dir: The run folder.
         refresh: After how many seconds a browser loads the page again, if it does.
 
     Returns:

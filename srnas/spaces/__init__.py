@@ -80,7 +80,6 @@ def derived_network(space: SpaceLike, genotype: Genotype) -> Space:
 
     Args:
         space: The space with its options (width, scale, ...).
-        genotype: The genotype.
 
     Raises:
         UserError: The genotype belongs to another space or does not fit this one.

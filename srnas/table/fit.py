@@ -45,8 +45,6 @@ def fit(
     taken, and fitted anew to all results; it then predicts every set.
 
     Args:
-        protocol: The protocol.
-        results: Results of `build`.
         out: Table to write.
         latency: Measured milliseconds by genotype, see `srnas.table.latency`; or times of the
             candidates.
@@ -190,8 +188,6 @@ def costs(
     network for each candidate is counted. Otherwise every network is.
 
     Args:
-        space: The space.
-        genotypes: The genotypes.
         results: Results whose counted costs must agree.
 
     Raises:

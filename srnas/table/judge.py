@@ -61,7 +61,6 @@ def collect(
     """Judge the arms of a study.
 
     Args:
-        study: The study.
         results: Results of `run`; those of other versions of an arm are left out.
         table: The table of the space.
         training_seconds: Processor time of one training of the table, for the random rival.
@@ -149,9 +148,7 @@ def rival(table: Table, draws: int, seed: int = 0) -> float:
     states; the one with the highest result is kept.
 
     Args:
-        table: The table.
         draws: Number of genotypes.
-        seed: Seed of the simulation.
     """
     rng = np.random.default_rng(seed)
     psnr = np.array([row.psnr for row in table.rows])

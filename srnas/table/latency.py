@@ -22,7 +22,6 @@ def measure(protocol: Protocol, folder: Path, limit: int | None = None) -> Path:
     """Measure what the folder has no latency of. Nothing else should run on the machine.
 
     Args:
-        protocol: The protocol.
         folder: Folder of the results; `latency/latency.jsonl` in it is written.
         limit: Number of genotypes of the sample to measure, from the first.
 

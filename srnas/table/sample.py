@@ -20,7 +20,6 @@ def sample_genotypes(space: SpaceLike, count: int, seed: int) -> list[Genotype]:
     skipped.
 
     Args:
-        space: The space.
         count: Number of genotypes; fewer if the space has fewer.
         seed: Seed; the first genotypes of a longer sample are those of a shorter one.
     """

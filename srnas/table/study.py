@@ -149,9 +149,7 @@ def run(study: Study, out: Path, processes: int = 1, arms: Sequence[str] = ()) -
     """Run the searches that have no result yet; interrupted ones continue where they were.
 
     Args:
-        study: The study.
         out: Folder of the results (`results-WORKER.jsonl`) and of the runs.
-        processes: Number of worker processes.
         arms: Arms to run; all by default.
 
     Raises:

@@ -28,9 +28,6 @@ Array = NDArray[np.float64]
 class Encoder:
     """Turn genotypes into vectors of 0 and 1, as their choices encode themselves.
 
-    Args:
-        space: The space.
-
     Attributes:
         widths: Number of features of each position.
     """
@@ -309,7 +306,6 @@ def cross_validate(model: Any, x: Array, y: Array, weight: Array) -> Array:
     """Return the prediction of each genotype by a model that has not seen it.
 
     Args:
-        model: A model of `models`.
         x: Features (n, features).
         y: Values (n,).
         weight: Number of seeds of each (n,).

@@ -28,9 +28,6 @@ def training_batches(
         split: Images to train on; the stream is `ImageBatches` for images in memory and
             `FolderBatches` for files.
         batch_size: Number of images in a batch, summed over all processes.
-        seed: Seed of shuffling and augmentation.
-        device: Device of the batches.
-        rank: Rank of this process.
         world: Number of processes; it must divide `batch_size`.
         cutout: Side of the cutout square in pixels, for images in memory only; 0 for none.
         workers: Number of processes that read files; not used for images in memory.
@@ -54,9 +51,7 @@ def evaluation_batches(
     for ImageNet (224 of 256 pixels).
 
     Args:
-        split: Images to evaluate on.
         batch_size: Number of images in a batch; the last batch may be smaller.
-        device: Device of the batches.
         workers: Number of processes that read files; not used for images in memory.
 
     Yields:

@@ -26,11 +26,7 @@ class FolderBatches(DrawStream):
     search has not).
 
     Args:
-        split: Files to train on.
         batch_size: Number of images in a batch, summed over all processes.
-        seed: Seed of shuffling and augmentation.
-        device: Device of the batches.
-        rank: Rank of this process, see `srnas.data.draws.share`.
         world: Number of processes; it must divide `batch_size`.
         workers: Number of processes that read ahead.
 
@@ -65,7 +61,6 @@ class Files(Dataset[tuple[Tensor, int]]):
     """A map-style data set of transformed images and their labels.
 
     Args:
-        split: Files to read.
         transform: Transformation of each PIL image.
 
     Raises:

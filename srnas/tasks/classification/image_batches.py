@@ -23,11 +23,7 @@ class ImageBatches:
     uint8.
 
     Args:
-        split: Images to train on.
         batch_size: Number of images in a batch, summed over all processes.
-        seed: Seed of shuffling and augmentation.
-        device: Device of the images and batches.
-        rank: Rank of this process, see `srnas.data.draws.share`.
         world: Number of processes; it must divide `batch_size`.
         cutout: Side in pixels of a square around a random pixel that is set to 0, the mean of
             normalized images (DeVries and Taylor, arXiv:1708.04552); 0 for no cutout. The square

@@ -146,10 +146,8 @@ class Denoising(Task):
         """Measure PSNR on folders of clean images.
 
         Args:
-            network: The network.
             data: Folder of each set by name, or a single folder; "packaged" stands for the packaged
                 test photographs.
-            device: Device, see `choose_device`.
             sigma: Standard deviation of the noise, in levels of 255.
 
         Returns:
@@ -180,7 +178,6 @@ def denoise(network: nn.Module, image: np.ndarray[Any, Any], device: torch.devic
     Args:
         network: The network; it is moved to `device`.
         image: (H, W, 3) RGB in levels of 255.
-        device: Device.
 
     Returns:
         (H, W, 3) uint8.

@@ -30,12 +30,8 @@ class BasicSRStream(DrawStream):
 
     Args:
         options: Options of the data set, including `type`.
-        scale: Scale factor.
         hr_patch: Side of the HR patches in pixels.
         batch_size: Number of patches in a batch, summed over all processes.
-        seed: Seed of shuffling and augmentation.
-        device: Device of the batches.
-        rank: Rank of this process, see `srnas.data.draws.share`.
         world: Number of processes; it must divide `batch_size`.
         workers: Number of processes that read ahead.
 

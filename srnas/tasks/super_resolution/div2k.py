@@ -88,7 +88,6 @@ def prepare(
 
     Args:
         source: Folder that contains the archives or the unpacked folders.
-        out: Folder to fill.
         scales: Scale factors of the LR images.
         sub_images: How to cut the training images into sub-images; None to leave them whole.
         lmdb: Whether to write LMDB databases of the training images, or of their sub-images.

@@ -116,7 +116,6 @@ class Measurement:
     """Collect metrics of one method's SR images, image by image.
 
     Args:
-        scale: Scale factor.
         protocol: Protocol of the reported results.
         others: Further protocols whose PSNR and SSIM are measured on the same SR images.
         metrics: Metrics by name; by default the protocol's PSNR and SSIM.
@@ -198,7 +197,6 @@ def open_metrics(
 
     Args:
         metrics: The metrics; "psnr" and "ssim" are those of the protocol.
-        protocol: The protocol.
         device: Device of metrics that are networks.
 
     Returns:
@@ -229,7 +227,6 @@ def evaluate(
     Args:
         upscale: Method to evaluate.
         pairs: Image pairs; an LR image without a file is made from HR by bicubic downscaling.
-        scale: Scale factor.
         protocol: Protocol of the reported results.
         others: Further protocols whose PSNR and SSIM are measured on the same SR images.
         metrics: Metrics by name; by default the protocol's PSNR (dB) and SSIM.

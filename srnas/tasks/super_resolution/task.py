@@ -211,11 +211,9 @@ class SuperResolution(Task):
         """Measure metrics on benchmark sets.
 
         Args:
-            network: The network.
             data: Folder of each set by name, or a single folder. A folder contains `HR/` and,
                 optionally, `LR_bicubic/X2` (X3, X4), or just HR images. "packaged" stands for the
                 packaged test photographs.
-            device: Device, see `choose_device`.
             protocol: A name in `srnas.tasks.super_resolution.protocols`.
             lr: "files" uses LR files where there are any, "made" makes LR by bicubic.
             self_ensemble: Whether to average over the eight flips and transpositions.
@@ -270,7 +268,6 @@ def open_benchmark(folder: Path | str, scale: int, use_lr_files: bool = True) ->
 
     Args:
         folder: Folder of the set, or "packaged" for the packaged test photographs.
-        scale: Scale factor.
         use_lr_files: Whether to use LR files where there are any.
     """
     if str(folder) == "packaged":
