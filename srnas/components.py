@@ -100,6 +100,9 @@ class Strict(BaseModel):
         return data
 
 
+S = TypeVar("S", bound=Strict)
+
+
 class Registry(Mapping[str, Callable[..., T_co]], Generic[T_co]):
     """A mapping from names to the builders of one kind of component.
 
@@ -377,6 +380,20 @@ def nested(model: type[Strict], value: Any) -> Any:
         path, message = first_error(error)
         context = {"message": message, "path": path}
         raise PydanticCustomError("part_option", "{message}", context) from error
+
+
+def check_model(model: type[S], content: Any, where: str) -> S:
+    """Check options by their model.
+
+    Raises:
+        UserError: One is missing, unknown or does not fit; the message names it after `where`.
+    """
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        path, message = first_error(error)
+        place = ".".join(map(str, path))
+        raise UserError(f"{where}: {place + ': ' if place else ''}{message}") from error
 
 
 def first_error(error: ValidationError) -> tuple[tuple[str | int, ...], str]:

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import torch
 
 from srnas.documents import load_json, parse_json, parse_yaml
-from srnas.errors import UserError, WriteError, one_line
+from srnas.errors import UserError, WriteError, first_line
 
 try:
     import fcntl
@@ -202,6 +202,12 @@ def names_and_sizes(files: Iterable[Path]) -> str:
     return "".join(f"{file.name} {file.stat().st_size} " for file in files)
 
 
+def check_free(path: Path, overwrite: bool, otherwise: str = "") -> None:
+    """Raise a UserError if a file exists that `--overwrite` does not allow to replace."""
+    if path.exists() and not overwrite:
+        raise UserError(f"{path}: exists; give --overwrite to replace it{otherwise}")
+
+
 def check_file(path: Path) -> None:
     """Check that a file is there and can be opened.
 
@@ -362,7 +368,4 @@ def load_tensors(path: Path) -> Any:
             f"{path}: not loaded, {reason}; ask its author for a plain state dict or safetensors"
         ) from error
     except Exception as error:  # the errors of broken files are not specified
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(
-            f"{path}: broken or truncated weight file ({one_line(first, 200)})"
-        ) from error
+        raise UserError(f"{path}: broken or truncated weight file ({first_line(error)})") from error

@@ -13,14 +13,13 @@ A base is looked up beside the file that names it, then among the bundled files
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from srnas.errors import UserError, did_you_mean, short
 from srnas.files import read_yaml
-from srnas.merging import labelled, merge, plain
+from srnas.merging import labelled, merge
 from srnas.renames import new_file, new_options
 
 _PACKAGED = Path(__file__).parent / "recipes"  # in a checkout, a link to options/
@@ -29,23 +28,8 @@ BASE = "_base_"
 DATASETS = "datasets"
 MAX_CHAIN = 10  # files that each name the next one
 MAX_FILES = 100
-
-
-@dataclass(frozen=True)
-class Inherited:
-    """Options with those of their bases.
-
-    Attributes:
-        given: The merged options, with the file or "base FILE" of each value, see `labelled`.
-    """
-
-    given: dict[str, Any]
-
-    @property
-    def content(self) -> dict[str, Any]:
-        """The merged options, as plain values."""
-        content: dict[str, Any] = plain(self.given)
-        return content
+Inherited = dict[str, Any]
+"""Options over those of their bases, each with its file or "base FILE", see `labelled`."""
 
 
 def find_recipe(file: Path | str) -> Path:
@@ -132,15 +116,15 @@ class _Reader:
         inner = content.get(self.section) if self.section else None
         if isinstance(inner, Mapping) and self.section:
             where = f"{name}: {self.section}"
-            own[self.section] = self.expand(inner, where, folder, chain, source or name).given
+            own[self.section] = self.expand(inner, where, folder, chain, source or name)
         bases = content.get(BASE, [])
         bases = [bases] if isinstance(bases, str | Path) else bases
         if not isinstance(bases, list) or not all(b and isinstance(b, str | Path) for b in bases):
             raise UserError(f"{name}: {BASE}: write the name of a file, or a list of names")
         merged: dict[str, Any] = {}
         for base in bases:
-            merged = merge(merged, self._base(base, name, folder, chain).given)
-        return Inherited(merge(merged, labelled(own, source or name)))
+            merged = merge(merged, self._base(base, name, folder, chain))
+        return merge(merged, labelled(own, source or name))
 
     def _base(
         self, base: str | Path, name: str, folder: Path, chain: tuple[Path, ...]

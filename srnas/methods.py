@@ -234,7 +234,7 @@ def load_method(file: Path, known: Collection[str]) -> Method:
     Raises:
         UserError: `about` or `on` is malformed, or an option is unknown.
     """
-    read: dict[Any, Any] = read_options(file).content
+    read: dict[Any, Any] = plain(read_options(file))
     recipes = read.pop("on", read.pop(True, {}))  # YAML 1.1 reads a bare `on` as true
     options: dict[str, Any] = read
     about = options.pop("about", {})

@@ -53,13 +53,7 @@ class RandomPerturbation(Perturbation):
         self.start, self.end = start, end
 
     def __call__(self, supernet: Supernet, loss: Callable[[], Tensor], progress: float) -> Deltas:
-        """Return the deltas of one weight step, by label.
-
-        Args:
-            supernet: The supernet whose relaxed weights are perturbed.
-            loss: Not used.
-            progress: The progress of the search in [0, 1].
-        """
+        """Return the deltas of one weight step, by label; `loss` is not used."""
         epsilon = self.start + (self.end - self.start) * progress
         return _uniform(supernet, epsilon)
 
@@ -87,13 +81,7 @@ class AdversarialPerturbation(Perturbation):
         self.start, self.end, self.steps = start, end, steps
 
     def __call__(self, supernet: Supernet, loss: Callable[[], Tensor], progress: float) -> Deltas:
-        """Return the deltas of one weight step, by label.
-
-        Args:
-            supernet: The supernet whose relaxed weights are perturbed.
-            loss: Computes the loss of the batch with a forward pass of the supernet.
-            progress: The progress of the search in [0, 1].
-        """
+        """Return the deltas of one weight step, by label."""
         epsilon = self.start + (self.end - self.start) * progress
         training = supernet.training
         supernet.eval()

@@ -82,14 +82,11 @@ def _decode_by_pillow(data: bytes) -> tuple[NDArray[np.uint8], NDArray[np.uint8]
     return rgb, None if alpha.min() == 255 else alpha
 
 
-def write_rgb(path: Path, image: NDArray[np.uint8], alpha: NDArray[np.uint8] | None = None) -> None:
-    """Write an RGB image of shape (H, W, 3), and alpha of shape (H, W), as PNG, atomically."""
+def write_rgb(path: Path, image: NDArray[np.uint8]) -> None:
+    """Write an RGB image of shape (H, W, 3) as PNG, atomically."""
     from srnas.files import write_atomic
 
-    pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    if alpha is not None:
-        pixels = np.dstack([pixels, alpha])
-    ok, encoded = cv2.imencode(".png", pixels)
+    ok, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     assert ok, path
     write_atomic(path, encoded.tobytes())
 
@@ -231,11 +228,7 @@ class LRImage:
         return self.lr
 
     def load(self, scale: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Return (LR, HR), where HR is empty, (0, 0, 3).
-
-        Raises:
-            UserError: The file cannot be read.
-        """
+        """Return (LR, HR), where HR is empty, (0, 0, 3); UserError if the file cannot be read."""
         return read_rgb(self.lr), np.empty((0, 0, 3), np.uint8)
 
 
@@ -334,11 +327,7 @@ def select(pairs: list[ImagePair], images: str | None, where: str) -> list[Image
 
 
 def check_disjoint(splits: Mapping[str, Sequence[TrainingImage]]) -> None:
-    """Check that no image file is in two splits.
-
-    Raises:
-        UserError: An image file is in two splits.
-    """
+    """Raise a UserError if an image file is in two splits."""
     owner: dict[Path, str] = {}
     for split, pairs in splits.items():
         for pair in pairs:

@@ -93,11 +93,7 @@ class Meter:
 
 
 def save_checkpoint(file: Path, step: int, states: Mapping[str, dict[str, Any]]) -> None:
-    """Write a checkpoint, atomically, with the states of torch's random generators (CPU and CUDA).
-
-    Args:
-        file: Where to write.
-    """
+    """Write a checkpoint, atomically, with the states of torch's generators (CPU and CUDA)."""
     save_tensors(file, {"step": step, "parts": dict(states), "rng": _rng_state()})
 
 

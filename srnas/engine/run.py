@@ -49,7 +49,6 @@ def open_run(
     """Hold the folder of a run against other processes, and open the run in it.
 
     Args:
-        kind: "search" or "train".
         report: Called with the folder at the end of the block, while the folder is still held; not
             after an exception.
 

@@ -36,11 +36,7 @@ class Session:
         }
 
     def write(self) -> None:
-        """Write the row, with this moment as its end.
-
-        Raises:
-            WriteError: The file cannot be written.
-        """
+        """Write the row, with this moment as its end; WriteError if the file cannot be written."""
         self._row["ended"] = _now()
         write_json_lines(self.file, [*self._before, self._row])
 

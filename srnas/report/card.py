@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from srnas.data.terms import PACKAGED_TERMS, UNKNOWN_TERMS, named_terms
-from srnas.errors import UserError
 from srnas.export.write import Export
-from srnas.files import write_atomic
+from srnas.files import check_free, write_atomic
 from srnas.model_file import Model
 from srnas.report.render import render
 from srnas.spaces.kinds import SuperResolutionSpace
@@ -29,8 +28,7 @@ def write_card(model: Model, written: Export, overwrite: bool = False) -> Path:
         UserError: The card exists.
     """
     path = written.files[0].with_name(written.files[0].name + ".md")
-    if path.exists() and not overwrite:
-        raise UserError(f"{path}: exists; give --overwrite to replace it")
+    check_free(path, overwrite)
     write_atomic(path, card(model, written))
     return path
 

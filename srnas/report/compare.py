@@ -36,9 +36,6 @@ def write_comparison(run_dirs: Sequence[Path], out: Path) -> list[Path]:
         run_dirs: Folders of searches and trainings.
         out: The page, FILE.html; FILE.csv is written beside it.
 
-    Returns:
-        Both files.
-
     Raises:
         UserError: A folder is not a run folder, a file in one is broken, one is given twice, or
             tasks with different scores are mixed.
@@ -114,7 +111,9 @@ def _fronts(rows: Sequence[Row], score: str, higher: bool) -> list[str]:
     name = label[0].upper() + label.split(",")[0][1:]
     for key, title in (("params", "parameters"), ("gmacs", "GMACs"), ("ms", "ms")):
         points = {
-            _marked(row): [(float(row[key] or 0), float(row[score] or 0))]
+            f"{row['run']}{' (random)' if row['method'] == 'random' else ''}": [
+                (float(row[key] or 0), float(row[score] or 0))
+            ]
             for row in rows
             if row[key] is not None and row[score] is not None
         }
@@ -123,11 +122,6 @@ def _fronts(rows: Sequence[Row], score: str, higher: bool) -> list[str]:
             best = [p for p in every if not any(_beats(q, p, higher) for q in every)]
             figures.append(scatter(f"{name} against {title}", points, title, label, best))
     return figures
-
-
-def _marked(row: Row) -> str:
-    random = " (random)" if row["method"] == "random" else ""
-    return f"{row['run']}{random}"
 
 
 def _beats(one: tuple[float, float], other: tuple[float, float], higher: bool) -> bool:

@@ -41,9 +41,6 @@ def write_report(run_dir: Path, refresh: int | None = None) -> Path:
     Args:
         refresh: After how many seconds a browser loads the page again, if it does.
 
-    Returns:
-        Path of the report.
-
     Raises:
         UserError: `run_dir` is not a run folder, or a file in it is broken.
     """

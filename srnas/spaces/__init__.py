@@ -42,11 +42,7 @@ def check_space(space: SpaceLike, where: str = "space") -> Component[Space]:
 
 
 def space_class(name: str) -> type[Space]:
-    """Return the class of a space.
-
-    Raises:
-        UserError: No space has this name.
-    """
+    """Return the class of a space; UserError if no space has this name."""
     found = SPACES[name]
     assert isinstance(found, type)
     return found
@@ -66,11 +62,7 @@ def is_open(space: SpaceLike) -> bool:
 
 
 def open_choices(space: SpaceLike) -> OpenChoices:
-    """Return what a space leaves open.
-
-    Raises:
-        UserError: It leaves nothing open.
-    """
+    """Return what a space leaves open; UserError if it leaves nothing open."""
     space = check_space(space)
     return Supernet(space_builder(space), space.name).choices
 

@@ -298,11 +298,7 @@ def _image_channels(channels: int, fold: int) -> range:
 
 
 def _for_each(widths: Sequence[int], value: Any, option: str) -> list[Any]:
-    """Return the value of an option for each block.
-
-    Raises:
-        UserError: It is a list of another length.
-    """
+    """Return the value of an option for each block; UserError if it is a list of another length."""
     if not isinstance(value, list):
         return [value] * len(widths)
     if len(value) != len(widths):

@@ -100,11 +100,7 @@ class Workbench:
         self._opened: dict[int, tuple[Task, Batches, Any]] = {}
 
     def run(self, job: Job) -> Result:
-        """Train the network of a job and measure it.
-
-        Raises:
-            UserError: The images cannot be read.
-        """
+        """Train the network of a job and measure it; UserError if the images cannot be read."""
         options = self.protocol.training(job.seed)
         torch.manual_seed(options.seed)
         network = derived_network(options.space, job.genotype)

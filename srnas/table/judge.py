@@ -141,16 +141,13 @@ def minutes_to_stay(result: Searched, table: Table) -> float | None:
     return result.cpu_seconds / 60 * (first + 1) / len(judged)
 
 
-def rival(table: Table, draws: int, seed: int = 0) -> float:
+def rival(table: Table, draws: int) -> float:
     """Return the mean percentile of the best of several random genotypes, after one training each.
 
     Each genotype's training gives its PSNR in the table plus the noise that the table's report
     states; the one with the highest result is kept.
-
-    Args:
-        draws: Number of genotypes.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     psnr = np.array([row.psnr for row in table.rows])
     percentiles = 100 * (stats.rankdata(psnr) - 1) / max(1, len(psnr) - 1)
     noise = float(table.about.get("report", {}).get("val", {}).get("noise", 0.0))
@@ -168,6 +165,7 @@ def show(rows: Sequence[Mapping[str, Any]]) -> str:
     heads += ["best of k random"]
     lines = ["| " + " | ".join(heads) + " |", "| " + " | ".join(["---"] * len(heads)) + " |"]
     for row in rows:
+        good = row["good"]
         cells = [
             row["arm"],
             str(row["seeds"]),
@@ -180,15 +178,11 @@ def show(rows: Sequence[Mapping[str, Any]]) -> str:
             f"{row['largest']:.2f}",
             f"{row['settled'] + 1:.0f} of {row['epochs']}",
             f"{row['minutes']:.1f}",
-            _good(row["good"]),
+            f"{len(good)}, after {np.median(good):.1f}" if good else "0",
             f"{row['rival']:.1f} (k = {row['draws']})",
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def _good(minutes: Sequence[float]) -> str:
-    return f"{len(minutes)}, after {np.median(minutes):.1f}" if minutes else "0"
 
 
 def _cell(value: Interval, digits: int) -> str:

@@ -101,11 +101,7 @@ class Measured:
 
 
 def measured(results: Sequence[Result], space: str, dataset: str, figure: str) -> Measured:
-    """Collect one figure of results by genotype.
-
-    Raises:
-        UserError: A result has no such figure.
-    """
+    """Collect one figure of results by genotype; UserError if a result has no such figure."""
     groups: dict[str, dict[int, float]] = defaultdict(dict)
     genotypes: dict[str, Genotype] = {}
     for result in results:

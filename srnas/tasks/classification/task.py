@@ -106,9 +106,7 @@ class Classification(Task):
                 dataset.train.subset(*share),
                 data.batch_size,
                 seed,
-                process.device,
-                process.rank,
-                process.world,
+                process,
                 data.cutout,
                 data.workers,
             )

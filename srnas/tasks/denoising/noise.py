@@ -44,12 +44,10 @@ class NoisyBatches:
         process: Process,
         keep: Any = "device",
     ) -> None:
-        self.patches = PatchSampler(
-            images, 1, patch, batch_size, seed, process.device, process.rank, process.world, keep
-        )
+        self.patches = PatchSampler(images, 1, patch, batch_size, seed, process, keep)
         self.count = self.patches.count
         self.sigma = sigma
-        self.mine = share(batch_size, process.rank, process.world)
+        self.mine = share(batch_size, process)
         self.shape = (batch_size, 3, patch, patch)
         self.generator = torch.Generator().manual_seed(seed)
 

@@ -76,9 +76,6 @@ def open_splits(data: PatchOptions, names: Sequence[str], scale: int) -> dict[st
 def open_images(where: str, scale: int, options: ImagesOptions) -> list[TrainingImage]:
     """Return the images that the options describe, those without HR last.
 
-    Args:
-        options: Options of the split.
-
     Raises:
         UserError: Images are missing, or the range does not fit.
     """
@@ -126,21 +123,11 @@ def open_batches(
                 data.hr_patch,
                 data.batch_size,
                 seed,
-                process.device,
-                process.rank,
-                process.world,
+                process,
                 data.keep,
                 data.cache,
                 (lambda lr: teach(split.images, lr)) if teach else None,
             )
     return BasicSRStream(
-        split.options.basicsr,
-        scale,
-        data.hr_patch,
-        data.batch_size,
-        seed,
-        process.device,
-        process.rank,
-        process.world,
-        data.workers,
+        split.options.basicsr, scale, data.hr_patch, data.batch_size, seed, process, data.workers
     )
