@@ -8,7 +8,7 @@ file without permission, stays an OSError that names the file.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias, TypeVar, overload
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ Options: TypeAlias = str | Path | Mapping[str, Any] | None
 GenotypeLike: TypeAlias = Genotype | Mapping[str, Any] | str | Path
 """A genotype, its file, the content of its file, or its choices alone."""
 Kind = TypeVar("Kind")
+Image = TypeVar("Image", NDArray[np.uint8], Tensor)
 
 
 class SearchResult(NamedTuple):
@@ -68,36 +69,9 @@ def load(model_file: str | Path = DEFAULT) -> Model:
     return load_model(Path(model_file))
 
 
-@overload
 def upscale(
-    model: Model,
-    image: NDArray[np.uint8],
-    *,
-    tile: int | None = None,
-    overlap: int = 16,
-    device: str = "auto",
-) -> NDArray[np.uint8]: ...
-
-
-@overload
-def upscale(
-    model: Model,
-    image: Tensor,
-    *,
-    tile: int | None = None,
-    overlap: int = 16,
-    device: str = "auto",
-) -> Tensor: ...
-
-
-def upscale(
-    model: Model,
-    image: NDArray[np.uint8] | Tensor,
-    *,
-    tile: int | None = None,
-    overlap: int = 16,
-    device: str = "auto",
-) -> NDArray[np.uint8] | Tensor:
+    model: Model, image: Image, *, tile: int | None = None, overlap: int = 16, device: str = "auto"
+) -> Image:
     """Enlarge an RGB image with a super-resolution model.
 
     Args:

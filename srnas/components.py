@@ -100,6 +100,9 @@ class Strict(BaseModel):
         return data
 
 
+S = TypeVar("S", bound=Strict)
+
+
 class Registry(Mapping[str, Callable[..., T_co]], Generic[T_co]):
     """A mapping from names to the builders of one kind of component.
 
@@ -158,7 +161,6 @@ class Registry(Mapping[str, Callable[..., T_co]], Generic[T_co]):
 
         Args:
             part: The component as in YAML, a name or a mapping of name and options.
-            context: Positional arguments of the builder.
 
         Raises:
             UserError: The name is not registered, or an option does not fit.
@@ -230,11 +232,7 @@ class Component(Generic[T_co]):
         return self.registry[self.name]
 
     def build(self, *context: Any) -> T_co:
-        """Build the component.
-
-        Args:
-            context: Positional arguments of the builder.
-        """
+        """Build the component."""
         return self.registry[self.name](*context, **dict(self.options))
 
     def with_options(self, **changes: Any) -> "Component[T_co]":
@@ -358,9 +356,7 @@ def check_component(registry: Registry[T], value: Any, where: str) -> Component[
     """Check a component outside an options file.
 
     Args:
-        registry: Registry of the component.
         value: A `Component`, a name, or a mapping with "name" and options.
-        where: Name of the value in error messages.
 
     Raises:
         UserError: The name is not registered, or an option does not fit.
@@ -382,6 +378,20 @@ def nested(model: type[Strict], value: Any) -> Any:
         path, message = first_error(error)
         context = {"message": message, "path": path}
         raise PydanticCustomError("part_option", "{message}", context) from error
+
+
+def check_model(model: type[S], content: Any, where: str) -> S:
+    """Check options by their model.
+
+    Raises:
+        UserError: One is missing, unknown or does not fit; the message names it after `where`.
+    """
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        path, message = first_error(error)
+        place = ".".join(map(str, path))
+        raise UserError(f"{where}: {place + ': ' if place else ''}{message}") from error
 
 
 def first_error(error: ValidationError) -> tuple[tuple[str | int, ...], str]:

@@ -64,14 +64,11 @@ def _shapes(network: nn.Module) -> nn.Module:
 
 
 def profile(
-    network: nn.Module,
-    sizes: Mapping[str, tuple[int, int]],
-    other: tuple[int, int] | None = None,
+    network: nn.Module, sizes: Mapping[str, tuple[int, int]], other: tuple[int, int] | None = None
 ) -> dict[str, Any]:
     """Count the parameters, and the MACs at several sizes.
 
     Args:
-        network: The network.
         sizes: Size (width, height) of the input, by convention.
         other: One more (width, height).
 

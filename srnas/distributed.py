@@ -22,7 +22,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from srnas.errors import UserError, one_line, short
+from srnas.errors import UserError, first_line, short
 from srnas.machine import keep_freed_memory
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -88,9 +88,8 @@ def choose_device(device: str) -> torch.device:
         chosen = torch.device(device)
         torch.zeros(1, device=chosen).item()  # which fails on `meta`, too: it has no values
     except (RuntimeError, AssertionError, ValueError) as error:
-        first = one_line((str(error).splitlines() or [""])[0], 200)
         raise UserError(
-            f"device: {short(device)} is not available here ({first}); try auto"
+            f"device: {short(device)} is not available here ({first_line(error)}); try auto"
         ) from error
     return chosen
 

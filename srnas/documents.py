@@ -23,10 +23,6 @@ MERGE = "tag:yaml.org,2002:merge"
 def parse_yaml(text: str, where: str) -> Any:
     """Parse a YAML text.
 
-    Args:
-        text: The text.
-        where: Name of the text in error messages.
-
     Returns:
         Plain values; keys are text, integers or booleans.
 
@@ -51,10 +47,6 @@ def parse_yaml(text: str, where: str) -> Any:
 
 def parse_json(text: str, where: str) -> Any:
     """Parse a JSON text.
-
-    Args:
-        text: The text.
-        where: Name of the text in error messages.
 
     Raises:
         UserError: It is not JSON, gives a key twice, or is beyond a bound of this module.

@@ -51,6 +51,11 @@ def one_line(text: str, longest: int = 2000) -> str:
     return f"{text[:half]} ... {text[-half:]}"
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of what an exception says, at most 200 characters; else its type."""
+    return one_line((str(error).splitlines() or [type(error).__name__])[0], 200)
+
+
 class _Short(reprlib.Repr):
     """Bounds in all directions, since a value may come from anywhere."""
 
@@ -109,7 +114,6 @@ def require(*packages: str, extra: str, what: str = "export") -> None:
     """Raise a UserError that names an extra of srnas if a package is missing.
 
     Args:
-        packages: The packages.
         extra: The extra that installs them.
         what: What needs them, for the message.
     """

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import torch
 
 from srnas.documents import load_json, parse_json, parse_yaml
-from srnas.errors import UserError, WriteError, one_line
+from srnas.errors import UserError, WriteError, first_line
 
 try:
     import fcntl
@@ -39,7 +39,6 @@ def file_name(name: str, where: str) -> str:
     Such a name becomes one component of a path and must not lead out of the path's folder.
 
     Args:
-        name: The name.
         where: Where it comes from, for the error message.
 
     Raises:
@@ -186,7 +185,6 @@ def read_text(path: Path, largest: int = LARGEST_TEXT) -> str:
     """Read a text file, gzipped if its name ends in .gz.
 
     Args:
-        path: The file.
         largest: Number of bytes, unzipped, that it may have.
 
     Raises:
@@ -202,6 +200,12 @@ def read_text(path: Path, largest: int = LARGEST_TEXT) -> str:
 def names_and_sizes(files: Iterable[Path]) -> str:
     """Return names and sizes of files, which tell whether two folders hold the same."""
     return "".join(f"{file.name} {file.stat().st_size} " for file in files)
+
+
+def check_free(path: Path, overwrite: bool, otherwise: str = "") -> None:
+    """Raise a UserError if a file exists that `--overwrite` does not allow to replace."""
+    if path.exists() and not overwrite:
+        raise UserError(f"{path}: exists; give --overwrite to replace it{otherwise}")
 
 
 def check_file(path: Path) -> None:
@@ -364,7 +368,4 @@ def load_tensors(path: Path) -> Any:
             f"{path}: not loaded, {reason}; ask its author for a plain state dict or safetensors"
         ) from error
     except Exception as error:  # the errors of broken files are not specified
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(
-            f"{path}: broken or truncated weight file ({one_line(first, 200)})"
-        ) from error
+        raise UserError(f"{path}: broken or truncated weight file ({first_line(error)})") from error

@@ -13,14 +13,13 @@ A base is looked up beside the file that names it, then among the bundled files
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from srnas.errors import UserError, did_you_mean, short
 from srnas.files import read_yaml
-from srnas.merging import labelled, merge, plain
+from srnas.merging import labelled, merge
 from srnas.renames import new_file, new_options
 
 _PACKAGED = Path(__file__).parent / "recipes"  # in a checkout, a link to options/
@@ -29,23 +28,8 @@ BASE = "_base_"
 DATASETS = "datasets"
 MAX_CHAIN = 10  # files that each name the next one
 MAX_FILES = 100
-
-
-@dataclass(frozen=True)
-class Inherited:
-    """Options with those of their bases.
-
-    Attributes:
-        given: The merged options, with the file or "base FILE" of each value, see `labelled`.
-    """
-
-    given: dict[str, Any]
-
-    @property
-    def content(self) -> dict[str, Any]:
-        """The merged options, as plain values."""
-        content: dict[str, Any] = plain(self.given)
-        return content
+Inherited = dict[str, Any]
+"""Options over those of their bases, each with its file or "base FILE", see `labelled`."""
 
 
 def find_recipe(file: Path | str) -> Path:
@@ -63,7 +47,6 @@ def read_options(file: Path, name: str | None = None, section: str | None = None
     """Read a YAML file of options and its bases.
 
     Args:
-        file: The file.
         name: Its name in error messages, and as a source.
         section: A key whose value is a set of options with bases of its own.
 
@@ -80,7 +63,6 @@ def inherit(content: Mapping[str, Any], name: str) -> Inherited:
     """Return a mapping of options with its bases, which are looked up from the current folder.
 
     Args:
-        content: The mapping.
         name: Its name in error messages, and as a source.
 
     Raises:
@@ -91,10 +73,6 @@ def inherit(content: Mapping[str, Any], name: str) -> Inherited:
 
 def locate(content: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return options without `datasets`, and with its value for each `${datasets}` in their text.
-
-    Args:
-        content: The options.
-        where: Their name in error messages.
 
     Raises:
         UserError: `datasets` is not a folder, or a text has `${...}` with a similar name.
@@ -130,8 +108,6 @@ class _Reader:
         """Merge a mapping over its bases.
 
         Args:
-            content: The mapping.
-            name: Its name in error messages.
             folder: Where its bases are looked up first.
             chain: Its file, if it is one, and those that led to it.
             source: Its name as a source, if it is another.
@@ -140,15 +116,15 @@ class _Reader:
         inner = content.get(self.section) if self.section else None
         if isinstance(inner, Mapping) and self.section:
             where = f"{name}: {self.section}"
-            own[self.section] = self.expand(inner, where, folder, chain, source or name).given
+            own[self.section] = self.expand(inner, where, folder, chain, source or name)
         bases = content.get(BASE, [])
         bases = [bases] if isinstance(bases, str | Path) else bases
         if not isinstance(bases, list) or not all(b and isinstance(b, str | Path) for b in bases):
             raise UserError(f"{name}: {BASE}: write the name of a file, or a list of names")
         merged: dict[str, Any] = {}
         for base in bases:
-            merged = merge(merged, self._base(base, name, folder, chain).given)
-        return Inherited(merge(merged, labelled(own, source or name)))
+            merged = merge(merged, self._base(base, name, folder, chain))
+        return merge(merged, labelled(own, source or name))
 
     def _base(
         self, base: str | Path, name: str, folder: Path, chain: tuple[Path, ...]

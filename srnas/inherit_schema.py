@@ -23,7 +23,7 @@ def allow_bases(models: list[dict[str, str]], definitions: dict[str, Any]) -> di
     """
     whole = definitions["$defs"]
     text = json.dumps({"models": models, "defs": whole})
-    partial = _without_required(json.loads(text.replace('"#/$defs/', '"#/$defs/partial.')))
+    partial = optional(json.loads(text.replace('"#/$defs/', '"#/$defs/partial.')))
     renamed = {f"partial.{name}": schema for name, schema in partial["defs"].items()}
     everything = {**whole, **renamed}
     for model in (*models, *partial["models"]):
@@ -49,13 +49,12 @@ def may_have_base(schema: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _without_required(schema: Any) -> Any:
-    if isinstance(schema, list):
-        return [_without_required(inner) for inner in schema]
-    if not isinstance(schema, dict):
-        return schema
-    return {
-        key: _without_required(inner)
-        for key, inner in schema.items()
-        if not (key == "required" and isinstance(inner, list))
-    }
+def optional(schema: Any) -> Any:
+    """Return a schema in which no property is required, at any depth."""
+    if isinstance(schema, dict):
+        return {
+            key: optional(inner)
+            for key, inner in schema.items()
+            if not (key == "required" and isinstance(inner, list))
+        }
+    return [optional(inner) for inner in schema] if isinstance(schema, list) else schema

@@ -102,8 +102,6 @@ def apply_method(
 
     Args:
         content: The options, including "method".
-        folders: Folders in which the method is looked up.
-        known: Names of all options.
         space: Name of the space; without one, no recipe is applied.
 
     Raises:
@@ -123,8 +121,6 @@ def method_on(
 
     Args:
         name: A name or a path, see `find_method`.
-        folders: Folders in which the method is looked up.
-        known: Names of all options.
         space: Name of the space; None for no recipe.
 
     Raises:
@@ -172,10 +168,7 @@ def recipe_on(
     """Return the recipe of a method on a space, with the options of the methods it is like.
 
     Args:
-        method: The method.
-        space: Name of the space.
         folders: Folders in which the methods it is like are looked up.
-        known: Names of all options.
 
     Returns:
         The recipe; none if the method's file has none for the space.
@@ -220,7 +213,6 @@ def find_method(name: str, folders: Sequence[Path]) -> Path:
 
     Args:
         name: A path that ends in .yml or .yaml, or the name of a file in one of the folders.
-        folders: The folders.
 
     Raises:
         UserError: No folder has the method.
@@ -239,14 +231,10 @@ def find_method(name: str, folders: Sequence[Path]) -> Path:
 def load_method(file: Path, known: Collection[str]) -> Method:
     """Read the file of a method.
 
-    Args:
-        file: The file.
-        known: Names of all options.
-
     Raises:
         UserError: `about` or `on` is malformed, or an option is unknown.
     """
-    read: dict[Any, Any] = read_options(file).content
+    read: dict[Any, Any] = plain(read_options(file))
     recipes = read.pop("on", read.pop(True, {}))  # YAML 1.1 reads a bare `on` as true
     options: dict[str, Any] = read
     about = options.pop("about", {})
@@ -278,10 +266,6 @@ def _check_keys(options: Mapping[str, Any], known: Collection[str], where: str) 
 
 def list_methods(folder: Path, known: Collection[str]) -> list[Method]:
     """Read all methods of a folder, sorted by name.
-
-    Args:
-        folder: The folder.
-        known: Names of all options.
 
     Raises:
         UserError: There are none, or one of them is invalid.

@@ -26,7 +26,6 @@ class ScheduledOptimizer:
     """A torch optimizer whose learning rate follows a schedule.
 
     Args:
-        optimizer: The torch optimizer.
         lr: Learning rate over the progress of the run.
         update: Whether the learning rate changes every "epoch" or every "step".
     """
@@ -158,11 +157,7 @@ def sgd(
         weight_decay: Weight decay, which is coupled into the gradient (L2).
     """
     optimizer = torch.optim.SGD(
-        parameters,
-        lr=0.0,
-        momentum=momentum,
-        nesterov=nesterov,
-        weight_decay=weight_decay,
+        parameters, lr=0.0, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay
     )
     return ScheduledOptimizer(optimizer, lr.build(), update)
 

@@ -183,9 +183,7 @@ class SearchOptions(RunOptions):
     method: str | None = None
     from_method: str | None = None
     recipe: Literal["under", "over", False] = "under"
-    relaxation: Annotated[Component[Relaxation], ComponentOf(RELAXATIONS, default="softmax")] = (
-        written({})
-    )
+    relaxation: RelaxationOption = written({})
     partial_channels: PositiveInt = 1
     edge_normalization: bool = False
     node_norm: bool = False
@@ -200,9 +198,7 @@ class SearchOptions(RunOptions):
     warmup_epochs: Count = 0
     shrink: list[ShrinkOptions] = Field([])
     stop_after_stable_epochs: PositiveInt | None = None
-    update_rule: Annotated[Component[UpdateRule], ComponentOf(UPDATES, default="alternate")] = (
-        written({})
-    )
+    update_rule: UpdateRuleOption = written({})
     weight_optimizer: Optimizer
     alpha_optimizer: Optimizer
     clip_grad_norm: Annotated[float, Gt(0)] | None = None
@@ -278,11 +274,7 @@ def kinds() -> list[str]:
 
 
 def options_models(kind: str) -> dict[str, type[Strict]]:
-    """Return the options models of one kind by task.
-
-    Raises:
-        UserError: No task has this kind.
-    """
+    """Return the options models of one kind by task; UserError if no task has this kind."""
     if kind not in kinds():
         raise UserError(f"options {kind!r}: {did_you_mean(kind, kinds())}")
     tasks = {name: task_class(name).options for name in TASKS}
@@ -297,10 +289,7 @@ def json_schema(kind: str) -> dict[str, Any]:
 
 
 def load_options(
-    kind: str,
-    file: Path,
-    overrides: Sequence[str] = (),
-    changes: Mapping[str, Any] | None = None,
+    kind: str, file: Path, overrides: Sequence[str] = (), changes: Mapping[str, Any] | None = None
 ) -> Any:
     """Read and check an options file; `srnas.resolve` defines which value overrides which.
 
@@ -319,16 +308,9 @@ def load_options(
 
 
 def load_resolved(
-    kind: str,
-    file: Path,
-    overrides: Sequence[str] = (),
-    changes: Mapping[str, Any] | None = None,
+    kind: str, file: Path, overrides: Sequence[str] = (), changes: Mapping[str, Any] | None = None
 ) -> tuple[Any, Resolved]:
-    """Return the options as `load_options` does, and how they were resolved.
-
-    Raises:
-        UserError: As in `load_options`.
-    """
+    """Return the options as `load_options` does, and how they were resolved."""
     found = find_recipe(file)
     given, known = read_options(found, str(file)), SearchOptions.model_fields
     folders = method_folders(found)
@@ -348,8 +330,6 @@ def check_options(
 
     Args:
         kind: "search", "train" or "test".
-        content: The mapping.
-        where: Name of the mapping in error messages.
         overrides, changes: As in `load_options`.
         folders: Folders in which methods are looked up; by default options/methods in the current
             directory and the bundled ones.

@@ -18,8 +18,6 @@ def apply_overrides(
     source replace the former one, except for what is overridden as well.
 
     Args:
-        content: The mapping.
-        overrides: The arguments.
         whole: Keys whose mappings are replaced instead, as their keys are names that the user made.
 
     Raises:

@@ -37,10 +37,7 @@ class Perturbation(ABC):
         """
 
 
-PERTURBATIONS: Registry[Perturbation] = Registry(
-    "perturbation",
-    base=Perturbation,
-)
+PERTURBATIONS: Registry[Perturbation] = Registry("perturbation", base=Perturbation)
 
 
 @PERTURBATIONS.register("random")
@@ -56,13 +53,7 @@ class RandomPerturbation(Perturbation):
         self.start, self.end = start, end
 
     def __call__(self, supernet: Supernet, loss: Callable[[], Tensor], progress: float) -> Deltas:
-        """Return the deltas of one weight step, by label.
-
-        Args:
-            supernet: The supernet whose relaxed weights are perturbed.
-            loss: Not used.
-            progress: The progress of the search in [0, 1].
-        """
+        """Return the deltas of one weight step, by label; `loss` is not used."""
         epsilon = self.start + (self.end - self.start) * progress
         return _uniform(supernet, epsilon)
 
@@ -85,22 +76,12 @@ class AdversarialPerturbation(Perturbation):
     """
 
     def __init__(
-        self,
-        *,
-        start: NonNegative = 0.03,
-        end: NonNegative = 0.3,
-        steps: PositiveInt = 7,
+        self, *, start: NonNegative = 0.03, end: NonNegative = 0.3, steps: PositiveInt = 7
     ) -> None:
         self.start, self.end, self.steps = start, end, steps
 
     def __call__(self, supernet: Supernet, loss: Callable[[], Tensor], progress: float) -> Deltas:
-        """Return the deltas of one weight step, by label.
-
-        Args:
-            supernet: The supernet whose relaxed weights are perturbed.
-            loss: Computes the loss of the batch with a forward pass of the supernet.
-            progress: The progress of the search in [0, 1].
-        """
+        """Return the deltas of one weight step, by label."""
         epsilon = self.start + (self.end - self.start) * progress
         training = supernet.training
         supernet.eval()

@@ -41,7 +41,6 @@ class Progress:
     """Show the progress of a run on standard error; use it as a context manager.
 
     Args:
-        total: Number of steps of the whole run.
         start: Number of steps that were done before, for a resumed run.
         show: Whether to print anything, warnings included.
     """

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from srnas.errors import short
-from srnas.inherit import Inherited, locate
+from srnas.inherit import Inherited, find_recipe, locate, read_options
 from srnas.merging import DEFAULT, Given, labelled, merge, plain
 from srnas.methods import method_folders, method_on, with_method
 from srnas.overrides import apply_overrides, overlap
@@ -28,6 +28,7 @@ from srnas.renames import new_options, new_override
 COMMAND = "command line"
 # By kind of options file, mappings whose keys are names that the user made; overrides replace them.
 COLLECTIONS = {"test": ("data",), "study": ("arms",), "table": ("sets",)}
+SECTIONS = {"study": "search", "table": "train"}  # keys whose options have bases of their own
 # What srnas 0.1.0 wrote into the options of every task, and its default.
 OF_ONE_TASK = {"nb201_table": None, "drop_path": None, "auxiliary_weight": 0.4}
 
@@ -117,7 +118,6 @@ def resolve(
     Args:
         kind: "search", "train" or "test".
         file: The file over its bases.
-        where: Its name in error messages.
         known: Names of all options of a search, which a method may have.
         overrides: "key.path=value" arguments.
         changes: What a caller gives in Python, by name of the option.
@@ -130,13 +130,13 @@ def resolve(
     """
     overrides = [new_override(one) for one in overrides]
     written = labelled(new_options(changes or {}), where)
-    given = merge(file.given, written)
+    given = merge(file, written)
     chosen = _choices(plain(given), overrides)
     method = chosen.get("method") if kind == "search" else None
     if method is not None:
         space = None if chosen.get("recipe") is False else space_name(chosen.get("space"))
         fixed = method_on(str(method), folders or method_folders(), known, space)
-        given = merge(with_method(file.given, fixed, chosen.get("recipe") == "over"), written)
+        given = merge(with_method(file, fixed, chosen.get("recipe") == "over"), written)
     content = apply_overrides(plain(given), overrides, COLLECTIONS.get(kind, ()))
     if method is not None:
         content.pop("method")
@@ -147,19 +147,21 @@ def resolve(
     return Resolved(locate(content, where), given, overrides)
 
 
-def resolve_other(kind: str, file: Inherited, where: str, overrides: Sequence[str]) -> Resolved:
-    """Resolve a file that is not of one run: a study, or the protocol of a table.
+def resolve_other(kind: str, file: Path, overrides: Sequence[str] = ()) -> Resolved:
+    """Read and resolve a file that is not of one run, unchecked.
 
     Args:
-        kind: "study" or "table".
-        file, where, overrides: As in `resolve`.
+        kind: "study", "table" or "method".
+        file: The file; if it does not exist, it is looked up among the bundled ones.
+        overrides: As in `resolve`.
 
     Raises:
-        UserError: As in `resolve`.
+        UserError: The file or one of its bases cannot be read, or as in `resolve`.
     """
     overrides = [new_override(one) for one in overrides]
-    content = apply_overrides(file.content, overrides, COLLECTIONS.get(kind, ()))
-    return Resolved(locate(content, where), file.given, overrides)
+    given = read_options(find_recipe(file), str(file), SECTIONS.get(kind))
+    content = apply_overrides(plain(given), overrides, COLLECTIONS.get(kind, ()))
+    return Resolved(locate(content, str(file)), given, overrides)
 
 
 def space_name(space: Any) -> str | None:
@@ -171,12 +173,7 @@ def space_name(space: Any) -> str | None:
 def without_defaults_of_other_tasks(
     content: Mapping[str, Any], known: Collection[str]
 ) -> dict[str, Any]:
-    """Drop the options of other tasks that files of srnas 0.1.0 contain with their defaults.
-
-    Args:
-        content: The options.
-        known: Names of the options that the task has.
-    """
+    """Drop the options of other tasks that files of srnas 0.1.0 contain with their defaults."""
     return {
         key: value
         for key, value in content.items()

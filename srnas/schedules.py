@@ -7,9 +7,9 @@ In YAML a schedule is a number, or a name with its options:
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from annotated_types import Gt, Interval, Lt, MinLen
 
@@ -24,29 +24,6 @@ Update = Literal["step", "epoch"]
 
 Fraction = Annotated[float, Interval(ge=0, le=1)]
 WarmupFraction = Annotated[float, Interval(ge=0, lt=1)]
-
-
-def build_schedule(part: float | Mapping[str, Any]) -> Schedule:
-    """Build a schedule from its description in YAML.
-
-    Args:
-        part: A number, which gives a constant schedule, or a mapping with the schedule's "name"
-            and its options.
-
-    Returns:
-        A function that maps the progress in [0, 1] to the value.
-
-    Raises:
-        UserError: No schedule has this name, or an option does not fit.
-
-    >>> build_schedule(0.3)(0.9)
-    0.3
-    >>> build_schedule({"name": "linear", "start": 0, "end": 4})(0.5)
-    2.0
-    """
-    if isinstance(part, Mapping):
-        return SCHEDULES.build(part)
-    return SCHEDULES["constant"](value=part)
 
 
 @SCHEDULES.register("constant")

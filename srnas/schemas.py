@@ -7,7 +7,7 @@ from typing import Any
 
 from srnas.components import Strict
 from srnas.errors import UserError, did_you_mean
-from srnas.inherit_schema import may_have_base
+from srnas.inherit_schema import may_have_base, optional
 from srnas.methods import ABOUT, NOT_OF_A_METHOD, RECIPE_KEYS
 from srnas.options import SearchOptions, json_schema, kinds
 from srnas.renames import KINDS, new_name
@@ -30,9 +30,6 @@ def schema_kinds() -> list[str]:
 
 def schema(kind: str) -> Schema:
     """Return the JSON Schema of a kind of file.
-
-    Args:
-        kind: One of `schema_kinds`.
 
     Raises:
         UserError: There is no such kind.
@@ -58,7 +55,7 @@ def _around(model: type[Strict], kind: str) -> Schema:
 
     The others come from a method, or are filled in.
     """
-    outer, inner = model.model_json_schema(), _optional(json_schema(kind))
+    outer, inner = model.model_json_schema(), optional(json_schema(kind))
     definitions = inner.pop("$defs")
     assert not definitions.keys() & outer["$defs"].keys()
     outer["$defs"] |= definitions
@@ -69,7 +66,7 @@ def _around(model: type[Strict], kind: str) -> Schema:
 
 def _method() -> Schema:
     """Return the schema of a method's file."""
-    options = _optional(SearchOptions.model_json_schema())
+    options = optional(SearchOptions.model_json_schema())
     definitions = options.pop("$defs")
     own = {k: v for k, v in options["properties"].items() if k not in NOT_OF_A_METHOD}
     recipe = _of_strings(
@@ -99,14 +96,3 @@ def _of_strings(description: str, keys: tuple[str, ...]) -> Schema:
         "additionalProperties": False,
         "properties": {key: {"type": "string", "description": OF_METHODS[key]} for key in keys},
     }
-
-
-def _optional(node: Any) -> Any:
-    """Return a schema in which no property is required, at any depth."""
-    if isinstance(node, dict):
-        return {
-            key: _optional(value)
-            for key, value in node.items()
-            if not (key == "required" and isinstance(value, list))
-        }
-    return [_optional(one) for one in node] if isinstance(node, list) else node

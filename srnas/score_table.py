@@ -160,9 +160,6 @@ class Table:
 def open_table(space: str, file: Path) -> ScoreTable:
     """Open a table of a space: one of srnas, or the tabular benchmark that the space itself reads.
 
-    Returns:
-        A function from a genotype to its figures by name.
-
     Raises:
         UserError: The file is missing, or no table of this space.
     """
@@ -175,11 +172,7 @@ def open_table(space: str, file: Path) -> ScoreTable:
 
 
 def is_table(file: Path) -> bool:
-    """Return whether a file begins as a table of srnas does.
-
-    Raises:
-        OSError: The file cannot be read.
-    """
+    """Return whether a file begins as a table of srnas does; OSError if the file cannot be read."""
     try:
         start = read_start(file, 1000)
     except (UserError, IsADirectoryError):

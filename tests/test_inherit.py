@@ -8,7 +8,7 @@ import yaml
 
 from srnas.errors import UserError
 from srnas.inherit import RECIPES, read_options
-from srnas.merging import merge
+from srnas.merging import merge, plain
 from srnas.methods import load_method
 from srnas.options import SearchOptions, check_options, load_options
 from srnas.table.protocol import load_protocol
@@ -24,7 +24,7 @@ def write(folder, **files):
 
 
 def read(folder, **files):
-    return read_options(write(folder, **files)).content
+    return plain(read_options(write(folder, **files)))
 
 
 def test_mappings_merge_deeply_and_lists_and_values_are_replaced(tmp_path):

@@ -2,11 +2,17 @@
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 from torch.optim import lr_scheduler as torch_schedules
 
-from srnas.schedules import build_schedule
+from srnas.schedules import ScheduleOption
 
 STEPS = 40
+
+
+def build_schedule(part):
+    """The schedule of an option as it is written in YAML."""
+    return TypeAdapter(ScheduleOption).validate_python(part).build()
 
 
 def by_torch(make) -> list[float]:

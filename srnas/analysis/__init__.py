@@ -8,12 +8,7 @@ from srnas.analysis.gradients import (
 )
 from srnas.analysis.landscape import Landscape, landscape
 from srnas.analysis.substitution import Substitution, substitute
-from srnas.analysis.trajectory import (
-    Convergence,
-    convergence,
-    parameter_free_candidates,
-    summarize,
-)
+from srnas.analysis.trajectory import Convergence, convergence, parameter_free_candidates, summarize
 
 __all__ = [
     "Convergence",

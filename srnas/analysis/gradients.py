@@ -75,7 +75,6 @@ def operator_gradients(supernet: Supernet, loss: Loss, within: str = "") -> dict
 
     Args:
         supernet: Supernet whose buffers, such as running statistics, are restored afterwards.
-        loss: Loss on one batch.
         within: Prefix of the module names, within the network, that are included, such as
             "blocks.5." for IMDN's last block.
 

@@ -39,9 +39,6 @@ def test(options: TestOptions) -> dict[str, Any]:
 
     All images are read before the first one is evaluated, so that a broken one is reported at once.
 
-    Args:
-        options: The models, the sets, and how to evaluate them.
-
     Returns:
         {"scale", "protocol", "self_ensemble", "params", "genotype", "results": [{"dataset",
         "lr_source", "metrics": names, each metric by name, "bicubic": {each metric by name},
@@ -215,10 +212,9 @@ def model_names(options: TestOptions) -> list[str]:
     A model.safetensors is named after its run folder, an exported file by its whole name, any other
     file after its stem.
     """
-    return [_name(file) for file in options.files]
-
-
-def _name(file: Path) -> str:
-    if file.name == "model.safetensors":
-        return file.absolute().parent.name
-    return file.name if is_exported(file) else file.stem
+    return [
+        file.absolute().parent.name
+        if file.name == "model.safetensors"
+        else (file.name if is_exported(file) else file.stem)
+        for file in options.files
+    ]

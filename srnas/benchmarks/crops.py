@@ -36,11 +36,9 @@ def write_crops(
     Crops are enlarged by an integer factor, so that each pixel is a square.
 
     Args:
-        path: File to write.
         title: First line of the figure's title.
         hr: HR image, (H, W, 3) uint8 RGB.
         upscaled: Name and SR image of the same shape, one pair for each method.
-        scale: Scale factor.
         protocol: Protocol of the PSNR values.
     """
     top, left, side = most_different_region([image for _, image in upscaled], scale)
@@ -107,7 +105,6 @@ def most_different_region(images: Sequence[Image], scale: int) -> tuple[int, int
     Args:
         images: Images of equal shape (H, W, 3), uint8 RGB. H and W are multiples of the scale, and
             at least 3 * scale.
-        scale: Scale factor.
 
     Returns:
         Top, left and side of the region in pixels.

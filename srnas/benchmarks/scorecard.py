@@ -78,9 +78,11 @@ def scorecard(
             options.files, networks, tested, runtimes, strict=True
         )
     ]
+    cuda = device.type == "cuda"
+    cpu = f"{device.type} (threads: {torch.get_num_threads()})"
     return {
         "lr": f"{WIDTH}x{HEIGHT}",
-        "device": _name(device),
+        "device": torch.cuda.get_device_name(device) if cuda else cpu,
         "rgb": rgb.name,
         "y": y.name,
         "timed_on": tested[0]["results"][0]["dataset"],
@@ -116,12 +118,6 @@ def _runtimes(
         for row, more in zip(times, time_alternately(calls, turns, 1, device=device), strict=True):
             row += more
     return [median(measured) for measured in times]
-
-
-def _name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type} (threads: {torch.get_num_threads()})"
 
 
 def _psnr(results: Sequence[dict[str, Any]], protocol: Protocol) -> dict[str, float]:

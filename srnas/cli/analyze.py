@@ -5,15 +5,14 @@ from typing import Annotated
 
 import typer
 
-from srnas.cli.arguments import Device, JsonFile
+from srnas.cli.arguments import Device, JsonFile, write_figures
 from srnas.cli.nb201 import TABLE, TableFile
 
 
 def command(
     run_dir: Annotated[Path, typer.Argument(help="Run folder of a search, experiments/NAME")],
     gradients: Annotated[
-        bool,
-        typer.Option("--gradients", help="Agreement of batches, and demand for candidates"),
+        bool, typer.Option("--gradients", help="Agreement of batches, and demand for candidates")
     ] = False,
     landscape: Annotated[
         str | None, typer.Option(metavar="weights|alphas", help="Loss around the checkpoint")
@@ -38,7 +37,6 @@ def command(
     """Measure a search, running or finished. Only RUN_DIR/analysis/ is written."""
     from srnas.cli.tables import analysis_tables
     from srnas.engine.analyze import analyze
-    from srnas.files import write_json
 
     result = analyze(
         run_dir,
@@ -53,5 +51,4 @@ def command(
     )
     analysis_tables(result)
     print(run_dir / "analysis")
-    if json_file:
-        write_json(json_file, result)
+    write_figures(json_file, result)

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -46,6 +46,14 @@ Processes = Annotated[int, typer.Option(min=1, max=1024, help="Worker processes,
 LARGEST_SIDE = 65_536  # pixels
 
 
+def write_figures(file: Path | None, figures: Any) -> None:
+    """Write what a command has measured as JSON, if `--json` names a file."""
+    if file:
+        from srnas.files import write_json
+
+        write_json(file, figures)
+
+
 def split_file(opt: Path | None, arguments: list[str] | None) -> tuple[Path | None, list[str]]:
     """Return the options file and the overrides.
 
@@ -60,11 +68,7 @@ def split_file(opt: Path | None, arguments: list[str] | None) -> tuple[Path | No
 def need_file(
     opt: Path | None, arguments: list[str] | None, command: str
 ) -> tuple[Path, list[str]]:
-    """Return what `split_file` does.
-
-    Raises:
-        UserError: There is no options file.
-    """
+    """Return what `split_file` does; UserError if there is no options file."""
     file, overrides = split_file(opt, arguments)
     if file is None:
         raise UserError(f"give an options file: srnas {command} -opt FILE")

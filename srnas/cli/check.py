@@ -36,13 +36,11 @@ def command(
 
 
 def describe(file: Path) -> str:
-    """Return a one-line description of a valid file.
+    """Return a one-line description of a valid genotype or model file.
 
     Raises:
         UserError: The file is invalid, or of a type that srnas does not know.
     """
-    if file.suffix in YAML:
-        return f"valid options for srnas {check_yaml(file)[0]}"
     if file.suffix in (".safetensors", ".pth", ".pt"):
         from srnas.model_file import load_model
         from srnas.tasks import task_of
@@ -76,22 +74,19 @@ def check_yaml(file: Path, overrides: Sequence[str] = ()) -> tuple[str, dict[str
     from srnas.inherit import find_recipe, read_options
     from srnas.options import kinds, load_resolved
     from srnas.resolve import resolve_other
-    from srnas.table.protocol import load_protocol, resolve_protocol
-    from srnas.table.study import load_study, resolve_study
+    from srnas.table.protocol import load_protocol
+    from srnas.table.study import load_study
 
-    read = read_options(find_recipe(file), str(file))
-    content = read.content
-    if "arms" in content:
-        study, resolved = load_study(file, overrides), resolve_study(file, overrides)
-        return "study", study.model_dump(mode="json"), resolved
-    if "sample" in content:
-        protocol, resolved = load_protocol(file, overrides), resolve_protocol(file, overrides)
-        return "table", protocol.model_dump(mode="json"), resolved
+    content = read_options(find_recipe(file), str(file))
+    for kind, mark, load in (("study", "arms", load_study), ("table", "sample", load_protocol)):
+        if mark in content:
+            values = load(file, overrides).model_dump(mode="json")
+            return kind, values, resolve_other(kind, file, overrides)
     if "about" in content or not {"name", "data"} & set(content):
         if overrides:
             raise UserError(f"{file}: a method takes no key=value; give them to srnas search")
         check_method(find_recipe(file))
-        resolved = resolve_other("method", read, str(file), ())
+        resolved = resolve_other("method", file)
         return "search, as a method", resolved.content, resolved
     if "epochs" in content or "alpha_optimizer" in content:
         kind = "search"
@@ -124,9 +119,7 @@ def check_method(file: Path) -> None:
     Raises:
         UserError: The file is invalid, as in `check_options`.
     """
-    from pydantic import ValidationError
-
-    from srnas.components import first_error
+    from srnas.components import check_model
     from srnas.methods import apply_method, load_method, method_folders
     from srnas.options import SearchOptions
     from srnas.spaces import SPACES
@@ -147,9 +140,4 @@ def check_method(file: Path) -> None:
             raise UserError(f"{file}: on: no space is named {space!r}; {hint}")
         content = {**search, "space": space, "recipe": "over"} if space else search
         content = apply_method(content, method_folders(), known, space)
-        try:
-            SearchOptions.model_validate(content)
-        except ValidationError as error:
-            where = f"{file}: on.{space}" if space else str(file)
-            path, message = first_error(error)
-            raise UserError(f"{where}: {'.'.join(map(str, path))}: {message}") from error
+        check_model(SearchOptions, content, f"{file}: on.{space}" if space else str(file))

@@ -23,13 +23,13 @@ def command(
     is not that of the space's published network; the width is taken from the file.
     """
     from srnas.choice import Genotype
+    from srnas.files import check_free
     from srnas.model_file import load_model, load_published, save_model
     from srnas.spaces import genotype_space, published_genotype
 
     if out.suffix != ".safetensors":
         raise UserError(f"{out}: the name of a model file ends in .safetensors")
-    if out.exists() and not overwrite:
-        raise UserError(f"{out}: exists; give --overwrite to replace it")
+    check_free(out, overwrite)
     if space or genotype:
         chosen = Genotype.load(genotype) if genotype else published_genotype(str(space))
         if space and chosen.space != space:

@@ -9,6 +9,12 @@ from srnas.errors import UserError, counted
 
 app = typer.Typer(no_args_is_help=True)
 
+Scale = Annotated[int, typer.Option(metavar="N", help="2, 3 or 4")]
+Scales = Annotated[
+    list[int] | None,
+    typer.Option(metavar="N", help="div2k: LR images for 2, 3 or 4; repeatable; default 2"),
+]
+
 
 @app.callback()
 def group() -> None:
@@ -21,10 +27,7 @@ def download(
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Folder of the data sets")
     ] = Path("datasets"),
-    scale: Annotated[
-        list[int] | None,
-        typer.Option(metavar="N", help="div2k: LR images for 2, 3 or 4; repeatable; default 2"),
-    ] = None,
+    scale: Scales = None,
     mirror: Annotated[
         str | None, typer.Option(metavar="URL", help="Another folder that has the archives")
     ] = None,
@@ -56,9 +59,7 @@ def prepare(
         Path, typer.Argument(help="Folder of the archives, or of the unpacked images")
     ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR")] = Path("datasets/DIV2K"),
-    scale: Annotated[
-        list[int] | None, typer.Option(metavar="N", help="2, 3 or 4; repeatable; default 2")
-    ] = None,
+    scale: Scales = None,
     sub_images: Annotated[
         bool, typer.Option("--sub-images", help="Also cut overlapping sub-images for BasicSR")
     ] = False,
@@ -86,7 +87,7 @@ def prepare(
 def lr(
     folder: Annotated[Path, typer.Argument(help="A folder of HR images")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Writes NAMExN.png here")],
-    scale: Annotated[int, typer.Option(metavar="N", help="2, 3 or 4")] = 2,
+    scale: Scale = 2,
 ) -> None:
     """Make LR images by MATLAB-equivalent bicubic, from HR cropped to a multiple of the scale.
 
@@ -122,7 +123,7 @@ def check(
     lr: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of their LR images")
     ] = None,
-    scale: Annotated[int, typer.Option(metavar="N", help="2, 3 or 4")] = 2,
+    scale: Scale = 2,
     against: Annotated[
         list[Path] | None,
         typer.Option(metavar="DIR", help="Folder of a test set's HR images; repeatable"),

@@ -35,8 +35,7 @@ def command(
         typer.Option(metavar="DIR", help="int8: photographs to calibrate on; default: packaged"),
     ] = None,
     val: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="int8: images on which the loss counts"),
+        Path | None, typer.Option(metavar="DIR", help="int8: images on which the loss counts")
     ] = None,
     max_drop: Annotated[
         float, typer.Option(min=0.0, metavar="DB", help="int8: largest loss of PSNR")

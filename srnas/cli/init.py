@@ -8,56 +8,6 @@ import typer
 
 from srnas.errors import UserError, counted
 
-SEARCH = """\
-# yaml-language-server: $schema=search.schema.json
-# A search on {count} photographs:
-#   srnas search {search}
-# and the training of its result:
-#   srnas train {train} --genotype experiments/{name}_search/genotype.json
-name: {name}_search
-method: {method}  # `srnas methods` lists all; compare with method: random
-seed: 0
-space: {space}
-data:
-  # Disjoint images: of the weights, of the alphas, and to look at.
-  train: {{hr: {hr}, images: 1-{first}}}
-  alpha: {{hr: {hr}, images: {after_first}-{second}}}
-  val: {{hr: {hr}, images: {after_second}-{count}}}
-  batch_size: 8  # larger is steadier and slower
-  hr_patch: 48  # side of the HR patches in pixels, a multiple of the scale
-# As long as you can wait. The report shows at the end whether the genotype has settled.
-epochs: 20
-steps_per_epoch: 40
-warmup_epochs: 4  # only the weights move
-weight_optimizer: {{lr: {{name: cosine, start: 5.0e-4, end: 0}}}}  # larger ones find worse networks
-alpha_optimizer: {{lr: 3.0e-2, betas: [0.5, 0.999]}}
-regularizer_scale: 0.00392  # 1/255: the papers' weights are for RGB in 0-255
-log_every: 40
-val_every_epochs: 5
-checkpoint_every: 200  # steps; a crash costs at most these
-"""
-TRAIN = """\
-# yaml-language-server: $schema=train.schema.json
-# The training of the network that {search} found:
-#   srnas train {train} --genotype experiments/{name}_search/genotype.json
-# Without --genotype, the space's published network is trained, to compare with.
-name: {name}_train
-seed: 0
-space: {space}  # can be wider than in the search
-data:
-  train: {{hr: {hr}, images: 1-{second}}}
-  val: {{hr: {hr}, images: {after_second}-{count}}}  # chooses the weights that are kept
-  batch_size: 16
-  hr_patch: 96
-steps: 20000
-optimizer:
-  lr: {{name: one_cycle, peak: 2.0e-3}}
-ema: 0.999
-log_every: 100
-val_every: 1000
-checkpoint_every: 1000
-"""
-
 
 def command(
     photographs: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of photographs")],
@@ -73,7 +23,7 @@ def command(
     import yaml
 
     from srnas.data.images import list_images
-    from srnas.files import write_atomic
+    from srnas.files import check_free, write_atomic
     from srnas.options import check_options, json_schema
 
     count = len(list_images(photographs))
@@ -97,12 +47,13 @@ def command(
         "search": search,
         "train": train,
     }
-    files = {search: SEARCH.format_map(facts), train: TRAIN.format_map(facts)}
-    for kind, (file, text) in zip(("search", "train"), files.items(), strict=True):
-        if file.exists() and not overwrite:
-            raise UserError(f"{file}: exists; give --overwrite to replace it, or another --name")
-        check_options(kind, yaml.safe_load(text), "srnas init")
-    for kind, (file, text) in zip(("search", "train"), files.items(), strict=True):
+    texts = {}
+    for kind, file in (("search", search), ("train", train)):
+        check_free(file, overwrite, ", or another --name")
+        template = Path(__file__).with_name(f"init_{kind}.yml.in").read_text(encoding="utf-8")
+        texts[kind, file] = template.format_map(facts)
+        check_options(kind, yaml.safe_load(texts[kind, file]), "srnas init")
+    for (kind, file), text in texts.items():
         write_atomic(file, text)
         write_atomic(out / f"{kind}.schema.json", json.dumps(json_schema(kind)) + "\n")
         print(file)

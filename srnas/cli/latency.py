@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from srnas.cli.arguments import JsonFile, parse_size
+from srnas.cli.arguments import JsonFile, parse_size, write_figures
 
 if TYPE_CHECKING:
     from srnas.choice import Space
@@ -54,7 +54,6 @@ def models(
     """Time models in turns, beside the published IMDN; leave the machine alone meanwhile."""
     from statistics import quantiles
 
-    from srnas.files import write_json
     from srnas.latency.runtime import memory_of, open_network
     from srnas.machine import time_alternately
     from srnas.model_file import load_model
@@ -84,9 +83,8 @@ def models(
         timing = {"median": median, "low": low, "high": high, "repeats": repeats}
         rows.append({"model": name, **counted, **timing})
     _show(rows, f"{runtime} {precision}, {threads} thread{'s' * (threads > 1)}, input {size}")
-    if json_file:
-        setting = {"runtime": runtime, "precision": precision, "threads": threads, "size": size}
-        write_json(json_file, {**setting, "models": rows})
+    setting = {"runtime": runtime, "precision": precision, "threads": threads, "size": size}
+    write_figures(json_file, {**setting, "models": rows})
 
 
 @app.command("table")
@@ -105,9 +103,7 @@ def table(
     check: Annotated[
         int,
         typer.Option(
-            min=0,
-            max=10_000,
-            help="Random networks to compare with their predictions; 0 for none",
+            min=0, max=10_000, help="Random networks to compare with their predictions; 0 for none"
         ),
     ] = 20,
 ) -> None:
@@ -160,11 +156,11 @@ def _reference(files: Sequence[Path], loaded: "Sequence[Model]") -> "dict[str, S
 def _show(rows: Sequence[dict[str, Any]], title: str) -> None:
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
 
-    shown = Table(title=title)
-    for column in ("model", "parameters", "file, kB", "memory, MiB", "ms", "quartiles"):
-        shown.add_column(column, justify="left" if column == "model" else "right", overflow="fold")
+    from srnas.cli.tables import new_table
+
+    numbers = ("parameters", "file, kB", "memory, MiB", "ms", "quartiles")
+    shown = new_table(("model",), numbers, title=title)
     for row in rows:
         shown.add_row(
             escape(row["model"]),

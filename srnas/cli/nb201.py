@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from srnas.cli.arguments import JsonFile
+from srnas.cli.arguments import JsonFile, write_figures
 from srnas.errors import UserError, did_you_mean
 
 app = typer.Typer(no_args_is_help=True)
@@ -56,7 +56,6 @@ def best(
 def _tell(arch: str, accuracies: dict[str, float], json_file: Path | None) -> None:
     from srnas.choice import Genotype
     from srnas.cost import count_parameters
-    from srnas.files import write_json
     from srnas.spaces import derived_network
 
     network = derived_network({"name": "nasbench201"}, Genotype("nasbench201", {"cell": arch}))
@@ -65,5 +64,4 @@ def _tell(arch: str, accuracies: dict[str, float], json_file: Path | None) -> No
     for name, accuracy in accuracies.items():
         print(f"{name:16}{accuracy:.4f} %")
     print(f"{'parameters':16}{parameters:,} (10 classes)")
-    if json_file:
-        write_json(json_file, {"arch": arch, "accuracy": accuracies, "params": parameters})
+    write_figures(json_file, {"arch": arch, "accuracy": accuracies, "params": parameters})

@@ -10,6 +10,7 @@ from srnas.cli.arguments import (
     ModelFile,
     SpaceName,
     parse_size,
+    write_figures,
 )
 from srnas.errors import UserError
 
@@ -29,7 +30,6 @@ def command(
     """Count parameters and MACs of a model, a genotype, or a space's published network."""
     from srnas.choice import Genotype
     from srnas.cli.tables import cost_table
-    from srnas.files import write_json
     from srnas.model_file import load_model
     from srnas.spaces import SPACES, derived_network, genotype_space, published_genotype
     from srnas.tasks import task_of
@@ -51,5 +51,4 @@ def command(
         network = derived_network(genotype_space(chosen, **at_scale), chosen)
     result = task_of(network).profile(network, parse_size(size) if size else None)
     cost_table(result)
-    if json_file:
-        write_json(json_file, result)
+    write_figures(json_file, result)

@@ -5,7 +5,14 @@ from typing import Annotated
 
 import typer
 
-from srnas.cli.arguments import JsonFile, OptionsFile, Overrides, Processes, need_file
+from srnas.cli.arguments import (
+    JsonFile,
+    OptionsFile,
+    Overrides,
+    Processes,
+    need_file,
+    write_figures,
+)
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -51,7 +58,6 @@ def collect(
     json_file: JsonFile = None,
 ) -> None:
     """Print the table of a study as Markdown: means with 95% intervals over the seeds."""
-    from srnas.files import write_json
     from srnas.latency.table import read_latency_table
     from srnas.score_table import read_table
     from srnas.table.judge import collect as judge
@@ -63,5 +69,4 @@ def collect(
     times = read_latency_table(latency) if latency else None
     rows = judge(study, found, read_table(table), training_seconds, times)
     print(show(rows))
-    if json_file:
-        write_json(json_file, rows)
+    write_figures(json_file, rows)

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from srnas.cli.arguments import JsonFile, OptionsFile, Overrides, Processes, need_file
+from srnas.cli.arguments import (
+    JsonFile,
+    OptionsFile,
+    Overrides,
+    Processes,
+    need_file,
+    write_figures,
+)
 from srnas.errors import UserError
 
 if TYPE_CHECKING:
@@ -43,14 +50,7 @@ def build(
     from srnas.table.protocol import load_protocol
 
     protocol = load_protocol(*need_file(opt, overrides, "table ..."))
-    run(
-        protocol,
-        out,
-        processes=processes,
-        shard=_parse_shard(shard),
-        limit=limit,
-        device=device,
-    )
+    run(protocol, out, processes=processes, shard=_parse_shard(shard), limit=limit, device=device)
     print(out)
 
 
@@ -93,7 +93,6 @@ def fit(
     json_file: JsonFile = None,
 ) -> None:
     """Predict all genotypes from the results, and say how well."""
-    from srnas.files import write_json
     from srnas.latency.table import read_latency_table
     from srnas.table.fit import fit as run
     from srnas.table.latency import read_latency
@@ -108,19 +107,13 @@ def fit(
     timed = read_latency_table(latency) if latency else times
     report = run(protocol, read_results(places), out, timed)
     _show_report(report)
-    if json_file:
-        write_json(json_file, report)
+    write_figures(json_file, report)
     print(out)
 
 
 @app.command("check")
-def check(
-    table: TableFile,
-    results: ResultFolders = None,
-    json_file: JsonFile = None,
-) -> None:
-    """Compare a table with unseen trainings, or with trainings under another protocol."""
-    from srnas.files import write_json
+def check(table: TableFile, results: ResultFolders = None, json_file: JsonFile = None) -> None:
+    """Compare a table with trainings that it has not seen, or with those of another protocol."""
     from srnas.score_table import read_table
     from srnas.table.check import check as run
     from srnas.table.results import read_results
@@ -141,8 +134,7 @@ def check(
             else ""
         )
         print(f"{name}: {', '.join(ranks)}{error}")
-    if json_file:
-        write_json(json_file, found)
+    write_figures(json_file, found)
 
 
 @app.command("budget")
@@ -153,7 +145,6 @@ def budget(
     json_file: JsonFile = None,
 ) -> None:
     """Simulate searches that train a few random networks, from the results of many."""
-    from srnas.files import write_json
     from srnas.table.budget import budget as run
     from srnas.table.budget import show
     from srnas.table.protocol import load_protocol
@@ -162,8 +153,7 @@ def budget(
     protocol = load_protocol(*need_file(opt, overrides, "table ..."))
     rows = run(protocol, read_results(results or [RESULTS]))
     print(show(rows))
-    if json_file:
-        write_json(json_file, rows)
+    write_figures(json_file, rows)
 
 
 @app.command("query")
@@ -178,7 +168,6 @@ def query(
     from dataclasses import asdict
 
     from srnas.choice import Genotype
-    from srnas.files import write_json
     from srnas.score_table import read_table
 
     found = read_table(table)
@@ -193,8 +182,7 @@ def query(
         f"{judged['regret']:.3f} dB better, the best with at most its MACs "
         f"{judged['regret_at_macs']:.3f} dB"
     )
-    if json_file:
-        write_json(json_file, asdict(row) | judged)
+    write_figures(json_file, asdict(row) | judged)
 
 
 @app.command("best")
@@ -214,8 +202,7 @@ def best(
 
 @app.command("front")
 def front(
-    table: TableFile,
-    cost: Annotated[str, typer.Option(help="params, macs or latency")] = "macs",
+    table: TableFile, cost: Annotated[str, typer.Option(help="params, macs or latency")] = "macs"
 ) -> None:
     """List the genotypes that no other one beats at the same cost or less."""
     from srnas.errors import did_you_mean

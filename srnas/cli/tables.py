@@ -1,6 +1,6 @@
 """Tables of results on the terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -13,6 +13,16 @@ from srnas.metrics import best_of, find_metric, show_value, title_of
 COLUMNS = 3  # models in a table of 80 characters
 METRICS = 4  # beside the columns of sets, networks and parameters
 SETS = 2  # sets, beside a column of text
+
+
+def new_table(texts: Iterable[str], numbers: Iterable[str], **how: Any) -> Table:
+    """Return a table with columns of texts, and of numbers, which are set to the right."""
+    table = Table(**how)
+    for name in texts:
+        table.add_column(name, overflow="fold")
+    for name in numbers:
+        table.add_column(escape(name), justify="right", overflow="fold")
+    return table
 
 
 def quality_table(result: dict[str, Any], names: Sequence[str]) -> None:
@@ -39,15 +49,12 @@ def quality_table(result: dict[str, Any], names: Sequence[str]) -> None:
 def _quality_table(
     result: dict[str, Any], methods: Sequence[tuple[str, dict[str, Any]]], metrics: Sequence[str]
 ) -> Table:
-    table = Table(
+    table = new_table(
+        ("set", "network"),
+        (*map(title_of, metrics), "parameters"),
         title=f"x{result['scale']}, protocol {result['protocol']}",
         caption=escape("\n".join(_notes(result, metrics))),
     )
-    table.add_column("set", overflow="fold")
-    table.add_column("network", overflow="fold")
-    for metric in metrics:
-        table.add_column(escape(title_of(metric)), justify="right")
-    table.add_column("parameters", justify="right")
     for index, one in enumerate(result["results"]):
         measured = [method["results"][index] for _, method in methods]
         best = {m: best_of(m, [values[m] for values in measured]) for m in metrics}
@@ -84,17 +91,15 @@ def explain_table(model: dict[str, Any], name: str, protocol: str) -> None:
 
     Args:
         model: The model's entry in the result of a test with `explain`.
-        name: Name of the model.
         protocol: The main protocol, from which differences are shown.
     """
     for start in range(0, len(model["results"]), SETS):
         results = model["results"][start : start + SETS]
-        table = Table(
-            title=f"{escape(name)}: the same images under other protocols, PSNR (difference)"
+        table = new_table(
+            ("protocol",),
+            [one["dataset"] for one in results],
+            title=f"{escape(name)}: the same images under other protocols, PSNR (difference)",
         )
-        table.add_column("protocol")
-        for one in results:
-            table.add_column(escape(one["dataset"]), justify="right")
         table.add_column("what it does")
         psnrs = [{row["protocol"]: row["psnr"] for row in one["explained"]} for one in results]
         for row in results[0]["explained"]:
@@ -113,14 +118,13 @@ def scorecard_tables(card: dict[str, Any], names: Sequence[str]) -> None:
     """
     for start in range(0, len(names), COLUMNS):
         models = card["models"][start : start + COLUMNS]
-        table = Table(
+        table = new_table(
+            ("figure",),
+            names[start : start + COLUMNS],
             title=f"PSNR on RGB by {card['rgb']}, on Y by {card['y']}",
             caption=f"MACs, activations and memory for LR of {card['lr']}\n"
             f"runtime: median over {escape(card['timed_on'])} on {card['device']}",
         )
-        table.add_column("figure")
-        for name in names[start : start + COLUMNS]:
-            table.add_column(escape(name), justify="right", overflow="fold")
         for dataset in models[0]["psnr_rgb"]:
             for channels in ("rgb", "y"):
                 psnrs = (f"{model[f'psnr_{channels}'][dataset]:.3f}" for model in models)
@@ -128,27 +132,24 @@ def scorecard_tables(card: dict[str, Any], names: Sequence[str]) -> None:
         table.add_row("parameters", *(f"{model['params']:,}" for model in models))
         table.add_row("MACs, G", *(f"{model['macs'] / 1e9:,.3f}" for model in models))
         table.add_row("activations, M", *(f"{model['activations'] / 1e6:,.2f}" for model in models))
-        table.add_row("peak memory, MiB", *(_mebibytes(model["peak_memory"]) for model in models))
+        peaks = (model["peak_memory"] for model in models)
+        memory = ("not measured" if b is None else f"{b / 2**20:,.1f}" for b in peaks)
+        table.add_row("peak memory, MiB", *memory)
         table.add_row("runtime, ms", *(f"{model['runtime_ms']:,.2f}" for model in models))
         Console().print(table)
 
 
-def _mebibytes(count: int | None) -> str:
-    return "not measured" if count is None else f"{count / 2**20:,.1f}"
-
-
 def cost_table(result: dict[str, Any]) -> None:
     """Print what `Task.profile` returned."""
-    table = Table()
-    table.add_column("parameters", justify="right")
-    rows = [f"{result['params']:,}"]
+    names, rows = ["parameters"], [f"{result['params']:,}"]
     for convention, cost in result.items():
         if convention == "params":
             continue
         level, _, size = convention.partition("_")  # "lr_1280x720", or "input" with its "size"
         name = f"{level.upper()} {size}" if size else f"{convention} {cost['size']}"
-        table.add_column(f"GMACs, {name}", justify="right")
+        names.append(f"GMACs, {name}")
         rows.append(f"{cost['macs'] / 1e9:,.3f}")
+    table = new_table((), names)
     table.add_row(*rows)
     Console().print(table)
 
@@ -172,24 +173,20 @@ def analysis_tables(result: dict[str, Any]) -> None:
 
 def _trajectory_table(console: Console, found: dict[str, Any]) -> None:
     verdict = "converged" if found["converged"] else "not converged"
-    table = Table(
+    table = new_table(
+        ("figure",),
+        ("first", "last", "min", "max"),
         title=f"epoch {found['epochs']} of {found['epochs_planned']}; genotype since epoch "
-        f"{found['convergence_epoch'] + 1} ({found['converge_share']:.0%}): {verdict}"
+        f"{found['convergence_epoch'] + 1} ({found['converge_share']:.0%}): {verdict}",
     )
-    table.add_column("figure")
-    for column in ("first", "last", "min", "max"):
-        table.add_column(column, justify="right")
     for name, values in found["figures"].items():
         table.add_row(name, *(f"{value:.4g}" for value in values.values()))
     console.print(table)
 
 
 def _substitution_table(console: Console, found: dict[str, Any]) -> None:
-    table = Table(title=f"{escape(found['label'])}: test accuracy with each candidate, %")
-    table.add_column("candidate")
-    table.add_column("alpha", justify="right")
-    for dataset in found["accuracy"]:
-        table.add_column(dataset, justify="right")
+    title = f"{escape(found['label'])}: test accuracy with each candidate, %"
+    table = new_table(("candidate",), ("alpha", *found["accuracy"]), title=title)
     for name, alpha, *scores in zip(
         found["candidates"], found["alphas"], *found["accuracy"].values(), strict=True
     ):
@@ -207,10 +204,8 @@ def _gradient_tables(console: Console, found: dict[str, Any]) -> None:
         f"average ({min(cosines):.3f} to {max(cosines):.3f})",
         soft_wrap=True,
     )
-    table = Table(title="dL/dp of the candidates: the lower, the more they are asked for")
-    table.add_column("candidate")
-    for place in found["operators"]:
-        table.add_column(escape(place), justify="right")
+    title = "dL/dp of the candidates: the lower, the more they are asked for"
+    table = new_table(("candidate",), found["operators"], title=title)
     for name in found["operators"]["all"]:
         values = (row.get(name) for row in found["operators"].values())
         table.add_row(name, *("" if value is None else f"{value:.3g}" for value in values))

@@ -15,6 +15,7 @@ from srnas.cli.arguments import (
     Overrides,
     SpaceName,
     split_file,
+    write_figures,
 )
 from srnas.errors import UserError, counted
 
@@ -154,7 +155,6 @@ def run(options: "TestOptions", json_file: Path | None = None) -> dict[str, Any]
     """
     from srnas.benchmarks.benchmark import model_names, test
     from srnas.cli.tables import explain_table, quality_table, scorecard_tables
-    from srnas.files import write_json
 
     result = test(options)
     names = model_names(options)
@@ -178,6 +178,5 @@ def run(options: "TestOptions", json_file: Path | None = None) -> dict[str, Any]
                 "away from MATLAB's bicubic; figures do not compare with published ones",
                 file=sys.stderr,
             )
-    if json_file:
-        write_json(json_file, result)
+    write_figures(json_file, result)
     return result

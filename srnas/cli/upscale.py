@@ -43,8 +43,10 @@ def command(
     What the file has is kept: gray, 16 bits, transparency (enlarged by bicubic), colour profile.
     """
     from srnas.data.headers import read_file
+    from srnas.data.images import list_images
     from srnas.data.photographs import read_photograph, write_photograph
     from srnas.distributed import choose_device
+    from srnas.files import check_free
     from srnas.model_file import load_model
     from srnas.tasks.super_resolution.evaluate import NetworkUpscale
     from srnas.tasks.super_resolution.task import scale_of
@@ -53,11 +55,10 @@ def command(
     network = load_model(model).network
     scale = scale_of(network)
     upscale = NetworkUpscale(network, choose_device(device or "auto"))
-    files = _files(images)
+    files = [file for path in images for file in (list_images(path) if path.is_dir() else [path])]
     targets = _targets(files, out, scale)
     for target in targets:
-        if target.exists() and not overwrite:
-            raise UserError(f"{target}: exists; give --overwrite to replace it")
+        check_free(target, overwrite)
     for path in files:
         read_file(path)  # bad files fail before the first image is enlarged
     for number, (path, target) in enumerate(zip(files, targets, strict=True), 1):
@@ -69,13 +70,6 @@ def command(
         if side and tile is None:
             notes.append(f"in tiles of {side}x{side}; --tile 0 for the whole image at once")
         print(f"{target}{': ' if notes else ''}{'; '.join(notes)}", flush=True)
-
-
-def _files(images: list[Path]) -> list[Path]:
-    """Return the files, with the images of each folder in its place."""
-    from srnas.data.images import list_images
-
-    return [file for path in images for file in (list_images(path) if path.is_dir() else [path])]
 
 
 def _targets(files: list[Path], out: Path, scale: int) -> list[Path]:

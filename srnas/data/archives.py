@@ -92,11 +92,7 @@ def _extract(
 
 
 def read_blocks(path: Path) -> Iterator[bytes]:
-    """Read a file block by block.
-
-    Raises:
-        UserError: The file cannot be read.
-    """
+    """Read a file block by block; UserError if the file cannot be read."""
     try:
         with open(path, "rb") as file:
             yield from _blocks(file, path, 1 << 20)

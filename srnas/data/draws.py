@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from srnas.distributed import Process
 from srnas.errors import UserError, short
 
 LARGEST_POSITION = 1 << 40  # batches
@@ -31,9 +32,7 @@ class DrawStream:
             number.
         count: Number of items in a pass.
         batch_size: Number of draws in a batch, over all processes.
-        device: Where the batches go.
-        rank: Number of this process (see `share`).
-        world: Number of processes (see `share`).
+        process: Where the batches go, and whose share they are.
         workers: Number of worker processes that read ahead; with 0 this process reads.
 
     Yields:
@@ -44,18 +43,11 @@ class DrawStream:
     """
 
     def __init__(
-        self,
-        draws: Dataset[Any],
-        count: int,
-        batch_size: int,
-        device: torch.device,
-        rank: int = 0,
-        world: int = 1,
-        workers: int = 0,
+        self, draws: Dataset[Any], count: int, batch_size: int, process: Process, workers: int = 0
     ) -> None:
         self.draws, self.count = draws, count
-        self.batch_size, self.device = batch_size, device
-        self.mine = share(batch_size, rank, world)
+        self.batch_size, self.device = batch_size, process.device
+        self.mine = share(batch_size, process)
         self.workers = workers
         self.done = 0  # number of batches returned so far
         self._batches: Iterator[Any] | None = None
@@ -75,11 +67,7 @@ class DrawStream:
         return {"done": self.done}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from the position that `state_dict` returned.
-
-        Raises:
-            ValueError: The state is no position.
-        """
+        """Continue from the position that `state_dict` returned; ValueError if the state is none."""
         self.done, self._batches = position(state["done"]), None
 
     def _loader(self) -> DataLoader[Any]:
@@ -93,22 +81,19 @@ class DrawStream:
         )
 
 
-def share(batch_size: int, rank: int, world: int) -> slice:
+def share(batch_size: int, process: Process) -> slice:
     """Return the part of a batch that belongs to one process: every `world`-th draw.
 
     With this a run sees the same data on any number of processes.
 
-    Args:
-        batch_size: Number of draws in a batch, over all processes.
-        rank: Number of the process, from 0.
-        world: Number of processes.
-
     Raises:
-        UserError: `batch_size` is not a multiple of `world`.
+        UserError: The size, over all processes, is not a multiple of their number.
     """
-    if batch_size % world:
-        raise UserError(f"data.batch_size: {batch_size} is not a multiple of {world} processes")
-    return slice(rank, None, world)
+    if batch_size % process.world:
+        raise UserError(
+            f"data.batch_size: {batch_size} is not a multiple of {process.world} processes"
+        )
+    return slice(process.rank, None, process.world)
 
 
 def position(done: Any) -> int:

@@ -59,12 +59,6 @@ class Header:
 def read_file(path: Path) -> tuple[bytes, Header]:
     """Read an image file and its header, and refuse what cannot be decoded rightly.
 
-    Args:
-        path: The file.
-
-    Returns:
-        The content of the file, and its header.
-
     Raises:
         UserError: The file is missing, cannot be read or is not an image; it is larger than
             `max_pixels` allows; it has several frames; or its pixels are of a kind that has no
@@ -83,10 +77,6 @@ def read_file(path: Path) -> tuple[bytes, Header]:
 
 def read_header(path: Path, data: bytes) -> Header:
     """Read the header of an image.
-
-    Args:
-        path: The file, for error messages.
-        data: Its content.
 
     Raises:
         UserError: As in `read_file`.
@@ -142,7 +132,6 @@ def check_bytes(size: int, what: str) -> None:
 
     Args:
         size: Size of the file in bytes.
-        what: Names the file.
 
     Raises:
         UserError: It is larger.

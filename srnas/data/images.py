@@ -82,14 +82,11 @@ def _decode_by_pillow(data: bytes) -> tuple[NDArray[np.uint8], NDArray[np.uint8]
     return rgb, None if alpha.min() == 255 else alpha
 
 
-def write_rgb(path: Path, image: NDArray[np.uint8], alpha: NDArray[np.uint8] | None = None) -> None:
-    """Write an RGB image of shape (H, W, 3), and alpha of shape (H, W), as PNG, atomically."""
+def write_rgb(path: Path, image: NDArray[np.uint8]) -> None:
+    """Write an RGB image of shape (H, W, 3) as PNG, atomically."""
     from srnas.files import write_atomic
 
-    pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    if alpha is not None:
-        pixels = np.dstack([pixels, alpha])
-    ok, encoded = cv2.imencode(".png", pixels)
+    ok, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     assert ok, path
     write_atomic(path, encoded.tobytes())
 
@@ -231,11 +228,7 @@ class LRImage:
         return self.lr
 
     def load(self, scale: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Return (LR, HR), where HR is empty, (0, 0, 3).
-
-        Raises:
-            UserError: The file cannot be read.
-        """
+        """Return (LR, HR), where HR is empty, (0, 0, 3); UserError if the file cannot be read."""
         return read_rgb(self.lr), np.empty((0, 0, 3), np.uint8)
 
 
@@ -250,7 +243,6 @@ def pair_folders(hr_folder: Path, lr_folder: Path | None, scale: int) -> list[Im
         hr_folder: Folder of the HR images.
         lr_folder: Folder of the LR images; None to compute them from HR. The LR image of
             `NAME.png` is named `NAMEx{scale}` or `NAME`, with any image suffix.
-        scale: The scale factor.
 
     Raises:
         UserError: A folder is missing or empty, an HR image has no LR file, or two images of a
@@ -300,7 +292,6 @@ def benchmark_pairs(folder: Path, scale: int, use_lr_files: bool = True) -> list
 
     Args:
         folder: Contains `HR/` and optionally `LR_bicubic/X{scale}/`, or just HR images.
-        scale: The scale factor.
         use_lr_files: Whether to use the LR files if they are present; otherwise LR is computed
             from HR.
 
@@ -319,9 +310,7 @@ def select(pairs: list[ImagePair], images: str | None, where: str) -> list[Image
     """Select a range of pairs.
 
     Args:
-        pairs: The pairs to select from.
         images: "FIRST-LAST", counted from 1, both inclusive; None for all pairs.
-        where: Names the option in error messages.
 
     Raises:
         UserError: `images` is not a range, or not within the pairs.
@@ -338,11 +327,7 @@ def select(pairs: list[ImagePair], images: str | None, where: str) -> list[Image
 
 
 def check_disjoint(splits: Mapping[str, Sequence[TrainingImage]]) -> None:
-    """Check that no image file is in two splits.
-
-    Raises:
-        UserError: An image file is in two splits.
-    """
+    """Raise a UserError if an image file is in two splits."""
     owner: dict[Path, str] = {}
     for split, pairs in splits.items():
         for pair in pairs:

@@ -14,6 +14,7 @@ from srnas.data.draws import share
 from srnas.data.images import TrainingImage
 from srnas.data.pixels import Keep, Pixels, load_pixels
 from srnas.data.taught import Taught
+from srnas.distributed import Process
 from srnas.errors import UserError
 
 Batch = tuple[Tensor, ...]
@@ -29,13 +30,9 @@ class PatchSampler:
 
     Args:
         pairs: The images. Those without HR need `teach`; the teacher's output is their HR.
-        scale: The scale factor.
         hr_patch: Side of the HR patch in pixels, a multiple of `scale`.
         batch_size: Number of patches in a batch, over all processes.
-        seed: Seed of the stream of patches.
-        device: Where the batches go.
-        rank: Number of this process (see `share`).
-        world: Number of processes (see `share`).
+        process: Where the batches go, and whose share they are.
         keep: Where the pixels are kept (see `load_pixels`).
         cache: Folder in which the decoded pixels are cached (see `load_pixels`).
         teach: Maps the LR images to a teacher's outputs for them.
@@ -57,9 +54,7 @@ class PatchSampler:
         hr_patch: int,
         batch_size: int,
         seed: int,
-        device: torch.device,
-        rank: int = 0,
-        world: int = 1,
+        process: Process,
         keep: Keep = "device",
         cache: Path | None = None,
         teach: Callable[[Pixels], Taught] | None = None,
@@ -67,8 +62,8 @@ class PatchSampler:
         if hr_patch % scale:
             raise UserError(f"data.hr_patch: {hr_patch} is not a multiple of the scale {scale}")
         self.batch_size = batch_size
-        self.mine = share(batch_size, rank, world)
-        self.device = device
+        self.mine = share(batch_size, process)
+        device = process.device
         self.generator = torch.Generator().manual_seed(seed)
         side = hr_patch // scale
         lr, hr = load_pixels(pairs, scale, device, keep, cache)
@@ -148,7 +143,6 @@ class _Level:
         pixels: The images of this resolution.
         side: Side of a patch in pixels.
         scale: Factor from LR coordinates to those of this resolution.
-        device: Where the patches go.
     """
 
     def __init__(self, pixels: Pixels, side: int, scale: int, device: torch.device) -> None:

@@ -24,14 +24,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from srnas.components import Count, Strict
 from srnas.data.images import TrainingImage
 from srnas.errors import UserError
 from srnas.files import atomic_file, read_json, remove_unfinished, write_json
+from srnas.progress import track
 
 Keep = Literal["device", "memory", "mmap"]
 Sizes = list[tuple[Count, Count]]  # heights and widths of the images
@@ -80,8 +79,6 @@ def load_pixels(
     """Load the LR and HR pixels of all pairs, as `ImagePair.load` returns them.
 
     Args:
-        pairs: The images.
-        scale: The scale factor.
         device: Where the pixels go if `keep` is "device".
         keep: Where the pixels are kept: "device" on `device`, "memory" in main memory, "mmap" in
             the files of the cache, which are read as needed.
@@ -99,17 +96,13 @@ def load_pixels(
     if keep == "mmap" and cache is None:
         raise UserError("data.keep: mmap needs data.cache: FOLDER")
     if cache is None:
-        lr, hr = _in_memory(pairs, scale)
+        loaded = [list(images) for images in zip(*_decoded(pairs, scale), strict=True)]
+        lr, hr = map(_join, loaded)
         if keep == "memory":  # where they are
             return lr, hr
     else:
         lr, hr = _cached(pairs, scale, Path(cache))
     return lr.kept(device, keep), hr.kept(device, keep)
-
-
-def _in_memory(pairs: Sequence[TrainingImage], scale: int) -> tuple[Pixels, Pixels]:
-    loaded = [list(images) for images in zip(*_decoded(pairs, scale), strict=True)]
-    return _join(loaded[0]), _join(loaded[1])
 
 
 def _join(images: list[NDArray[np.uint8]]) -> Pixels:
@@ -236,11 +229,9 @@ def _decoded(
 
     At most `AT_ONCE` pairs are decoded ahead.
     """
-    console = Console(stderr=True)
-    quiet = not console.is_terminal
     with ThreadPoolExecutor() as pool:
         chunks = [pairs[i : i + AT_ONCE] for i in range(0, len(pairs), AT_ONCE)]
-        for chunk in track(chunks, "decoding", console=console, transient=True, disable=quiet):
+        for chunk in track(chunks, "decoding"):
             yield from pool.map(lambda pair: pair.load(scale), chunk)
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import torch
 from filelock import FileLock, Timeout
@@ -117,7 +117,6 @@ def learn(lesson: Lesson, folder: Path, show: bool = True) -> Taught:
     same outputs, it waits for that process.
 
     Args:
-        lesson: The teacher and the images.
         folder: Folder of the cache; it is made if it is missing.
         show: Whether to print anything.
 
@@ -200,7 +199,8 @@ class _Cache:
             for number in range(done, count):
                 data = _output(lesson, number).numpy().tobytes()
                 crc = zlib.crc32(data, crc)
-                _append(file, data)
+                file.write(data)
+                file.flush()  # so that a killed process has written it
                 row = {"image": number, "name": lesson.names[number], "crc32": zlib.crc32(data)}
                 append_line(self.journal, json.dumps(row))
                 progress.advance(number + 1)
@@ -254,12 +254,6 @@ def _output(lesson: Lesson, number: int) -> Tensor:
             f"teacher {lesson.teacher}: its output for {lesson.names[number]} is not finite"
         )
     return output.contiguous()
-
-
-def _append(file: BinaryIO, data: bytes) -> None:
-    """Hand data to the system, so that a killed process has written it."""
-    file.write(data)
-    file.flush()
 
 
 def _bytes(size: tuple[int, int]) -> int:

@@ -33,12 +33,7 @@ from srnas.engine.checkpoint import restore as restore_checkpoint
 from srnas.engine.run import CHECKPOINT
 from srnas.engine.stepper import SearchStepper
 from srnas.errors import UserError, did_you_mean
-from srnas.files import (
-    read_json,
-    read_yaml,
-    write_atomic,
-    write_json,
-)
+from srnas.files import read_json, read_yaml, write_atomic, write_json
 from srnas.options import SearchOptions, check_options
 from srnas.progress import Progress
 from srnas.score_table import open_table
@@ -69,7 +64,6 @@ def analyze(
     calls. A landscape is also written as PNG and NPZ.
 
     Args:
-        run_dir: Run folder of the search.
         gradients: Whether to measure `gradient_figures`.
         landscape_of: "weights" or "alphas", to evaluate the loss on a grid around them.
         points: Number of grid points along each axis, at least 2.
@@ -78,7 +72,6 @@ def analyze(
             would follow the checkpoint.
         substitution: Label of an edge, to score the genotype with each of its candidates.
         table: File of the tabular benchmark that gives these scores.
-        device: Device of the supernet, see `choose_device`.
 
     Returns:
         Results by section ("trajectory", and "substitution", "gradients" and "landscape_weights" or
@@ -115,12 +108,7 @@ def analyze(
 def trajectory(
     options: SearchOptions, rows: Sequence[dict[str, Any]], metrics: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Summarize the logs of a search.
-
-    Args:
-        options: Options of the search.
-        rows: Rows of alphas.jsonl.
-        metrics: Rows of metrics.jsonl.
+    """Summarize the logs of a search, the rows of alphas.jsonl and of metrics.jsonl.
 
     Returns:
         The step, the epochs so far and planned, the last genotype, and:
@@ -155,12 +143,9 @@ def trajectory(
 def substitutions(
     space: str, row: dict[str, Any], label: str, table: Path | None
 ) -> dict[str, Any]:
-    """Score the genotype of one epoch with each candidate at one edge.
+    """Score the genotype of one epoch (a row of alphas.jsonl) with each candidate at one edge.
 
     Args:
-        space: Name of the space.
-        row: Row of alphas.jsonl.
-        label: Label of the edge.
         table: File of the space's tabular benchmark.
 
     Returns:
@@ -202,11 +187,6 @@ def substitutions(
 def restore(run_dir: Path, options: SearchOptions, device: str) -> tuple[int, SearchStepper]:
     """Restore a search from its checkpoint.
 
-    Args:
-        run_dir: Run folder of the search.
-        options: Its options.
-        device: Device of the supernet, see `choose_device`.
-
     Returns:
         The step of the checkpoint, and the stepper as it was after this step.
 
@@ -226,10 +206,6 @@ def restore(run_dir: Path, options: SearchOptions, device: str) -> tuple[int, Se
 
 def gradient_figures(stepper: SearchStepper, drawn: BatchPairs) -> dict[str, Any]:
     """Measure gradients of the supernet in training mode, averaged over pairs of batches.
-
-    Args:
-        stepper: The restored search.
-        drawn: Pairs of batches.
 
     Returns:
         - batches: Number of pairs.
@@ -273,11 +249,7 @@ def write_landscape(
     the seed of the run.
 
     Args:
-        folder: Folder of the files.
-        stepper: The restored search.
-        drawn: Pairs of batches.
         of: Parameters that are moved, "weights" or "alphas".
-        points: Number of grid points along each axis.
         span: Extent of the grid, from -span to span.
 
     Returns:

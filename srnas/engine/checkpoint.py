@@ -93,13 +93,7 @@ class Meter:
 
 
 def save_checkpoint(file: Path, step: int, states: Mapping[str, dict[str, Any]]) -> None:
-    """Write a checkpoint, atomically, with the states of torch's random generators (CPU and CUDA).
-
-    Args:
-        file: Where to write.
-        step: Number of steps done.
-        states: States of the objects, by name.
-    """
+    """Write a checkpoint, atomically, with the states of torch's generators (CPU and CUDA)."""
     save_tensors(file, {"step": step, "parts": dict(states), "rng": _rng_state()})
 
 

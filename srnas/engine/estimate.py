@@ -44,7 +44,6 @@ def time_steps(step: Callable[[int], object], device: torch.device) -> float:
 
     Args:
         step: Takes one step; its argument counts them from 0.
-        device: Device that the steps run on.
     """
     times: list[float] = []
     for number in range(WARM_UP + MOST):

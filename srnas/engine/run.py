@@ -49,10 +49,6 @@ def open_run(
     """Hold the folder of a run against other processes, and open the run in it.
 
     Args:
-        kind: "search" or "train".
-        options: Options of the run.
-        process: This process.
-        resume: Whether to continue an existing run.
         report: Called with the folder at the end of the block, while the folder is still held; not
             after an exception.
 
@@ -77,9 +73,7 @@ class Run:
 
     Args:
         kind: "search" or "train".
-        options: Options of the run.
         process: This process; only the primary one writes.
-        resume: Whether to continue an existing run.
 
     Attributes:
         folder: The run folder.
@@ -134,7 +128,6 @@ class Run:
         """Write the checkpoint.
 
         Args:
-            step: Number of steps done.
             states: Objects whose states are saved, by name.
 
         Raises:
@@ -179,9 +172,6 @@ class Run:
     def loop(self, total: int) -> Iterator["Loop"]:
         """Open the loop over the remaining steps, with progress, checkpoints and Ctrl-C handling.
 
-        Args:
-            total: Number of steps of the whole run.
-
         Raises:
             UserError: More steps are done than that.
         """
@@ -225,18 +215,12 @@ class Loop:
     """An iterator over the remaining steps of a run, from 0; call `done` at the end of each step.
 
     Args:
-        run: The run.
-        total: Number of steps of the whole run.
         progress: Where messages and the number of steps are shown.
         asked_to_stop: Returns the signal by which the user has asked to stop, or None.
     """
 
     def __init__(
-        self,
-        run: Run,
-        total: int,
-        progress: Progress,
-        asked_to_stop: Callable[[], int | None],
+        self, run: Run, total: int, progress: Progress, asked_to_stop: Callable[[], int | None]
     ) -> None:
         self.run, self.total = run, total
         self.progress, self.asked_to_stop = progress, asked_to_stop

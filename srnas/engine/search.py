@@ -46,9 +46,7 @@ class SearchRecord(Record):
 
 
 def search(
-    options: SearchOptions,
-    resume: bool = False,
-    report: Callable[[Path], object] | None = None,
+    options: SearchOptions, resume: bool = False, report: Callable[[Path], object] | None = None
 ) -> Path:
     """Run a search.
 
@@ -56,7 +54,6 @@ def search(
     genotype and expected MACs of every epoch), metrics.jsonl and the checkpoint.
 
     Args:
-        options: Options of the search.
         resume: Whether to continue an existing run, to the same result.
         report: Called with the run folder at the end, before another process can have it.
 
@@ -87,7 +84,9 @@ def _search(
     """Take the remaining steps."""
     options = stepper.options
     with run.loop(options.steps) as loop:
-        _warn_of_rest(loop, options)
+        if 0 < options.epochs <= options.warmup_epochs:
+            epochs = counted(options.epochs, "epoch")
+            loop.warn(f"the alphas rest in all {epochs} (warmup_epochs={options.warmup_epochs})")
         for step in loop:
             stepper.begin(step)
             stepper.rule(stepper, stepper.alpha_moves)
@@ -98,7 +97,8 @@ def _search(
                 means = stepper.meter.means()
                 row = {"step": done, "epoch": stepper.epoch, **means, **stepper.rates()}
                 run.log("metrics.jsonl", row)
-                loop.say(_summary(means, record))
+                values = [f"{name} {value:.4g}" for name, value in means.items()]
+                loop.say("  ".join([record.val, *values] if record.val else values))
             if done == options.steps:
                 stepper.rule.finish(stepper)
             if epoch_ends:
@@ -167,11 +167,7 @@ def _open_table(options: SearchOptions) -> ScoreTable | None:
 
 
 def _close_epoch(
-    run: Run,
-    stepper: SearchStepper,
-    done: int,
-    record: SearchRecord,
-    score: ScoreTable | None,
+    run: Run, stepper: SearchStepper, done: int, record: SearchRecord, score: ScoreTable | None
 ) -> dict[str, float]:
     """Validate, log the alphas and write the genotype; return the figures logged with them."""
     options, supernet, epoch = stepper.options, stepper.supernet, stepper.epoch
@@ -227,13 +223,6 @@ def _settled(record: SearchRecord, options: SearchOptions) -> bool:
     return patience is not None and record.stable_epochs >= patience
 
 
-def _warn_of_rest(loop: Loop, options: SearchOptions) -> None:
-    if 0 < options.epochs <= options.warmup_epochs:
-        rest = options.warmup_epochs
-        epochs = counted(options.epochs, "epoch")
-        loop.warn(f"the alphas rest in all {epochs} (warmup_epochs={rest})")
-
-
 def _warn_of_collapse(
     loop: Loop, figures: dict[str, float], stepper: SearchStepper, record: SearchRecord
 ) -> None:
@@ -263,11 +252,6 @@ def _warn_of_no_convergence(loop: Loop, run: Run) -> None:
             f"the genotype has stayed for the last {same} of {rows[-1]['epoch'] + 1} epochs only: "
             "the search has not converged"
         )
-
-
-def _summary(means: dict[str, float], record: SearchRecord) -> str:
-    values = [f"{name} {value:.4g}" for name, value in means.items()]
-    return "  ".join(values if record.val is None else [record.val, *values])
 
 
 def _tell(

@@ -22,8 +22,6 @@ class Session:
 
     Args:
         folder: The run folder.
-        device: Device of the run.
-        processes: Number of processes.
     """
 
     def __init__(self, folder: Path, device: torch.device, processes: int) -> None:
@@ -38,22 +36,14 @@ class Session:
         }
 
     def write(self) -> None:
-        """Write the row, with this moment as its end.
-
-        Raises:
-            WriteError: The file cannot be written.
-        """
+        """Write the row, with this moment as its end; WriteError if the file cannot be written."""
         self._row["ended"] = _now()
         write_json_lines(self.file, [*self._before, self._row])
 
 
 def versions() -> dict[str, str]:
     """Return the software versions that a result depends on, by package."""
-    return {
-        "srnas": __version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
+    return {"srnas": __version__, "torch": torch.__version__, "python": platform.python_version()}
 
 
 def _now() -> str:

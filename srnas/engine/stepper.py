@@ -44,7 +44,6 @@ def build_supernet(options: SearchOptions, partial_channels: int | None = None) 
     """Build the supernet that the options describe, freshly initialized.
 
     Args:
-        options: Options of the search.
         partial_channels: K, if it differs from the options.
     """
     choose = RelaxedBuilder(
@@ -71,8 +70,6 @@ class SearchStepper:
     `rule(stepper, alpha_moves)`, then takes the steps.
 
     Args:
-        options: Options of the search.
-        process: Device and rank of this process.
         rehearsal: Whether it only estimates what the search takes, see `Task.open`.
 
     Attributes:
@@ -191,10 +188,10 @@ class SearchStepper:
         return self._move_weights(loss, measure)
 
     def alpha_step(self, *batches: Any) -> None:
-        """Take a gradient step on the alphas for the summed losses and the weighted regularizers.
+        """Take a first-order step on the alphas; see `Stepper`.
 
-        It is first order: the weights are treated as constants. The batches are differentiated one
-        after the other, so that only one forward pass is held in memory.
+        The batches are differentiated one after the other, so that only one forward pass is held
+        in memory.
         """
         self.alpha_optimizer.zero_grad()
         for batch in batches:
@@ -205,23 +202,13 @@ class SearchStepper:
         self._move_alphas()
 
     def alpha_step_along(self, gradients: Sequence[Tensor]) -> None:
-        """Take an alpha step with given gradients of the loss.
-
-        Args:
-            gradients: One for each parameter of `Supernet.arch_parameters`.
-        """
+        """Take an alpha step with given gradients of the loss; see `Stepper`."""
         for alpha, gradient in zip(self.supernet.arch_parameters(), gradients, strict=True):
             alpha.grad = gradient.clone()
         self._move_alphas()
 
     def joint_step(self, weight_batch: Any, alpha_batch: Any | None = None) -> None:
-        """Move weights and alphas by gradients that are taken at the same point.
-
-        Args:
-            weight_batch: Batch of the weights' loss.
-            alpha_batch: Batch of the alphas' loss; if None, both gradients come from a single pass
-                over `weight_batch`.
-        """
+        """Move weights and alphas by gradients that are taken at the same point; see `Stepper`."""
         weights, alphas = self.supernet.weight_parameters(), self.supernet.arch_parameters()
         self.weight_optimizer.zero_grad()
         self.alpha_optimizer.zero_grad()

@@ -48,7 +48,6 @@ class Trainer:
     """A network in training: its batches, optimizer and moving average.
 
     Args:
-        options: Options of the training.
         network: The network, on its device.
         task: The opened task.
         batches: Batches to train on.
@@ -97,13 +96,18 @@ class Trainer:
         if step == 0:
             torch._foreach_copy_(self._averages, self._weights)
         else:
-            decay = _ema_decay(step, self.options.ema)
+            # Smaller in the first steps, so that the initial weights are soon forgotten.
+            decay = min(self.options.ema, (1 + step) / (10 + step))
             torch._foreach_lerp_(self._averages, self._weights, 1 - decay)
         self.ema.n_averaged += 1
 
     def settle(self) -> None:
-        """Prepare the judged network for validation."""
-        _copy_buffers(self.network, self.ema)
+        """Prepare the judged network for validation.
+
+        BatchNorm's running statistics, which are averages already, are copied into the EMA.
+        """
+        for mine, theirs in zip(self.ema.module.buffers(), self.network.buffers(), strict=True):
+            mine.copy_(theirs)
 
 
 def train(
@@ -118,7 +122,6 @@ def train(
     images. With `ema` they are the moving average of the weights.
 
     Args:
-        options: Options of the training.
         resume: Whether to continue an existing run, to the same result.
         genotype: Genotype to train; by default that of the options or else the space's published
             network.
@@ -171,10 +174,11 @@ def _train(run: Run, trainer: Trainer, genotype: Genotype) -> None:
                     if run.process.primary:
                         save_model(run.folder / "model.safetensors", merged(model))
                 if quality:
-                    best = "" if record.best_step == done else f", best {record.summary}"
-                    loop.tell(f"step {done}: {task.describe(quality)}{best}")
+                    before = "" if record.best_step == done else f", best {record.summary}"
+                    loop.tell(f"step {done}: {task.describe(quality)}{before}")
             if shows:  # with the validation that this step may have had
-                loop.say(_summary(record, means["loss"]))
+                best = [f"best {record.summary}"] if record.summary else []
+                loop.say("  ".join([*best, f"loss {means['loss']:.4g}"]))
             if done == options.steps:
                 _test(run, task, done)
             loop.done(done, states, checkpoint=validates)
@@ -239,17 +243,6 @@ def _keep_genotype(genotype: Genotype, run: Run) -> None:
         genotype.save(file)
 
 
-def _ema_decay(step: int, decay: float) -> float:
-    """Return a smaller decay in the first steps, so that the initial weights are soon forgotten."""
-    return min(decay, (1 + step) / (10 + step))
-
-
-def _copy_buffers(network: nn.Module, ema: AveragedModel) -> None:
-    """Copy BatchNorm's running statistics, which are averages already, into the EMA."""
-    for mine, theirs in zip(ema.module.buffers(), network.buffers(), strict=True):
-        mine.copy_(theirs)
-
-
 def _keeps(quality: dict[str, float], task: Task, record: TrainRecord, done: int) -> bool:
     """Return whether these weights are the best so far, and record them if so."""
     score = quality.get(task.score, float("inf")) * (1 if task.higher_is_better else -1)
@@ -259,11 +252,6 @@ def _keeps(quality: dict[str, float], task: Task, record: TrainRecord, done: int
     record.summary = f"{task.describe(quality)} (step {done})" if quality else ""
     record.quality = quality
     return True
-
-
-def _summary(record: TrainRecord, loss: float) -> str:
-    best = [f"best {record.summary}"] if record.summary else []
-    return "  ".join([*best, f"loss {loss:.4g}"])
 
 
 def _provenance(trainer: Trainer, record: TrainRecord) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from srnas.errors import UserError, one_line
+from srnas.errors import UserError, first_line
 from srnas.export.target import EXPORT_TARGETS, Array, Run, target_names
 from srnas.files import check_file
 from srnas.tasks.base import Ports
@@ -50,7 +50,7 @@ class ExportedNetwork(nn.Module):
         except OSError:
             raise
         except Exception as error:  # every runtime has errors of its own
-            raise UserError(f"{file}: its runtime cannot open it: {_first_line(error)}") from error
+            raise UserError(f"{file}: its runtime cannot open it: {first_line(error)}") from error
         shape = self._output(np.zeros((1, 3, PROBE, PROBE), np.float32)).shape
         self.scale = shape[-1] // PROBE
         if shape != (1, 3, self.scale * PROBE, self.scale * PROBE):
@@ -72,9 +72,5 @@ class ExportedNetwork(nn.Module):
             height, width = image.shape[2:]
             raise UserError(
                 f"{self.file}: its runtime fails on an image of {width}x{height}, which a file of "
-                f"one size (--input) does not take: {_first_line(error)}"
+                f"one size (--input) does not take: {first_line(error)}"
             ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return one_line((str(error).splitlines() or [type(error).__name__])[0], 200)

@@ -22,12 +22,11 @@ from torch import nn
 from srnas.data.images import benchmark_pairs, decode
 from srnas.data.packaged import packaged_pairs
 from srnas.errors import UserError, require
-from srnas.export.target import Array, Run
+from srnas.export.target import Array, Run, to_input
 from srnas.machine import time_alternately
 from srnas.spaces.kinds import SuperResolutionSpace
 from srnas.tasks.base import Ports
-from srnas.tasks.super_resolution.evaluate import Upscale, evaluate
-from srnas.tasks.super_resolution.protocols import PROTOCOLS
+from srnas.tasks.super_resolution.evaluate import Upscale, mean_psnr
 
 CALIBRATION = 16  # photographs
 SHARES = (0.1, 0.2, 0.3, 0.45, 0.6)  # of the convolutions left in floating point, in turn
@@ -180,14 +179,8 @@ def photograph_budget(
     step = max(1, len(sources) // CALIBRATION)
     images = [_middle(pair.load(scale)[0]) for pair in sources[::step][:CALIBRATION]]
     judged = decode(benchmark_pairs(val, scale) if val else packaged_pairs("test"), scale)
-    protocol = PROTOCOLS["basicsr"]
-    only = {"psnr": protocol.metrics["psnr"]}
-
-    def psnr(run: Run) -> float:
-        return evaluate(_upscale(run), judged, scale, protocol, metrics=only)["psnr"]
-
     where = str(val) if val else f"{len(judged)} packaged photographs"
-    return Budget(images, psnr, max_drop, where)
+    return Budget(images, lambda run: mean_psnr(_upscale(run), judged, scale), max_drop, where)
 
 
 def fit_budget(
@@ -202,7 +195,6 @@ def fit_budget(
         recipes: Names and contents, from fast to careful.
         open_content: Opens a content in its runtime with a number of threads (None: any).
         before: The content in fp32.
-        budget: The budget.
 
     Raises:
         UserError: None keeps it.
@@ -233,13 +225,12 @@ def _middle(image: NDArray[np.uint8]) -> Array:
     """Return the middle of an image, at most 256x256, as (1, 3, H, W) in [0, 1]."""
     top, left = (max(0, (side - 256) // 2) for side in image.shape[:2])
     crop = image[top : top + 256, left : left + 256]
-    return np.ascontiguousarray(crop.transpose(2, 0, 1)[None], dtype=np.float32) / np.float32(255)
+    return to_input(crop)
 
 
 def _upscale(run: Run) -> Upscale:
     def upscale(lr: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        image = np.ascontiguousarray(lr.transpose(2, 0, 1)[None], dtype=np.float32)
-        sr = np.clip(run(image / np.float32(255))[0], 0, 1)
+        sr = np.clip(run(to_input(lr))[0], 0, 1)
         return np.round(sr * 255).astype(np.uint8).transpose(1, 2, 0)
 
     return upscale

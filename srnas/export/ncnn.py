@@ -17,8 +17,7 @@ from srnas.export.target import EXPORT_TARGETS, Array, Content, ExportTarget, Ru
 from srnas.model_file import Model
 from srnas.spaces.kinds import SuperResolutionSpace
 from srnas.tasks.base import Ports
-from srnas.tasks.super_resolution.evaluate import NetworkUpscale, Upscale, evaluate
-from srnas.tasks.super_resolution.protocols import PROTOCOLS
+from srnas.tasks.super_resolution.evaluate import NetworkUpscale, mean_psnr
 from srnas.tasks.super_resolution.tiles import MarginTiles
 
 INPUT, OUTPUT = "data", "output"  # as upscayl and Real-ESRGAN-ncnn name them
@@ -98,17 +97,11 @@ class NCNN(ExportTarget):
             return []
         upscale = NetworkUpscale(model.network, torch.device("cpu"))
         scale, pairs = model.network.scale, packaged_pairs("test")
-        protocol = PROTOCOLS["basicsr"]
-        only = {"psnr": protocol.metrics["psnr"]}
-
-        def psnr(method: Upscale) -> float:
-            return evaluate(method, pairs, scale, protocol, metrics=only)["psnr"]
-
-        whole = psnr(upscale)
-        costs = [
-            f"{psnr(MarginTiles(upscale, scale, tile)) - whole:+.3f} dB with tiles of {tile}"
-            for tile in TILES
-        ]
+        whole = mean_psnr(upscale, pairs, scale)
+        costs = []
+        for tile in TILES:
+            in_tiles = mean_psnr(MarginTiles(upscale, scale, tile), pairs, scale)
+            costs.append(f"{in_tiles - whole:+.3f} dB with tiles of {tile}")
         return [
             f"in tiles with a margin of 10 pixels, PSNR on {len(pairs)} photographs changes by "
             + ", ".join(costs)

@@ -97,9 +97,7 @@ class ExportTarget(ABC):
 
 
 EXPORT_TARGETS: Registry[ExportTarget] = Registry(
-    "export target",
-    packages=("srnas.export",),
-    base=ExportTarget,
+    "export target", packages=("srnas.export",), base=ExportTarget
 )
 
 
@@ -116,7 +114,12 @@ def photograph(height: int, width: int) -> Array:
         (have - side) // 2 for side, have in zip((height, width), image.shape, strict=False)
     )
     crop = image[top : top + height, left : left + width]
-    return np.ascontiguousarray(crop.transpose(2, 0, 1)[None], dtype=np.float32) / np.float32(255)
+    return to_input(crop)
+
+
+def to_input(image: NDArray[np.uint8]) -> Array:
+    """Return an image, (H, W, 3), as (1, 3, H, W) in [0, 1]."""
+    return np.ascontiguousarray(image.transpose(2, 0, 1)[None], dtype=np.float32) / np.float32(255)
 
 
 def fold_batchnorm(network: nn.Module) -> nn.Module:

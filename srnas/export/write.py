@@ -20,7 +20,7 @@ from srnas.export.target import (
     photograph,
     target_names,
 )
-from srnas.files import write_atomic
+from srnas.files import check_free, write_atomic
 from srnas.model_file import Model
 from srnas.tasks import task_of
 from srnas.tasks.base import Ports
@@ -70,11 +70,9 @@ def export(
     """Export a model, and compare the files in their own runtime with PyTorch before keeping them.
 
     Args:
-        model: The model.
         path: The file. With a target whose files have other suffixes, they take its name.
         target: Name of a target; by default the one that the suffix belongs to.
         precision: One of the target's precisions; by default its first.
-        overwrite: Whether to replace existing files.
         budget: For "int8": what it is calibrated on and may lose; by default 0.1 dB on packaged
             photographs.
         size: The only size (width, height) of its input, which then has a batch of one; by default
@@ -86,7 +84,11 @@ def export(
             these cases nothing is written.
     """
     path = Path(path)
-    name = target or _target_of(path)
+    by_suffix = target_names()
+    name = target or by_suffix.get(path.suffix)
+    if name is None:
+        known = did_you_mean(path.suffix, by_suffix)
+        raise UserError(f"--out {path}: no export for files {path.suffix!r}; {known}")
     if name not in EXPORT_TARGETS:
         raise UserError(f"--target {name}: {did_you_mean(name, EXPORT_TARGETS)}")
     chosen = EXPORT_TARGETS.build(name)
@@ -96,8 +98,7 @@ def export(
     stem = path.with_suffix("") if path.suffix in chosen.suffixes else path
     files = {suffix: stem.with_name(stem.name + suffix) for suffix in chosen.suffixes}
     for file in files.values():
-        if file.exists() and not overwrite:
-            raise UserError(f"{file}: exists; give --overwrite to replace it")
+        check_free(file, overwrite)
     ports = task_of(model.network).ports
     content, notes = _convert(chosen, model.network, ports, precision, budget)
     sizes = ports.sizes
@@ -133,14 +134,6 @@ def _convert(
         target.convert(folded, ports, "fp32"),
         budget,
     )
-
-
-def _target_of(path: Path) -> str:
-    by_suffix = target_names()
-    if path.suffix not in by_suffix:
-        known = did_you_mean(path.suffix, by_suffix)
-        raise UserError(f"--out {path}: no export for files {path.suffix!r}; {known}")
-    return by_suffix[path.suffix]
 
 
 @torch.no_grad()

@@ -36,9 +36,7 @@ def measure_table(
 
     Args:
         space: A space whose choices are operations only, or whose links stay as published.
-        runtime: One of `runtimes`.
         size: Size (width, height) of the input in pixels.
-        threads: Number of threads.
         repeats: Number of runs of each network after the warm-up; their median counts.
         precision: Precision of the export; by default fp32.
 
@@ -59,7 +57,14 @@ def measure_table(
         if value != base.choices[label]
     ]
     genotypes = [base, *(_with(base, {label: value}) for label, value in changed)]
-    setting = _setting(runtime, size, threads, repeats, precision)
+    setting = {
+        "runtime": runtime,
+        "precision": precision or "fp32",
+        "threads": threads,
+        "width": size[0],
+        "height": size[1],
+        "repeats": repeats,
+    }
     base_ms, *others = _milliseconds(space, genotypes, setting)
     ms: dict[str, dict[str, float]] = {
         label: dict.fromkeys(choice.names, base_ms) for label, choice in choices.items()
@@ -70,13 +75,12 @@ def measure_table(
     return LatencyTable(space.to_dict(), setting, dict(base.choices), base_ms, ms, channels, {})
 
 
-def check_prediction(table: LatencyTable, count: int, seed: int = 0) -> dict[str, Any]:
+def check_prediction(table: LatencyTable, count: int) -> dict[str, Any]:
     """Measure random networks of the table's space as the table was, and compare with predictions.
 
     Args:
-        table: The table.
-        count: Number of networks, at least 3.
-        seed: Seed of their choices at the positions; other choices are the base's.
+        count: Number of networks, at least 3; their choices at the positions are random, other
+            choices are the base's.
 
     Returns:
         "spearman"; "error", the mean absolute error relative to the measured time; "networks",
@@ -86,7 +90,7 @@ def check_prediction(table: LatencyTable, count: int, seed: int = 0) -> dict[str
 
     space = check_space(table.space)
     base = Genotype(space.name, table.base)
-    generator = random.Random(seed)
+    generator = random.Random(0)
     values = {
         label: {str(value): value for value in choice.alternatives()}
         for label, choice in open_choices(space).competing.items()
@@ -108,19 +112,6 @@ def check_prediction(table: LatencyTable, count: int, seed: int = 0) -> dict[str
             {"genotype": str(g), "predicted": round(p, 4), "measured": m}
             for g, p, m in zip(genotypes, predicted, measured, strict=True)
         ],
-    }
-
-
-def _setting(
-    runtime: str, size: tuple[int, int], threads: int, repeats: int, precision: str | None
-) -> dict[str, Any]:
-    return {
-        "runtime": runtime,
-        "precision": precision or "fp32",
-        "threads": threads,
-        "width": size[0],
-        "height": size[1],
-        "repeats": repeats,
     }
 
 

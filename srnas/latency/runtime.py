@@ -51,7 +51,6 @@ def open_network(
 
     Args:
         network: The network; its weights do not matter for the time.
-        runtime: One of `runtimes`.
         size: Size (width, height) of the input in pixels.
         threads: Number of threads, at least 1.
         precision: Precision of the export; by default fp32.

@@ -8,11 +8,7 @@ from srnas.metrics.metric import Metric
 
 __all__ = ["METRICS", "Metric", "best_of", "find_metric", "in_words", "show_value", "title_of"]
 
-METRICS: Registry[Metric] = Registry(
-    "metric",
-    packages=("srnas.metrics",),
-    base=Metric,
-)
+METRICS: Registry[Metric] = Registry("metric", packages=("srnas.metrics",), base=Metric)
 
 
 def find_metric(name: str) -> type[Metric] | None:

@@ -1,5 +1,6 @@
 """PSNR and SSIM as metrics: on luma, on RGB, or as a protocol defines them."""
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -18,22 +19,33 @@ def rgb(image: Image) -> Image:
     return image
 
 
-@METRICS.register("psnr")
-class PSNR(Metric):
-    """PSNR in dB as the protocol computes it; without a protocol on Y, not rounded.
+class Fidelity(Metric):
+    """Base class of functions of the values that are compared.
 
     Args:
-        channel: What is compared.
+        channel: What is compared; by default Y, not rounded.
     """
 
-    title, unit, digits = "PSNR", "dB", 3
     higher_is_better = True
 
     def __init__(self, channel: Channel = luma) -> None:
         self.channel = channel
 
     def __call__(self, sr: Image, hr: Image, border: int) -> float:
-        return psnr(*(self.channel(inside(image, border)) for image in (sr, hr)))
+        return self.compare(*(self.channel(inside(image, border)) for image in (sr, hr)))
+
+    @staticmethod
+    @abstractmethod
+    def compare(a: NDArray[Any], b: NDArray[Any]) -> float:
+        """Compare values in [0, 255]."""
+
+
+@METRICS.register("psnr")
+class PSNR(Fidelity):
+    """PSNR in dB as the protocol computes it; without a protocol on Y, not rounded."""
+
+    title, unit, digits = "PSNR", "dB", 3
+    compare = staticmethod(psnr)
 
 
 @METRICS.register("psnr_y")
@@ -41,9 +53,6 @@ class PSNRofY(PSNR):
     """PSNR in dB on Y of MATLAB's rgb2ycbcr, not rounded, whatever the protocol."""
 
     title = "PSNR on Y"
-
-    def __init__(self) -> None:
-        super().__init__(luma)
 
 
 @METRICS.register("psnr_rgb")
@@ -57,21 +66,11 @@ class PSNRofRGB(PSNR):
 
 
 @METRICS.register("ssim")
-class SSIM(Metric):
-    """SSIM as the protocol computes it; without a protocol on Y, not rounded.
-
-    Args:
-        channel: What is compared.
-    """
+class SSIM(Fidelity):
+    """SSIM as the protocol computes it; without a protocol on Y, not rounded."""
 
     title = "SSIM"
-    higher_is_better = True
-
-    def __init__(self, channel: Channel = luma) -> None:
-        self.channel = channel
-
-    def __call__(self, sr: Image, hr: Image, border: int) -> float:
-        return ssim(*(self.channel(inside(image, border)) for image in (sr, hr)))
+    compare = staticmethod(ssim)
 
 
 @METRICS.register("ssim_y")
@@ -79,9 +78,6 @@ class SSIMofY(SSIM):
     """SSIM on Y of MATLAB's rgb2ycbcr, not rounded, whatever the protocol."""
 
     title = "SSIM on Y"
-
-    def __init__(self) -> None:
-        super().__init__(luma)
 
 
 @METRICS.register("ssim_rgb")

@@ -31,13 +31,13 @@ class Perceptual(Metric):
     """Base class of distances between features of a backbone, 0 for equal images.
 
     Attributes:
+        name: Its name among the metrics.
         network: The module and the class of pyiqa, with its options.
         files: Names of the backbone's weight file and of the metric's own.
         own: Keys of what the latter holds.
         least: Least side of an image in pixels, without borders.
 
     Args:
-        name: Name of the metric, for error messages.
         backbone: File of the backbone, pretrained on ImageNet by torchvision.
         weights: File of the metric's own weights, pyiqa's.
 
@@ -46,12 +46,14 @@ class Perceptual(Metric):
     """
 
     higher_is_better = False
+    name: ClassVar[str]
     network: ClassVar[tuple[str, str, dict[str, Any]]]
     files: ClassVar[tuple[str, str]]
     own: ClassVar[tuple[str, ...]]
     least: ClassVar[int]
 
-    def __init__(self, name: str, backbone: Path | None, weights: Path | None) -> None:
+    def __init__(self, *, backbone: Path | None = None, weights: Path | None = None) -> None:
+        name = self.name
         module, kind, options = self.network
         arch = _pyiqa(module, name)
         hub = Path(torch.hub.get_dir())
@@ -97,14 +99,11 @@ class LPIPS(Perceptual):
         weights: File of the linear layers, by default LPIPS_v0.1_alex-df73285e.pth there.
     """
 
-    title = "LPIPS"
+    name, title = "lpips", "LPIPS"
     network = ("lpips_arch", "LPIPS", {"net": "alex", "version": "0.1"})
     files = ("alexnet-owt-7be5be79.pth", "LPIPS_v0.1_alex-df73285e.pth")
     own = tuple(f"lin{layer}.model.1.weight" for layer in range(5))
     least = 31  # of which two poolings leave a pixel
-
-    def __init__(self, *, backbone: Path | None = None, weights: Path | None = None) -> None:
-        super().__init__("lpips", backbone, weights)
 
 
 @METRICS.register("lpips_vgg")
@@ -116,14 +115,11 @@ class LPIPSofVGG(Perceptual):
         weights: File of the linear layers, by default LPIPS_v0.1_vgg-a78928a0.pth there.
     """
 
-    title = "LPIPS (VGG)"
+    name, title = "lpips_vgg", "LPIPS (VGG)"
     network = ("lpips_arch", "LPIPS", {"net": "vgg", "version": "0.1"})
     files = ("vgg16-397923af.pth", "LPIPS_v0.1_vgg-a78928a0.pth")
     own = LPIPS.own
     least = 16
-
-    def __init__(self, *, backbone: Path | None = None, weights: Path | None = None) -> None:
-        super().__init__("lpips_vgg", backbone, weights)
 
 
 @METRICS.register("dists")
@@ -135,14 +131,11 @@ class DISTS(Perceptual):
         weights: File of the channels' weights, by default DISTS_weights-f5e65c96.pth there.
     """
 
-    title = "DISTS"
+    name, title = "dists", "DISTS"
     network = ("dists_arch", "DISTS", {})
     files = ("vgg16-397923af.pth", "DISTS_weights-f5e65c96.pth")
     own = ("alpha", "beta")
     least = 16
-
-    def __init__(self, *, backbone: Path | None = None, weights: Path | None = None) -> None:
-        super().__init__("dists", backbone, weights)
 
 
 def _pyiqa(module: str, name: str) -> ModuleType:
@@ -156,11 +149,7 @@ def _pyiqa(module: str, name: str) -> ModuleType:
 
 
 def _file(name: str, option: str, given: Path | None, default: Path, source: str) -> Path:
-    """Return the path of a weight file.
-
-    Raises:
-        UserError: There is no such file.
-    """
+    """Return the path of a weight file; UserError if there is no such file."""
     file = given or default
     if not file.is_file():
         raise UserError(
@@ -195,8 +184,6 @@ def _load(network: nn.Module, file: Path, keys: dict[str, str]) -> None:
     """Load tensors of a file into a network.
 
     Args:
-        network: The network.
-        file: The file.
         keys: Key in the file by key in the network.
 
     Raises:

@@ -35,7 +35,5 @@ class Regularizer(ABC):
 
 
 REGULARIZERS: Registry[Regularizer] = Registry(
-    "regularizer",
-    packages=("srnas.regularizers",),
-    base=Regularizer,
+    "regularizer", packages=("srnas.regularizers",), base=Regularizer
 )

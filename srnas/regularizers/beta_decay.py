@@ -15,9 +15,6 @@ class BetaDecay(Regularizer):
     are pushed down most, and the gradients of a position sum to 1 / E.
     """
 
-    def __init__(self) -> None:
-        pass
-
     def __call__(self, supernet: Supernet) -> Tensor:
         means = [torch.logsumexp(m, dim=-1).mean() for m in supernet.alpha_matrices()]
         return torch.stack(means).sum()

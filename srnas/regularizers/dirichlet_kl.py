@@ -17,9 +17,6 @@ class DirichletKL(Regularizer):
     weight decay alone.
     """
 
-    def __init__(self) -> None:
-        pass
-
     def __call__(self, supernet: Supernet) -> Tensor:
         terms = []
         for matrix in supernet.alpha_matrices():

@@ -16,8 +16,5 @@ class L2(Regularizer):
     a schedule here.
     """
 
-    def __init__(self) -> None:
-        pass
-
     def __call__(self, supernet: Supernet) -> Tensor:
         return 0.5 * torch.stack([a.square().sum() for a in supernet.arch_parameters()]).sum()

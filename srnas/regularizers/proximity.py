@@ -35,7 +35,6 @@ def distance(supernet: Supernet, gaps: dict[str, Tensor], norm: str) -> Tensor:
     """Return the sum of the norms of the alpha matrices and of every row outside a matrix.
 
     Args:
-        supernet: The supernet.
         gaps: Differences (N,) by label.
         norm: "l2" for Euclidean norms, "l2sq" for their squares.
     """

@@ -4,37 +4,19 @@ import html
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-INK, GREY = "#0b0c0d", "#8a8f98"
+INK, GREY = "#0b0c0d", "#8a8f98"  # as in chart.mplstyle
 COLORS = ("#3b7dd8", "#d9822b", "#2f9e6e", "#b0539a", "#c0483f", "#7a6bd0")  # on white and black
 TICKS = (1, 2, 5, 10)  # steps between them, times a power of ten
 NAMED = 3  # lines
 SIZE = (4.3, 2.5)  # inches; as wide as a phone's screen
-STYLE: Any = {  # names of matplotlib's own
-    "svg.fonttype": "none",
-    "svg.hashsalt": "srnas",
-    "font.size": 9,
-    "text.color": INK,
-    "axes.edgecolor": GREY,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 9,
-    "axes.titlelocation": "left",
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "grid.color": GREY,
-    "grid.alpha": 0.25,
-    "axes.formatter.useoffset": False,  # no "1e-5 + 1.609"
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-}
+STYLE = Path(__file__).with_name("chart.mplstyle")
 Series = Mapping[str, Sequence[tuple[float, float]]]
 """Points (x, y) by name."""
 
@@ -46,7 +28,7 @@ def chart(title: str, draw: Callable[[Axes], None]) -> str:
         title: Title, also the alternative text.
         draw: Draws into the axes.
     """
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(fname=STYLE):
         figure = Figure(figsize=SIZE, layout="constrained", facecolor="none")
         axes = figure.subplots()
         axes.set_facecolor("none")
@@ -60,7 +42,6 @@ def lines(title: str, series: Series, x: str, log: bool = False, mark: float | N
     """Return a chart of lines, "" if they have no point.
 
     Args:
-        title: Title of the chart.
         series: The lines; a legend shows their names if there are several.
         x: What the x axis shows, in whole numbers.
         log: Whether the y axis is logarithmic.
@@ -94,7 +75,6 @@ def ranked_lines(title: str, series: Series, x: str) -> str:
     """Return a chart of lines of which the three that end highest are named there.
 
     Args:
-        title: Title of the chart.
         series: The lines; the others are grey.
         x: What the x axis shows, in whole numbers.
     """
@@ -134,10 +114,7 @@ def scatter(
     """Return a chart of named points.
 
     Args:
-        title: Title of the chart.
         points: Points of each group; a point's group is its label.
-        x: What the x axis shows.
-        y: What the y axis shows.
         front: Points of the Pareto front, joined by a line.
     """
 
@@ -163,7 +140,7 @@ def scatter(
 def to_svg(figure: Figure, title: str) -> str:
     """Return a figure as an <svg> that scales with the page and has an alternative text."""
     buffer = io.StringIO()
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(fname=STYLE):
         figure.savefig(buffer, format="svg", metadata={"Date": None}, facecolor="none")
     text = buffer.getvalue()
     text = text[text.index("<svg") :]

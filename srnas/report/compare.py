@@ -11,7 +11,7 @@ from srnas.errors import UserError
 from srnas.files import write_atomic
 from srnas.metrics import title_of
 from srnas.report.charts import lines, scatter
-from srnas.report.parts import charts, page, section, table
+from srnas.report.render import render
 from srnas.report.run import RunRecord, read_run, told_of
 
 Row = dict[str, str | float | None]
@@ -36,9 +36,6 @@ def write_comparison(run_dirs: Sequence[Path], out: Path) -> list[Path]:
         run_dirs: Folders of searches and trainings.
         out: The page, FILE.html; FILE.csv is written beside it.
 
-    Returns:
-        Both files.
-
     Raises:
         UserError: A folder is not a run folder, a file in one is broken, one is given twice, or
             tasks with different scores are mixed.
@@ -52,18 +49,21 @@ def write_comparison(run_dirs: Sequence[Path], out: Path) -> list[Path]:
         columns = {score if key == "score" else key: title for key, title in COLUMNS.items()}
         columns[score] = SCORES.get(score) or title_of(score)
         rows = [_row(run, name, score) for run, name in zip(runs, names, strict=True)]
-        body = [
-            f"<h1>{len(runs)} runs</h1>",
-            table(list(columns.values()), [[_text(row[key]) for key in columns] for row in rows]),
-            section("Quality and cost", charts(*_fronts(rows, score, runs[0].higher_is_better()))),
-            section("Trajectories", charts(*_trajectories(dict(zip(names, runs, strict=True))))),
-        ]
+        page = render(
+            "comparison.html",
+            title="Comparison of runs",
+            refresh=None,
+            head=list(columns.values()),
+            rows=[[_text(row[key]) for key in columns] for row in rows],
+            fronts=_fronts(rows, score, runs[0].higher_is_better()),
+            trajectories=_trajectories(dict(zip(names, runs, strict=True))),
+        )
     text = io.StringIO()
     writer = csv.DictWriter(text, list(columns), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     files = [out.with_suffix(".html"), out.with_suffix(".csv")]
-    write_atomic(files[0], page("Comparison of runs", body))
+    write_atomic(files[0], page)
     write_atomic(files[1], text.getvalue())
     return files
 
@@ -99,15 +99,9 @@ def _row(run: RunRecord, name: str, score: str) -> Row:
 
 
 def _text(value: str | float | None) -> str:
-    if value is None:
-        return "-"
-    return (
-        f"{value:,.3f}"
-        if isinstance(value, float)
-        else f"{value:,}"
-        if isinstance(value, int)
-        else value
-    )
+    if value is None or isinstance(value, str):
+        return value or "-"
+    return f"{value:,.3f}" if isinstance(value, float) else f"{value:,}"
 
 
 def _fronts(rows: Sequence[Row], score: str, higher: bool) -> list[str]:
@@ -117,7 +111,9 @@ def _fronts(rows: Sequence[Row], score: str, higher: bool) -> list[str]:
     name = label[0].upper() + label.split(",")[0][1:]
     for key, title in (("params", "parameters"), ("gmacs", "GMACs"), ("ms", "ms")):
         points = {
-            _marked(row): [(float(row[key] or 0), float(row[score] or 0))]
+            f"{row['run']}{' (random)' if row['method'] == 'random' else ''}": [
+                (float(row[key] or 0), float(row[score] or 0))
+            ]
             for row in rows
             if row[key] is not None and row[score] is not None
         }
@@ -126,11 +122,6 @@ def _fronts(rows: Sequence[Row], score: str, higher: bool) -> list[str]:
             best = [p for p in every if not any(_beats(q, p, higher) for q in every)]
             figures.append(scatter(f"{name} against {title}", points, title, label, best))
     return figures
-
-
-def _marked(row: Row) -> str:
-    random = " (random)" if row["method"] == "random" else ""
-    return f"{row['run']}{random}"
 
 
 def _beats(one: tuple[float, float], other: tuple[float, float], higher: bool) -> bool:

@@ -1,25 +1,17 @@
 """The report of a run: a single HTML file without external references, made from the run folder."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from srnas.analysis.trajectory import convergence
 from srnas.choice import Genotype
+from srnas.diagram import Diagram
 from srnas.files import read_json, read_text, write_atomic
 from srnas.metrics import best_of, find_metric, show_value, title_of
 from srnas.report.charts import lines, ranked_lines
-from srnas.report.parts import (
-    cards,
-    charts,
-    escape,
-    heat_map,
-    page,
-    picture,
-    section,
-    table,
-)
+from srnas.report.render import picture, render
 from srnas.report.run import RunRecord, read_run, told_of
 from srnas.spaces import SPACES, draw
 
@@ -35,6 +27,8 @@ FIGURES = {  # values of each epoch: title -> {key in metrics.jsonl: name in the
     "Share of parameter-free operations": {"parameter_free_share": ""},
 }
 OLD_METRICS = ["psnr", "ssim"]  # of results that do not name them
+TESTED = {"protocol", "results", "scale"}  # keys of a result of `srnas test`
+LOSSES = {"loss": "weights' images", "alpha_loss": "alphas' images"}
 TABLE_CURVES = {
     "table_percentile": "Genotypes in the table that are worse than the epoch's, %",
     "table_regret": "PSNR that the table's best genotype is better than the epoch's, dB",
@@ -45,107 +39,77 @@ def write_report(run_dir: Path, refresh: int | None = None) -> Path:
     """Write report.html into a run folder.
 
     Args:
-        run_dir: The run folder.
         refresh: After how many seconds a browser loads the page again, if it does.
-
-    Returns:
-        Path of the report.
 
     Raises:
         UserError: `run_dir` is not a run folder, or a file in it is broken.
     """
     run = read_run(Path(run_dir))
+    live = [f"live, as of {datetime.now():%Y-%m-%d %H:%M:%S}"] if refresh else []
     with told_of(run.folder):
-        body = [_head(run, refresh), "" if refresh else _left(run), _verdict(run)]
-        body += [cards(run.figures()), _network(run)]
-        body += [_probabilities(run), _alphas(run), _convergence(run), _curves(run)]
-        body += [_quality(run), _analysis(run), _options(run)]
-    write_atomic(run.folder / "report.html", page(run.folder.name, body, refresh))
+        content = [read_json(file) for file in sorted(run.folder.glob("*.json"))]
+        text = render(
+            "report.html",
+            title=run.folder.name,
+            run=run,
+            refresh=refresh,
+            history=[*live, *run.history()],
+            left="" if refresh else run.left(),
+            settled=convergence(run.alphas) if run.learns else None,
+            weakest=_weakest(run),
+            figures=run.figures(),
+            drawings=_drawings(run),
+            maps=_maps(run),
+            alphas=_alphas(run),
+            convergence=_convergence(run),
+            curves=_curves(run),
+            beside=_beside(run),
+            tests=[_test(one) for one in content if isinstance(one, dict) and one.keys() >= TESTED],
+            crops=_crops(run),
+            analysis=_analysis(run),
+            landscapes=_landscapes(run),
+            options=read_text(run.folder / "options.yml"),
+        )
+    write_atomic(run.folder / "report.html", text)
     return run.folder / "report.html"
 
 
-def _head(run: RunRecord, refresh: int | None) -> str:
-    parts = [f"<h1>{escape(run.folder.name)}</h1>", f"<p>{escape(run.summary())}</p>"]
-    history = run.history()
-    if refresh:
-        history = [f"live, as of {datetime.now():%Y-%m-%d %H:%M:%S}", *history]
-    if history:
-        parts.append(f'<p class="quiet">{escape("; ".join(history))}</p>')
-    return "".join(parts)
+def _weakest(run: RunRecord) -> dict[str, Any] | None:
+    """Return the position whose most probable candidate is ahead of the next by the least."""
+    gaps = run.gaps() if run.learns else {}
+    label = min(gaps, key=lambda label: gaps[label], default=None)
+    return None if label is None else {"label": label, "gap": gaps[label]}
 
 
-def _left(run: RunRecord) -> str:
-    left = run.left()
-    return f'<p class="verdict open">{escape(left)}</p>' if left else ""
+def _drawings(run: RunRecord) -> list[Diagram]:
+    drawn = run.choices is not None and run.space.get("name") in SPACES
+    return draw(run.space, run.choices or {}) if drawn else []
 
 
-def _verdict(run: RunRecord) -> str:
-    """Say in words whether a search has settled, and how sure it is."""
-    if len(run.alphas) < 2 or not run.learns:
-        return ""
-    settled, converged = convergence(run.alphas)
-    epochs = run.alphas[-1]["epoch"] + 1
-    text = f"The genotype is the same since epoch {settled + 1} of {epochs}."
-    text += "" if converged else " The search has not converged."
-    gaps = run.gaps()
-    if gaps:
-        weakest = min(gaps, key=lambda label: gaps[label])
-        text += (
-            f" At every position the most probable candidate is ahead of the next by at least "
-            f"{gaps[weakest]:.2f} ({weakest})."
-            if gaps[weakest] >= 0.005
-            else f" At {weakest} the two most probable candidates are level."
-        )
-    kind = "verdict" if converged else "verdict open"
-    return f'<p class="{kind}">{escape(text)}</p>'
+def _maps(run: RunRecord) -> list[dict[str, dict[str, float]]]:
+    """Return the last probabilities: those of operations, and those of inputs."""
+    rows = run.probabilities() if run.learns else {}
+    searched = run.alphas[-1].get("candidates", {}) if rows else {}
+    parts = ({k: row for k, row in rows.items() if (k in searched) == of} for of in (True, False))
+    return [part for part in parts if part]
 
 
-def _network(run: RunRecord) -> str:
-    choices = run.choices
-    if choices is None:
-        return "<p>No genotype yet.</p>"
-    drawings = draw(run.space, choices) if run.space.get("name") in SPACES else []
-    title = "The found network" if run.kind == "search" else "The network"
-    if not drawings:
-        rows = [(label, choice) for label, choice in choices.items()]
-        return section(title, table(("position", "choice"), rows))
-    figures = [
-        f"<figure><figcaption>{escape(one.title)}</figcaption>{one.svg()}</figure>"
-        for one in drawings
-    ]
-    return section(title, charts(*figures))
-
-
-def _probabilities(run: RunRecord) -> str:
-    rows = run.probabilities()
-    if not rows or not run.learns:
-        return ""
-    operations = {k: row for k, row in rows.items() if k in run.alphas[-1].get("candidates", {})}
-    inputs = {k: row for k, row in rows.items() if k not in operations}
-    maps = [heat_map(one, run.chosen(one)) for one in (operations, inputs) if one]
-    note = "<p>At the last epoch; what the genotype takes is framed.</p>"
-    return section("Probabilities", note, *maps)
-
-
-def _alphas(run: RunRecord) -> str:
-    if len(run.alphas) < 2 or not run.learns:
-        return ""
+def _alphas(run: RunRecord) -> list[str]:
     figures = []
-    for label, names in run.names().items():
+    for label, names in run.names().items() if run.learns else ():
         series = {
             name: [(row["epoch"] + 1, row["alphas"][label][index]) for row in run.alphas]
             for index, name in enumerate(names)
         }
         figures.append(ranked_lines(label, series, "epoch"))
-    note = "<p>Logits of the candidates; the three largest at the end are named.</p>"
-    return section("Alphas", note, charts(*figures))
+    return figures
 
 
-def _convergence(run: RunRecord) -> str:
+def _convergence(run: RunRecord) -> list[str] | None:
     rows = [row for row in run.metrics if "entropy" in row]
     if len(rows) < 2 or not run.learns:
-        return ""
-    mark = convergence(run.alphas).epoch + 1 if run.alphas else None
+        return None
+    mark = convergence(run.alphas).epoch + 1
     figures = []
     for title, names in FIGURES.items():
         series = {
@@ -154,14 +118,13 @@ def _convergence(run: RunRecord) -> str:
         }
         if any(value for points in series.values() for _, value in points):
             figures.append(lines(title, series, "epoch", mark=mark))
-    note = "<p>Dotted: from here on the genotype stays the same.</p>"
-    return section("Convergence", note, charts(*figures))
+    return figures
 
 
-def _curves(run: RunRecord) -> str:
-    losses = {"loss": run.series("loss"), "alpha_loss": run.series("alpha_loss")}
+def _curves(run: RunRecord) -> list[str]:
+    losses = {name: run.series(key) for key, name in LOSSES.items()}
     positive = all(value > 0 for points in losses.values() for _, value in points)
-    figures = [lines("Loss", _named(losses), "step", log=positive)]
+    figures = [lines("Loss", losses, "step", log=positive)]
     for key, title in {**run.task_curves(), **TABLE_CURVES}.items():
         others = run.baselines(key)
         series = {"network" if others else "": run.series(key), **others}
@@ -169,34 +132,22 @@ def _curves(run: RunRecord) -> str:
     key = "expected_macs_per_pixel"
     macs = [(row["step"], row[key]) for row in run.alphas if run.learns and key in row]
     figures.append(lines("Expected MACs per pixel of the searched operations", {"": macs}, "step"))
-    return section("Curves", charts(*figures))
+    return figures
 
 
-def _named(series: Mapping[str, list[tuple[float, float]]]) -> dict[str, list[tuple[float, float]]]:
-    names = {"loss": "weights' images", "alpha_loss": "alphas' images"}
-    return {names[key]: points for key, points in series.items()}
-
-
-def _quality(run: RunRecord) -> str:
-    """Show the results of `srnas test --json` and the crops in the folder, if there are any."""
-    parts = [_beside(run)]
-    for file in sorted(run.folder.glob("*.json")):
-        content = read_json(file)
-        if isinstance(content, dict) and {"protocol", "results", "scale"} <= set(content):
-            parts.append(_test(content))
-    used, figures = 0, []
+def _crops(run: RunRecord) -> list[tuple[str, str]]:
+    used, crops = 0, []
     for file in sorted((run.folder / "crops").rglob("*.png")):
         used += file.stat().st_size
-        if used <= PICTURES:
-            figures.append(picture(file, file.stem))
-    return section("Quality", *parts, charts(*figures))
+        crops += [picture(file)] if used <= PICTURES else []
+    return crops
 
 
-def _beside(run: RunRecord) -> str:
-    """Show the last validation beside bicubic's and that of other trainings on the same images."""
+def _beside(run: RunRecord) -> dict[str, Any] | None:
+    """Return the last validation beside bicubic and other trainings on the same images."""
     names, score = run.validated(), run.score()
     if run.kind == "search" or score not in names:
-        return ""
+        return None
     rows = [
         (name, "", {score: points[-1][1]}) for name, points in run.baselines(f"val_{score}").items()
     ]
@@ -206,14 +157,13 @@ def _beside(run: RunRecord) -> str:
         if score in values:
             rows.append((other.name, _network_name(other), values))
     if len(rows) == 1:
-        return ""
+        return None
     rows.sort(key=lambda row: row[2][score], reverse=not run.higher_is_better())
-    note = "<p>At the last validation of each training.</p>"
     shown = [
         (name, network, *(show_value(n, values[n]) if n in values else "" for n in names))
         for name, network, values in rows
     ]
-    return note + table(("run", "network", *map(title_of, names)), shown)
+    return {"head": ("run", "network", *map(title_of, names)), "rows": shown}
 
 
 def _last(run: RunRecord, names: Iterable[str]) -> dict[str, float]:
@@ -225,8 +175,8 @@ def _network_name(run: RunRecord) -> str:
     return str(Genotype(run.space["name"], run.choices)) if run.choices else ""
 
 
-def _test(content: dict[str, Any]) -> str:
-    """Show a result of `srnas test`: a row for each set and network, a column for each metric."""
+def _test(content: dict[str, Any]) -> dict[str, Any]:
+    """Return what `srnas test --json` measured: a row for each set and network."""
     models = {"this network": content["results"]}
     models |= {str(m.get("model", "another")): m["results"] for m in content.get("beside", ())}
     names = content["results"][0].get("metrics", OLD_METRICS) if content["results"] else OLD_METRICS
@@ -243,32 +193,25 @@ def _test(content: dict[str, Any]) -> str:
             for network, values in measured.items()
         ]
     lower = [name for name in names if (one := find_metric(name)) and not one.higher_is_better]
-    note = f" Lower is better: {'; '.join(map(title_of, lower))}." if lower else ""
-    text = f"<p>x{content['scale']}, protocol {escape(content['protocol'])}.{escape(note)}</p>"
-    return text + table(("set", "network", *map(title_of, names)), rows, True, best)
+    return {
+        "scale": content["scale"],
+        "protocol": content["protocol"],
+        "lower": list(map(title_of, lower)),
+        "head": ("set", "network", *map(title_of, names)),
+        "rows": rows,
+        "best": best,
+    }
 
 
-def _analysis(run: RunRecord) -> str:
-    folder = run.folder / "analysis"
-    parts = []
-    if (folder / "analysis.json").is_file():
-        found = read_json(folder / "analysis.json")
-        figures = found.get("trajectory", {}).get("figures", {})
-        rows = [
-            (name, *(f"{values[k]:.4g}" for k in ("first", "last", "min", "max")))
-            for name, values in figures.items()
-        ]
-        if rows:
-            head = ("figure", "first", "last", "least", "largest")
-            parts.append(table(head, rows, numbers=True))
-    figures = [picture(file, file.stem.replace("_", " ")) for file in folder.glob("*.png")]
-    return section("Analysis", *parts, charts(*figures))
+def _analysis(run: RunRecord) -> list[tuple[str, ...]]:
+    file = run.folder / "analysis" / "analysis.json"
+    found = read_json(file) if file.is_file() else {}
+    return [
+        (name, *(f"{values[k]:.4g}" for k in ("first", "last", "min", "max")))
+        for name, values in found.get("trajectory", {}).get("figures", {}).items()
+    ]
 
 
-def _options(run: RunRecord) -> str:
-    text = read_text(run.folder / "options.yml")
-    command = f"srnas {run.kind} -opt options.yml name={run.folder.name}-again"
-    return (
-        f"<details><summary>Options, and the command that repeats the run</summary>"
-        f"<pre>{escape(command)}</pre><pre>{escape(text)}</pre></details>"
-    )
+def _landscapes(run: RunRecord) -> list[tuple[str, str]]:
+    files = (run.folder / "analysis").glob("*.png")
+    return [picture(file, file.stem.replace("_", " ")) for file in files]

@@ -14,7 +14,7 @@ from srnas.errors import UserError, one_line
 from srnas.files import read_json, read_json_lines, read_yaml
 from srnas.metrics import METRICS, find_metric, show_value
 from srnas.spaces import SPACES, check_space, derived_network
-from srnas.tasks import task_of, task_of_space
+from srnas.tasks import Task, task_of, task_of_space
 
 Points = list[tuple[float, float]]
 
@@ -54,6 +54,12 @@ class RunRecord:
         """The space with its options, {"name": ""} if it has none."""
         space = self.options.get("space")
         return space if isinstance(space, dict) else {"name": space or ""}
+
+    @property
+    def task(self) -> type[Task] | None:
+        """The task of the space, None if the space is unknown."""
+        name = self.space["name"]
+        return task_of_space(name) if name in SPACES else None
 
     @cached_property
     def learns(self) -> bool:
@@ -126,8 +132,7 @@ class RunRecord:
 
     def task_curves(self) -> dict[str, str]:
         """Return titles by key: those of the task, and of the image metrics that are logged."""
-        name = self.space["name"]
-        curves = dict(task_of_space(name).curves) if name in SPACES else {}
+        curves = dict(self.task.curves) if self.task else {}
         for metric in self.validated():
             found = find_metric(metric)
             title = f"{found.title if found else metric} on the validation images"
@@ -137,18 +142,15 @@ class RunRecord:
 
     def score(self) -> str:
         """Return the task's score, "psnr" if the space is unknown; "val_" + it is its key."""
-        name = self.space["name"]
-        return task_of_space(name).score if name in SPACES else "psnr"
+        return self.task.score if self.task else "psnr"
 
     def higher_is_better(self) -> bool:
         """Return whether larger scores are better."""
-        name = self.space["name"]
-        return task_of_space(name).higher_is_better if name in SPACES else True
+        return self.task.higher_is_better if self.task else True
 
     def baselines(self, key: str) -> dict[str, Points]:
-        """Return the values to compare a metric of the task with, by name."""
-        name = self.space["name"]
-        names = task_of_space(name).baselines.get(key, {}) if name in SPACES else {}
+        """Return what a metric of the task is compared with, by name."""
+        names = self.task.baselines.get(key, {}) if self.task else {}
         return {names[other]: self.series(other) for other in names if self.series(other)}
 
     def latencies(self) -> dict[str, float]:
@@ -287,11 +289,7 @@ def told_of(*folders: Path) -> Iterator[None]:
 
 
 def read_run(folder: Path) -> RunRecord:
-    """Read a run folder.
-
-    Raises:
-        UserError: It is not one, or a log is broken.
-    """
+    """Read a run folder; UserError if it is not one, or a log is broken."""
     if not (folder / "options.yml").is_file():
         raise UserError(f"{folder}: not a run folder (no options.yml)")
     file = folder / "genotype.json"

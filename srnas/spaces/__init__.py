@@ -23,11 +23,7 @@ from srnas.components import Component, Registry, check_component
 from srnas.diagram import Diagram
 from srnas.errors import UserError, short
 
-SPACES: Registry[Space] = Registry(
-    "space",
-    packages=("srnas.spaces", "srnas.tasks"),
-    base=Space,
-)
+SPACES: Registry[Space] = Registry("space", packages=("srnas.spaces", "srnas.tasks"), base=Space)
 SpaceLike = Component[Space] | Mapping[str, Any] | str
 """A checked space, or its form in YAML: its name, or a mapping of name and options."""
 
@@ -46,11 +42,7 @@ def check_space(space: SpaceLike, where: str = "space") -> Component[Space]:
 
 
 def space_class(name: str) -> type[Space]:
-    """Return the class of a space.
-
-    Raises:
-        UserError: No space has this name.
-    """
+    """Return the class of a space; UserError if no space has this name."""
     found = SPACES[name]
     assert isinstance(found, type)
     return found
@@ -70,11 +62,7 @@ def is_open(space: SpaceLike) -> bool:
 
 
 def open_choices(space: SpaceLike) -> OpenChoices:
-    """Return the open choices of a space.
-
-    Raises:
-        UserError: It leaves nothing open.
-    """
+    """Return the open choices of a space; UserError if there are none."""
     space = check_space(space)
     return Supernet(space_builder(space), space.name).choices
 
@@ -84,7 +72,6 @@ def derived_network(space: SpaceLike, genotype: Genotype) -> Space:
 
     Args:
         space: The space with its options (width, scale, ...).
-        genotype: The genotype.
 
     Raises:
         UserError: The genotype belongs to another space or does not fit this one.

@@ -158,7 +158,6 @@ class Cell(nn.Module):
     The output concatenates the four nodes.
 
     Args:
-        choose: Builder of the edges.
         kind: "normal" or "reduce".
         tables: Candidates of the edges by node, then by input.
         before, last: Channels of the first and second input, the outputs of the cell before last

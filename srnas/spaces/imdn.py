@@ -22,6 +22,7 @@ from srnas.spaces.kinds import SuperResolutionSpace
 from srnas.spaces.published import named_candidates, published_width
 
 NEGATIVE_SLOPE = 0.05
+EPS = 1e-10  # a standard deviation of 1e-5, which changes no published figure
 CANDIDATES = (  # in the order of the logits
     "conv_3x3",
     "conv_3x3_bn",
@@ -153,23 +154,21 @@ class ContrastAwareAttention(nn.Module):
     """Channel attention from the mean plus standard deviation of each channel (IMDN's CCA layer).
 
     The statistics are means, computed in float32; IMDN computes sums over the image, which overflow
-    float16 above 65,504. `eps` bounds the gradient of the square root on flat patches. A value of
-    1e-10 (a standard deviation of 1e-5) changes no published figure.
+    float16 above 65,504. `EPS` bounds the gradient of the square root on flat patches.
     """
 
-    def __init__(self, channels: int, reduction: int = 16, eps: float = 1e-10) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        hidden = max(channels // reduction, 1)
+        hidden = max(channels // 16, 1)
         self.squeeze = nn.Conv2d(channels, hidden, 1)
         self.excite = nn.Conv2d(hidden, channels, 1)
-        self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale the channels of (B, C, H, W) by their attention in [0, 1]."""
         wide = x.float()
         mean = F.adaptive_avg_pool2d(wide, 1)
         variance = (wide - mean).square().mean(dim=(2, 3), keepdim=True)
-        contrast = (torch.sqrt(variance + self.eps) + mean).to(x.dtype)
+        contrast = (torch.sqrt(variance + EPS) + mean).to(x.dtype)
         return x * torch.sigmoid(self.excite(F.relu(self.squeeze(contrast))))
 
 
@@ -190,12 +189,7 @@ def _draw_block(title: str, choices: Mapping[str, Any]) -> Diagram:
     return diagram
 
 
-_PUBLISHED = {
-    "fea_conv": "head",
-    "c.0": "fuse",
-    "LR_conv": "body_end",
-    "upsampler.0": "upsample.0",
-}
+_PUBLISHED = {"fea_conv": "head", "c.0": "fuse", "LR_conv": "body_end", "upsampler.0": "upsample.0"}
 _PUBLISHED_IN_BLOCK = {
     "c5": "fuse",
     "cca.conv_du.0": "attention.squeeze",

@@ -21,11 +21,7 @@ from srnas.components import Channels, OneOrEach
 from srnas.diagram import Diagram
 from srnas.errors import UserError, counted
 from srnas.primitives.attention import AttentionPrimitive
-from srnas.primitives.reparameterized import (
-    REPARAMETERIZED,
-    Reparameterized,
-    merge_convolutions,
-)
+from srnas.primitives.reparameterized import REPARAMETERIZED, Reparameterized, merge_convolutions
 from srnas.spaces import SPACES
 from srnas.spaces.kinds import SuperResolutionSpace
 from srnas.spaces.plain_weights import is_authors, read_options, rename
@@ -302,11 +298,7 @@ def _image_channels(channels: int, fold: int) -> range:
 
 
 def _for_each(widths: Sequence[int], value: Any, option: str) -> list[Any]:
-    """Return the value of an option for each block.
-
-    Raises:
-        UserError: It is a list of another length.
-    """
+    """Return the value of an option for each block; UserError if it is a list of another length."""
     if not isinstance(value, list):
         return [value] * len(widths)
     if len(value) != len(widths):

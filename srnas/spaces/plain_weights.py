@@ -37,7 +37,6 @@ def read_options(state: Mapping[str, Tensor], authors: bool) -> dict[str, Any]:
     """Return the options of the network that tensors under our names belong to.
 
     Args:
-        state: The tensors.
         authors: Whether they come from a file of the authors, where all attentions have parameters.
 
     Raises:

@@ -35,7 +35,6 @@ def budget(
     trainings that the search did not see, so that no search is judged by its own noise.
 
     Args:
-        protocol: The protocol of the trainings.
         results: Results of `build`; of each genotype the training with the smallest seed counts.
         counts: Values of k; those that leave less than half of the trainings to judge are left out.
         draws: Number of searches for each k.

@@ -41,13 +41,10 @@ def build(
     another number of processes. A training that was interrupted starts anew.
 
     Args:
-        protocol: The protocol.
-        out: Folder of the results.
         processes: Number of worker processes, with one thread each.
         shard: (i, n): train every n-th job, beginning with the i-th (from 1), for n builds that run
             at the same time, on one machine or several.
         limit: Number of jobs of the whole table to consider, from the first.
-        device: Device of all workers, see `choose_device`.
 
     Raises:
         UserError: The images cannot be read, the folder has results of another protocol, or another
@@ -95,12 +92,7 @@ def check_protocol(results: Sequence[Result], protocol: Protocol, where: Path) -
 
 
 class Workbench:
-    """Trains and measures networks by a protocol; the images are decoded once a seed.
-
-    Args:
-        protocol: The protocol.
-        device: Device, see `choose_device`.
-    """
+    """Trains and measures networks by a protocol; the images are decoded once a seed."""
 
     def __init__(self, protocol: Protocol, device: str = "cpu") -> None:
         self.protocol, self.device = protocol, device
@@ -108,11 +100,7 @@ class Workbench:
         self._opened: dict[int, tuple[Task, Batches, Any]] = {}
 
     def run(self, job: Job) -> Result:
-        """Train the network of a job and measure it.
-
-        Raises:
-            UserError: The images cannot be read.
-        """
+        """Train the network of a job and measure it; UserError if the images cannot be read."""
         options = self.protocol.training(job.seed)
         torch.manual_seed(options.seed)
         network = derived_network(options.space, job.genotype)

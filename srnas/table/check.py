@@ -23,7 +23,6 @@ def check(table: Table, results: Sequence[Result]) -> dict[str, Any]:
     """Compare a table's predictions with measurements.
 
     Args:
-        table: The table.
         results: Results of `build`. Of the table's own protocol, only the genotypes count that the
             table has no training of.
 

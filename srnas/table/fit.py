@@ -45,8 +45,6 @@ def fit(
     taken, and fitted anew to all results; it then predicts every set.
 
     Args:
-        protocol: The protocol.
-        results: Results of `build`.
         out: Table to write.
         latency: Measured milliseconds by genotype, see `srnas.table.latency`; or times of the
             candidates.
@@ -190,8 +188,6 @@ def costs(
     network for each candidate is counted. Otherwise every network is.
 
     Args:
-        space: The space.
-        genotypes: The genotypes.
         results: Results whose counted costs must agree.
 
     Raises:
@@ -199,7 +195,11 @@ def costs(
     """
     choices = open_choices(space)
     additive = all(choice.adds_up for choice in choices.whole)
-    count = _Counter(space)
+    task = task_of_space(space.name)
+
+    def count(choices: Mapping[str, Any]) -> tuple[int, int]:
+        return count_costs(task, derived_network(space, Genotype(space.name, dict(choices))))
+
     if additive:
         base = genotypes[0].choices
         start = count(base)
@@ -225,12 +225,3 @@ def costs(
                 f"{(result.params, result.macs)}; they come from another space or version"
             )
     return [total[0] for total in totals], [total[1] for total in totals]
-
-
-class _Counter:
-    def __init__(self, space: Component[Any]) -> None:
-        self.space, self.task = space, task_of_space(space.name)
-
-    def __call__(self, choices: Mapping[str, Any]) -> tuple[int, int]:
-        network = derived_network(self.space, Genotype(self.space.name, dict(choices)))
-        return count_costs(self.task, network)

@@ -64,7 +64,6 @@ def collect(
     """Judge the arms of a study.
 
     Args:
-        study: The study.
         results: Results of `run`; those of other versions of an arm are left out.
         table: The table of the space.
         training_seconds: Processor time of one training of the table, for the random rival.
@@ -92,10 +91,7 @@ def collect(
 
 
 def _judge(
-    results: Sequence[Searched],
-    table: Table,
-    training_seconds: float,
-    latency: LatencyTable | None,
+    results: Sequence[Searched], table: Table, training_seconds: float, latency: LatencyTable | None
 ) -> dict[str, Any]:
     genotypes = [Genotype(table.space, r.genotypes[-1]) for r in results]
     judged = [table.judge(genotype) for genotype in genotypes]
@@ -148,12 +144,12 @@ def minutes_to_stay(result: Searched, table: Table) -> float | None:
     return result.cpu_seconds / 60 * (first + 1) / len(judged)
 
 
-def rival(table: Table, draws: int, seed: int = 0) -> float:
+def rival(table: Table, draws: int) -> float:
     """Return the mean of `rivals`: what random search at equal cost reaches on average."""
-    return float(rivals(table, draws, seed).mean())
+    return float(rivals(table, draws).mean())
 
 
-def rivals(table: Table, draws: int, seed: int = 0, searches: int = SIMULATED) -> Array:
+def rivals(table: Table, draws: int, searches: int = SIMULATED) -> Array:
     """Simulate random searches: the percentiles of the best of several random genotypes.
 
     Each genotype's training gives its PSNR in the table plus the noise that the table's report
@@ -162,13 +158,12 @@ def rivals(table: Table, draws: int, seed: int = 0, searches: int = SIMULATED) -
     Args:
         table: The table.
         draws: Number of genotypes of each search.
-        seed: Seed of the simulation.
         searches: Number of searches.
 
     Returns:
         Percentiles by the table, one for each search: (searches,).
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     psnr = np.array([row.psnr for row in table.rows])
     percentiles = 100 * (stats.rankdata(psnr) - 1) / max(1, len(psnr) - 1)
     noise = float(table.about.get("report", {}).get("val", {}).get("noise", 0.0))
@@ -186,6 +181,7 @@ def show(rows: Sequence[Mapping[str, Any]]) -> str:
     heads += ["best of k random"]
     lines = ["| " + " | ".join(heads) + " |", "| " + " | ".join(["---"] * len(heads)) + " |"]
     for row in rows:
+        good = row["good"]
         cells = [
             row["arm"],
             str(row["seeds"]),
@@ -198,15 +194,11 @@ def show(rows: Sequence[Mapping[str, Any]]) -> str:
             f"{row['largest']:.2f}",
             f"{row['settled'] + 1:.0f} of {row['epochs']}",
             f"{row['minutes']:.1f}",
-            _good(row["good"]),
+            f"{len(good)}, after {np.median(good):.1f}" if good else "0",
             f"{row['rival']:.1f} (k = {row['draws']})",
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def _good(minutes: Sequence[float]) -> str:
-    return f"{len(minutes)}, after {np.median(minutes):.1f}" if minutes else "0"
 
 
 def _cell(value: Interval, digits: int) -> str:

@@ -1,11 +1,10 @@
 """Latency of a sample's networks in ONNX Runtime; it does not depend on their weights."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from srnas.choice import Genotype, Space
+from srnas.choice import Genotype
 from srnas.errors import UserError
 from srnas.files import append_line, finish_lines, read_json_lines
 from srnas.latency.runtime import open_network
@@ -22,12 +21,8 @@ def measure(protocol: Protocol, folder: Path, limit: int | None = None) -> Path:
     """Measure the networks without a latency. Nothing else should run on the machine.
 
     Args:
-        protocol: The protocol.
         folder: Folder of the results; `latency/latency.jsonl` in it is written.
         limit: Number of genotypes of the sample to measure, from the first.
-
-    Returns:
-        The file.
 
     Raises:
         UserError: onnx or onnxruntime is not installed, or another process measures in the folder.
@@ -38,20 +33,15 @@ def measure(protocol: Protocol, folder: Path, limit: int | None = None) -> Path:
         finish_lines(file)
         known = read_latency(folder, protocol)
         todo = [genotype for genotype in genotypes if str(genotype) not in known]
-        _measure(todo, protocol, file)
+        with Progress(len(todo)) as progress:
+            for done, genotype in enumerate(todo, 1):
+                ms = _time(genotype, protocol)
+                settings = protocol.latency.model_dump()
+                row = {"choices": genotype.choices, "ms": round(ms, 4), "settings": settings}
+                append_line(file, json.dumps(row))
+                progress.advance(done)
+                progress.say(f"{genotype}  {ms:.2f} ms")
     return file
-
-
-def _measure(todo: Sequence[Genotype], protocol: Protocol, file: Path) -> None:
-    training, settings = protocol.training(0), protocol.latency.model_dump()
-    with Progress(len(todo)) as progress:
-        for done, genotype in enumerate(todo, 1):
-            network = derived_network(training.space, genotype).eval()
-            milliseconds = _time(network, protocol)
-            row = {"choices": genotype.choices, "ms": round(milliseconds, 4), "settings": settings}
-            append_line(file, json.dumps(row))
-            progress.advance(done)
-            progress.say(f"{genotype}  {milliseconds:.2f} ms")
 
 
 def read_latency(folder: Path, protocol: Protocol) -> dict[str, float]:
@@ -69,10 +59,11 @@ def read_latency(folder: Path, protocol: Protocol) -> dict[str, float]:
     return found
 
 
-def _time(network: Space, protocol: Protocol) -> float:
-    """Return the median milliseconds of a run."""
+def _time(genotype: Genotype, protocol: Protocol) -> float:
+    """Return the median milliseconds of a run of a genotype's network."""
     settings = protocol.latency
     size = (settings.width, settings.height)
+    network = derived_network(protocol.training(0).space, genotype).eval()
     opened = open_network(network, "onnxruntime", size, settings.threads)
     (times,) = time_alternately([opened.call], settings.repeats, warmup=1)
     return median(times)

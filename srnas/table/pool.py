@@ -33,12 +33,10 @@ def run_jobs(
     when the job is done; a line that a crash cut short is dropped first.
 
     Args:
-        jobs: The jobs.
         files: File of each worker, in an existing folder.
         setup: Called once in each worker, with the arguments `given`.
         given: Arguments of `setup`.
         work: Called for each job with what `setup` returned.
-        label: Shown with the progress.
 
     Raises:
         UserError: A worker failed.

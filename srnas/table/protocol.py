@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from annotated_types import MinLen
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from srnas.choice import Genotype
-from srnas.components import Count, PositiveInt, Seed, Side, Strict, Threads, first_error
+from srnas.components import Count, PositiveInt, Seed, Side, Strict, Threads, check_model
 from srnas.errors import UserError
-from srnas.inherit import find_recipe, read_options
 from srnas.options import TrainOptions, check_options
-from srnas.resolve import Resolved, resolve_other
+from srnas.resolve import resolve_other
 from srnas.score_table import read_table
 from srnas.table.sample import sample_genotypes, spread_genotypes
 
@@ -79,11 +78,7 @@ class Protocol(Strict):
     latency: LatencyOptions = LatencyOptions()
 
     def training(self, seed: int) -> TrainOptions:
-        """Return the options of the trainings with a seed.
-
-        Raises:
-            UserError: They are invalid.
-        """
+        """Return the options of the trainings with a seed; UserError if they are invalid."""
         content = {**self.train, "name": self.name, "seed": seed}
         options = check_options("train", content, f"{self.name}: train")
         assert isinstance(options, TrainOptions)
@@ -126,16 +121,6 @@ class Job(NamedTuple):
     seed: int
 
 
-def resolve_protocol(file: Path, overrides: Sequence[str] = ()) -> Resolved:
-    """Resolve the options of a protocol, unchecked, as `load_protocol` does.
-
-    Raises:
-        UserError: The file, or one of its bases, cannot be read, or an override is malformed.
-    """
-    given = read_options(find_recipe(file), str(file), "train")
-    return resolve_other("table", given, str(file), overrides)
-
-
 def load_protocol(file: Path, overrides: Sequence[str] = ()) -> Protocol:
     """Read a protocol.
 
@@ -147,13 +132,8 @@ def load_protocol(file: Path, overrides: Sequence[str] = ()) -> Protocol:
     Raises:
         UserError: The protocol is invalid.
     """
-    resolved = resolve_protocol(file, overrides)
-    try:
-        protocol = Protocol.model_validate(resolved.content)
-    except ValidationError as error:
-        path, message = first_error(error)
-        place = ".".join(map(str, path))
-        raise UserError(f"{file}: {place + ': ' if place else ''}{message}") from error
+    content = resolve_other("table", file, overrides).content
+    protocol = check_model(Protocol, content, str(file))
     protocol.training(0)
     return protocol
 

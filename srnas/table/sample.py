@@ -7,7 +7,7 @@ from typing import Any
 
 from srnas.choice import Choices, Genotype, OpenChoices, Place
 from srnas.errors import UserError
-from srnas.score_table import Row, Table
+from srnas.score_table import Table
 from srnas.spaces import SpaceLike, check_space, open_choices, space_class
 
 
@@ -20,7 +20,6 @@ def sample_genotypes(space: SpaceLike, count: int, seed: int) -> list[Genotype]:
     skipped.
 
     Args:
-        space: The space.
         count: Number of genotypes; fewer if the space has fewer.
         seed: Seed; the first genotypes of a longer sample are those of a shorter one.
     """
@@ -42,11 +41,8 @@ def spread_genotypes(table: Table, count: int) -> list[Genotype]:
     ranked = sorted(table.rows, key=lambda row: row.psnr)
     steps = max(1, count - 1)
     places = dict.fromkeys(round(i * (len(ranked) - 1) / steps) for i in range(count))
-    return [Genotype(table.space, _labels(ranked[place])) for place in places]
-
-
-def _labels(row: Row) -> dict[str, Any]:
-    return dict(word.split("=") for word in row.genotype.split())
+    words = (ranked[place].genotype.split() for place in places)
+    return [Genotype(table.space, dict(word.split("=") for word in row)) for row in words]
 
 
 def all_genotypes(space: SpaceLike) -> Iterator[Genotype]:

@@ -9,21 +9,20 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from annotated_types import MinLen
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from srnas.analysis.logs import read_alphas
 from srnas.analysis.trajectory import convergence
-from srnas.components import Seed, Strict, first_error
+from srnas.components import Seed, Strict, check_model
 from srnas.engine.run import CHECKPOINT, LOCK
 from srnas.engine.search import search
 from srnas.errors import UserError
 from srnas.files import read_json_lines
-from srnas.inherit import find_recipe, read_options
 from srnas.lock import hold
 from srnas.methods import find_method, load_method, method_folders
 from srnas.options import SearchOptions, check_options
 from srnas.renames import first_names
-from srnas.resolve import Resolved, resolve_other
+from srnas.resolve import resolve_other
 from srnas.table.pool import run_jobs
 from srnas.table.protocol import without_places
 
@@ -56,11 +55,7 @@ class Study(Strict):
     seeds: Annotated[list[Seed], MinLen(1)]
 
     def options(self, arm: str, seed: int) -> SearchOptions:
-        """Return the options of one search.
-
-        Raises:
-            UserError: They are invalid.
-        """
+        """Return the options of one search; UserError if they are invalid."""
         chosen = self.arms[arm]
         content = {**self.search, "name": f"{arm}-{seed}", "seed": seed, "method": chosen.method}
         where = f"{self.name}: {arm}"
@@ -84,8 +79,6 @@ class Searched:
     """The result of one search.
 
     Attributes:
-        arm: Name of the arm.
-        seed: Its seed.
         identity: Identity of the arm, see `Study.identity`.
         genotypes: Choices at the end of every epoch.
         probabilities: Probabilities of the candidates at the end, by position.
@@ -103,25 +96,10 @@ class Searched:
 
 
 class Job(NamedTuple):
-    """One search.
-
-    Attributes:
-        arm: Name of the arm.
-        seed: Its seed.
-    """
+    """One search."""
 
     arm: str
     seed: int
-
-
-def resolve_study(file: Path, overrides: Sequence[str] = ()) -> Resolved:
-    """Resolve the options of a study, unchecked, as `load_study` does.
-
-    Raises:
-        UserError: The file, or one of its bases, cannot be read, or an override is malformed.
-    """
-    given = read_options(find_recipe(file), str(file), "search")
-    return resolve_other("study", given, str(file), overrides)
 
 
 def load_study(file: Path, overrides: Sequence[str] = ()) -> Study:
@@ -134,12 +112,7 @@ def load_study(file: Path, overrides: Sequence[str] = ()) -> Study:
     Raises:
         UserError: The study, or one of its searches, is invalid.
     """
-    resolved = resolve_study(file, overrides)
-    try:
-        study = Study.model_validate(resolved.content)
-    except ValidationError as error:
-        path, message = first_error(error)
-        raise UserError(f"{file}: {'.'.join(map(str, path))}: {message}") from error
+    study = check_model(Study, resolve_other("study", file, overrides).content, str(file))
     for arm in study.arms:
         study.options(arm, study.seeds[0])
     return study
@@ -149,9 +122,7 @@ def run(study: Study, out: Path, processes: int = 1, arms: Sequence[str] = ()) -
     """Run the searches that have no result yet; interrupted ones continue where they were.
 
     Args:
-        study: The study.
         out: Folder of the results (`results-WORKER.jsonl`) and of the runs.
-        processes: Number of worker processes.
         arms: Arms to run; all by default.
 
     Raises:
@@ -177,38 +148,32 @@ def _run(study: Study, out: Path, processes: int, arms: Sequence[str]) -> None:
     print(f"# {study.name}: searches to do: {len(todo)}", flush=True)
     if todo:
         files = [out / f"results-{worker}.jsonl" for worker in range(processes)]
-        run_jobs(todo, files, _Searcher, (study, out), _line, study.name)
+        run_jobs(todo, files, tuple, ((study, out),), _search, study.name)
 
 
-class _Searcher:
-    def __init__(self, study: Study, out: Path) -> None:
-        self.study, self.out = study, out
-
-    def run(self, job: Job) -> Searched:
-        identity = self.study.identity(job.arm)
-        options = self.study.options(job.arm, job.seed)
-        options = options.model_copy(update={"experiments": self.out / f"runs-{identity}"})
-        resume = (options.folder / CHECKPOINT).exists()
-        began = time.process_time()
-        search(options, resume)
-        seconds = time.process_time() - began
-        rows = read_alphas(options.folder / "alphas.jsonl")
-        return Searched(
-            arm=job.arm,
-            seed=job.seed,
-            identity=identity,
-            genotypes=[row["genotype"] for row in rows],
-            probabilities={
-                label: [round(p, 6) for p in row]
-                for label, row in rows[-1]["probabilities"].items()
-            },
-            settled=convergence(rows).epoch if len(rows) > 1 else 0,
-            cpu_seconds=None if resume else round(seconds, 1),
-        )
-
-
-def _line(searcher: _Searcher, job: Job) -> str:
-    return json.dumps(asdict(searcher.run(job)))
+def _search(given: tuple[Study, Path], job: Job) -> str:
+    """Run one search; return its result as a line of JSON."""
+    study, out = given
+    identity = study.identity(job.arm)
+    options = study.options(job.arm, job.seed)
+    options = options.model_copy(update={"experiments": out / f"runs-{identity}"})
+    resume = (options.folder / CHECKPOINT).exists()
+    began = time.process_time()
+    search(options, resume)
+    seconds = time.process_time() - began
+    rows = read_alphas(options.folder / "alphas.jsonl")
+    result = Searched(
+        arm=job.arm,
+        seed=job.seed,
+        identity=identity,
+        genotypes=[row["genotype"] for row in rows],
+        probabilities={
+            label: [round(p, 6) for p in row] for label, row in rows[-1]["probabilities"].items()
+        },
+        settled=convergence(rows).epoch if len(rows) > 1 else 0,
+        cpu_seconds=None if resume else round(seconds, 1),
+    )
+    return json.dumps(asdict(result))
 
 
 def read_searched(places: Iterable[Path]) -> list[Searched]:

@@ -28,9 +28,6 @@ Array = NDArray[np.float64]
 class Encoder:
     """Turn genotypes into vectors of 0 and 1, as their choices encode themselves.
 
-    Args:
-        space: The space.
-
     Attributes:
         widths: Number of features of each position.
     """
@@ -104,11 +101,7 @@ class Measured:
 
 
 def measured(results: Sequence[Result], space: str, dataset: str, figure: str) -> Measured:
-    """Collect one figure of results by genotype.
-
-    Raises:
-        UserError: A result has no such figure.
-    """
+    """Collect one figure of results by genotype; UserError if a result has no such figure."""
     groups: dict[str, dict[int, float]] = defaultdict(dict)
     genotypes: dict[str, Genotype] = {}
     for result in results:
@@ -309,7 +302,6 @@ def cross_validate(model: Any, x: Array, y: Array, weight: Array) -> Array:
     """Return the prediction of each genotype by a model that has not seen it.
 
     Args:
-        model: A model of `models`.
         x: Features (n, features).
         y: Values (n,).
         weight: Number of seeds of each (n,).

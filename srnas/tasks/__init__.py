@@ -9,30 +9,18 @@ from srnas.components import Registry
 from srnas.spaces import space_class
 from srnas.tasks.base import Batches, Task
 
-TASKS: Registry[Task] = Registry(
-    "task",
-    packages=("srnas.tasks",),
-    base=Task,
-)
+TASKS: Registry[Task] = Registry("task", packages=("srnas.tasks",), base=Task)
 
 
 def task_class(name: str) -> type[Task]:
-    """Return the class of a task.
-
-    Raises:
-        UserError: No task has this name.
-    """
+    """Return the class of a task; UserError if no task has this name."""
     found = TASKS[name]
     assert isinstance(found, type)
     return found
 
 
 def task_of_space(space: str) -> type[Task]:
-    """Return the task that a space is for.
-
-    Raises:
-        UserError: No space has this name.
-    """
+    """Return the task that a space is for; UserError if no space has this name."""
     return task_class(space_class(space).task)
 
 

@@ -52,11 +52,6 @@ class Ports:
     sizes: tuple[tuple[int, int], ...]
 
 
-def concatenated(splits: Sequence[Sequence[Any]]) -> list[Any]:
-    """Join splits that are sequences of images."""
-    return list(chain.from_iterable(splits))
-
-
 @dataclass(frozen=True)
 class Opened:
     """A task with the images of a run, from which `Task.open` makes the streams of batches.
@@ -65,13 +60,13 @@ class Opened:
         task: The task.
         splits: What the streams draw from, by name of the split.
         batches: Maps one of these and a seed to batches.
-        pool: Joins several of these into one.
+        pool: Joins several of these into one; by default they are sequences of images.
     """
 
     task: "Task"
     splits: Mapping[str, Any]
     batches: Callable[[Any, int], Batches]
-    pool: Callable[[Sequence[Any]], Any] = concatenated
+    pool: Callable[[Sequence[Any]], Any] = lambda splits: list(chain.from_iterable(splits))
 
 
 class Task(ABC):
@@ -170,9 +165,6 @@ class Task(ABC):
         """Return the identity of a training's images in any folder; by default nothing.
 
         Results of a table with different identities are not mixed.
-
-        Args:
-            options: Options of the training.
         """
         return ""
 

@@ -6,7 +6,5 @@ from srnas.updates.rule import UpdateRule
 __all__ = ["UPDATES", "UpdateRule"]
 
 UPDATES: Registry[UpdateRule] = Registry(
-    "update rule",
-    packages=("srnas.updates",),
-    base=UpdateRule,
+    "update rule", packages=("srnas.updates",), base=UpdateRule
 )

@@ -12,9 +12,6 @@ from srnas.updates.rule import Stepper, UpdateRule
 class Nothing(UpdateRule):
     """Move neither weights nor alphas; the random start of the alphas gives the genotype."""
 
-    def __init__(self) -> None:
-        pass
-
     def __call__(self, stepper: Stepper, alpha_moves: bool) -> None:
         """Do nothing."""
 

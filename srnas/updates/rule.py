@@ -50,7 +50,7 @@ class Stepper(Protocol):
         """
 
     def alpha_step(self, *batches: Any) -> None:
-        """Take one step of the alpha optimizer on the losses of the batches plus regularizers."""
+        """Take one step of the alpha optimizer on the summed losses and weighted regularizers."""
 
     def alpha_step_along(self, gradients: Sequence[Tensor]) -> None:
         """Take one step of the alpha optimizer with given gradients of the loss.

@@ -6,13 +6,21 @@ import torch
 
 from srnas.data.images import ImagePair, pair_folders, write_rgb
 from srnas.data.patches import PatchSampler
+from srnas.distributed import Process
 from srnas.errors import UserError
 
 CPU = torch.device("cpu")
 
 
 def sampler(folder, **changes):
-    options = {"scale": 2, "hr_patch": 32, "batch_size": 8, "seed": 3, "device": CPU, **changes}
+    options = {
+        "scale": 2,
+        "hr_patch": 32,
+        "batch_size": 8,
+        "seed": 3,
+        "process": Process(CPU),
+        **changes,
+    }
     return PatchSampler(pair_folders(folder, None, options["scale"]), **options)
 
 
@@ -33,7 +41,7 @@ def block_pairs(tmp_path, photo):
 
 
 def test_lr_and_hr_patches_show_the_same_place_in_the_same_orientation(block_pairs):
-    patches = PatchSampler(block_pairs, 3, 27, 16, seed=0, device=CPU)
+    patches = PatchSampler(block_pairs, 3, 27, 16, seed=0, process=Process(CPU))
     for _ in range(8):
         lr, hr = next(patches)
         assert lr.shape == (16, 3, 9, 9)
@@ -73,7 +81,7 @@ def test_the_stream_repeats_and_goes_on_from_its_state(photo_folder):
 
 def test_processes_share_one_batch_between_them(photo_folder):
     whole = next(sampler(photo_folder))[0]
-    parts = [next(sampler(photo_folder, rank=rank, world=2))[0] for rank in range(2)]
+    parts = [next(sampler(photo_folder, process=Process(CPU, rank, 2)))[0] for rank in range(2)]
     assert torch.equal(whole[0::2], parts[0])
     assert torch.equal(whole[1::2], parts[1])
 
@@ -91,7 +99,10 @@ def test_patches_are_channels_last_floats_in_the_unit_interval(photo_folder):
     [
         ({"hr_patch": 33}, "hr_patch: 33 is not a multiple of the scale 2"),
         ({"hr_patch": 128}, r"\.png: 96x64 is smaller than data\.hr_patch 128"),
-        ({"batch_size": 3, "world": 2}, "batch_size: 3 is not a multiple of 2 processes"),
+        (
+            {"batch_size": 3, "process": Process(CPU, 0, 2)},
+            "batch_size: 3 is not a multiple of 2 processes",
+        ),
     ],
 )
 def test_what_does_not_fit_is_told(photo_folder, changes, told):

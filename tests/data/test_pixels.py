@@ -12,6 +12,7 @@ from srnas.data import pixels
 from srnas.data.images import pair_folders, write_rgb
 from srnas.data.patches import PatchSampler
 from srnas.data.pixels import load_pixels
+from srnas.distributed import Process
 from srnas.errors import UserError
 from srnas.files import atomic_file
 from tests.helpers import killed, together
@@ -253,7 +254,7 @@ def test_processes_that_write_one_cache_do_not_break_each_other(pairs, tmp_path)
 
 def test_patches_are_the_same_wherever_the_pixels_live(pairs, tmp_path):
     def batch(**where):
-        return next(PatchSampler(pairs, 2, 32, 8, seed=0, device=CPU, **where))
+        return next(PatchSampler(pairs, 2, 32, 8, seed=0, process=Process(CPU), **where))
 
     for where in ({"keep": "memory"}, {"keep": "mmap", "cache": tmp_path / "cache"}):
         assert all(torch.equal(a, b) for a, b in zip(batch(), batch(**where), strict=True))

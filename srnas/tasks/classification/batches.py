@@ -6,6 +6,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from srnas.data.draws import one_line_errors, to_device
+from srnas.distributed import Process
 from srnas.errors import UserError
 from srnas.tasks.classification.folder_batches import Files, FolderBatches, middle_crop
 from srnas.tasks.classification.image_batches import ImageBatches
@@ -13,14 +14,7 @@ from srnas.tasks.classification.labelled import ClassBatch, Labelled, LabelledIm
 
 
 def training_batches(
-    split: Labelled,
-    batch_size: int,
-    seed: int,
-    device: torch.device,
-    rank: int = 0,
-    world: int = 1,
-    cutout: int = 0,
-    workers: int = 0,
+    split: Labelled, batch_size: int, seed: int, process: Process, cutout: int = 0, workers: int = 0
 ) -> ImageBatches | FolderBatches:
     """Return an endless stream of shuffled, augmented training batches.
 
@@ -28,21 +22,17 @@ def training_batches(
         split: Images to train on; the stream is `ImageBatches` for images in memory and
             `FolderBatches` for files.
         batch_size: Number of images in a batch, summed over all processes.
-        seed: Seed of shuffling and augmentation.
-        device: Device of the batches.
-        rank: Rank of this process.
-        world: Number of processes; it must divide `batch_size`.
         cutout: Side of the cutout square in pixels, for images in memory only; 0 for none.
         workers: Number of processes that read files; not used for images in memory.
 
     Raises:
-        UserError: `cutout` is given for files, or `world` does not divide `batch_size`.
+        UserError: `cutout` is given for files, or processes do not divide `batch_size`.
     """
     if isinstance(split, LabelledImages):
-        return ImageBatches(split, batch_size, seed, device, rank, world, cutout)
+        return ImageBatches(split, batch_size, seed, process, cutout)
     if cutout:
         raise UserError("data.cutout: not for a folder of images; leave it at 0")
-    return FolderBatches(split, batch_size, seed, device, rank, world, workers)
+    return FolderBatches(split, batch_size, seed, process, workers)
 
 
 def evaluation_batches(
@@ -54,9 +44,7 @@ def evaluation_batches(
     for ImageNet (224 of 256 pixels).
 
     Args:
-        split: Images to evaluate on.
         batch_size: Number of images in a batch; the last batch may be smaller.
-        device: Device of the batches.
         workers: Number of processes that read files; not used for images in memory.
 
     Yields:

@@ -6,12 +6,12 @@ torchvision is imported only where it is used, because the import takes seconds.
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from srnas.data.draws import DrawStream, drawn, seeded
+from srnas.distributed import Process
 from srnas.errors import UserError
 from srnas.tasks.classification.labelled import ClassBatch, LabelledFiles
 
@@ -26,34 +26,21 @@ class FolderBatches(DrawStream):
     search has not).
 
     Args:
-        split: Files to train on.
-        batch_size: Number of images in a batch, summed over all processes.
-        seed: Seed of shuffling and augmentation.
-        device: Device of the batches.
-        rank: Rank of this process, see `srnas.data.draws.share`.
-        world: Number of processes; it must divide `batch_size`.
-        workers: Number of processes that read ahead.
+        batch_size, process, workers: See `DrawStream`.
 
     Yields:
         Batches (images, labels) in the format of `ImageBatches`; the height and width of the images
         are the split's `image_size`.
 
     Raises:
-        UserError: A file cannot be read, or `world` does not divide `batch_size`.
+        UserError: A file cannot be read, or the number of processes does not divide `batch_size`.
     """
 
     def __init__(
-        self,
-        split: LabelledFiles,
-        batch_size: int,
-        seed: int,
-        device: torch.device,
-        rank: int = 0,
-        world: int = 1,
-        workers: int = 0,
+        self, split: LabelledFiles, batch_size: int, seed: int, process: Process, workers: int = 0
     ) -> None:
         draws = _FileDraws(split, seed)
-        super().__init__(draws, len(split), batch_size, device, rank, world, workers)
+        super().__init__(draws, len(split), batch_size, process, workers)
         self.normalization = split.normalization
 
     def __next__(self) -> ClassBatch:
@@ -63,10 +50,6 @@ class FolderBatches(DrawStream):
 
 class Files(Dataset[tuple[Tensor, int]]):
     """A map-style data set of transformed images and their labels.
-
-    Args:
-        split: Files to read.
-        transform: Transformation of each PIL image.
 
     Raises:
         UserError: A file cannot be read (on access).
@@ -127,10 +110,6 @@ def middle_crop(size: int) -> Transform:
     from torchvision import transforms
 
     transform: Transform = transforms.Compose(
-        [
-            transforms.Resize(size * 8 // 7),
-            transforms.CenterCrop(size),
-            transforms.PILToTensor(),
-        ]
+        [transforms.Resize(size * 8 // 7), transforms.CenterCrop(size), transforms.PILToTensor()]
     )
     return transform

@@ -16,10 +16,8 @@ def gratings(num_classes: int, count: int, side: int, seed: int) -> tuple[Tensor
     an image carries no information about its class.
 
     Args:
-        num_classes: Number of classes.
         count: Number of images.
         side: Height and width of the images, in pixels.
-        seed: Seed of the random numbers.
 
     Returns:
         RGB images of shape (count, 3, side, side), uint8, and labels of shape (count,), int64.

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from srnas.data.draws import position, share
+from srnas.distributed import Process
 from srnas.tasks.classification.labelled import ClassBatch, LabelledImages
 
 
@@ -23,12 +24,7 @@ class ImageBatches:
     uint8.
 
     Args:
-        split: Images to train on.
         batch_size: Number of images in a batch, summed over all processes.
-        seed: Seed of shuffling and augmentation.
-        device: Device of the images and batches.
-        rank: Rank of this process, see `srnas.data.draws.share`.
-        world: Number of processes; it must divide `batch_size`.
         cutout: Side in pixels of a square around a random pixel that is set to 0, the mean of
             normalized images (DeVries and Taylor, arXiv:1708.04552); 0 for no cutout. The square
             is clipped at the image borders. As in DARTS' code, an odd side is rounded down to an
@@ -39,23 +35,16 @@ class ImageBatches:
         memory format, and int64 labels of shape (B,).
 
     Raises:
-        UserError: `world` does not divide `batch_size`.
+        UserError: the number of processes does not divide `batch_size`.
     """
 
     def __init__(
-        self,
-        split: LabelledImages,
-        batch_size: int,
-        seed: int,
-        device: torch.device,
-        rank: int = 0,
-        world: int = 1,
-        cutout: int = 0,
+        self, split: LabelledImages, batch_size: int, seed: int, process: Process, cutout: int = 0
     ) -> None:
         self.count, self.batch_size, self.seed = len(split), batch_size, seed
-        self.mine = share(batch_size, rank, world)
-        self.images = split.images.to(device).permute(0, 2, 3, 1).contiguous()
-        self.labels = split.labels.to(device)
+        self.mine = share(batch_size, process)
+        self.images = split.images.to(process.device).permute(0, 2, 3, 1).contiguous()
+        self.labels = split.labels.to(process.device)
         self.normalization = split.normalization
         self.cutout = cutout
         self.done = 0  # number of batches so far
@@ -78,11 +67,7 @@ class ImageBatches:
         return {"done": self.done}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a position that `state_dict` returned.
-
-        Raises:
-            ValueError: The state is no position.
-        """
+        """Continue from a position that `state_dict` returned; ValueError if the state is none."""
         self.done = position(state["done"])
 
     def _draws(self, first: int) -> Tensor:

@@ -106,9 +106,7 @@ class Classification(Task):
                 dataset.train.subset(*share),
                 data.batch_size,
                 seed,
-                process.device,
-                process.rank,
-                process.world,
+                process,
                 data.cutout,
                 data.workers,
             )
@@ -159,9 +157,7 @@ class Classification(Task):
         """Measure top-1 accuracy (percent) and cross-entropy on the test images of a data set.
 
         Args:
-            network: The network.
             data: A data set as in options, for example {"name": "npz", "file": ...}.
-            device: Device, see `choose_device`.
             how: Further arguments of `Classification`, such as `precision`.
         """
         dataset = DATASETS.build(data)

@@ -20,13 +20,10 @@ class NoisyBatches:
     """An endless iterator over batches of noisy patches with their clean versions.
 
     Args:
-        images: Clean images.
         sigma: Standard deviation of the noise, in levels of 255.
         patch: Side of a patch in pixels.
         batch_size: Number of patches in a batch, over all processes. Every process draws the noise
             of the whole batch and uses its share, so that the data does not depend on `process`.
-        seed: Seed of patches and noise.
-        process: Device and rank of this process.
         keep: Where the pixels are kept (see `srnas.data.pixels.load_pixels`).
 
     Yields:
@@ -47,12 +44,10 @@ class NoisyBatches:
         process: Process,
         keep: Any = "device",
     ) -> None:
-        self.patches = PatchSampler(
-            images, 1, patch, batch_size, seed, process.device, process.rank, process.world, keep
-        )
+        self.patches = PatchSampler(images, 1, patch, batch_size, seed, process, keep)
         self.count = self.patches.count
         self.sigma = sigma
-        self.mine = share(batch_size, process.rank, process.world)
+        self.mine = share(batch_size, process)
         self.shape = (batch_size, 3, patch, patch)
         self.generator = torch.Generator().manual_seed(seed)
 
@@ -80,7 +75,6 @@ def noisy(image: Image, sigma: float, seed: int) -> NDArray[np.float32]:
     Args:
         image: (H, W, 3) uint8 RGB.
         sigma: Standard deviation in levels of 255.
-        seed: Seed of the noise.
 
     Returns:
         (H, W, 3) float32 RGB in levels of 255, not clipped.

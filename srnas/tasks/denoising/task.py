@@ -24,11 +24,7 @@ from srnas.options import SearchOptions, TrainOptions
 from srnas.tasks import TASKS
 from srnas.tasks.base import Opened, Ports, Task
 from srnas.tasks.denoising.noise import Image, NoisyBatches, noisy
-from srnas.tasks.denoising.options import (
-    CleanImages,
-    DenoisingSearchOptions,
-    DenoisingTrainOptions,
-)
+from srnas.tasks.denoising.options import CleanImages, DenoisingSearchOptions, DenoisingTrainOptions
 
 
 @TASKS.register("denoising")
@@ -150,10 +146,8 @@ class Denoising(Task):
         """Measure PSNR on folders of clean images.
 
         Args:
-            network: The network.
             data: Folder of each set by name, or a single folder; "packaged" names the packaged
                 test photographs.
-            device: Device, see `choose_device`.
             sigma: Standard deviation of the noise, in levels of 255.
 
         Returns:
@@ -184,7 +178,6 @@ def denoise(network: nn.Module, image: np.ndarray[Any, Any], device: torch.devic
     Args:
         network: The network; it is moved to `device`.
         image: (H, W, 3) RGB in levels of 255.
-        device: Device.
 
     Returns:
         (H, W, 3) uint8.

@@ -13,12 +13,12 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch.utils.data import Dataset
 
 from srnas.basicsr_bridge import basicsr
 from srnas.data.draws import DrawStream, drawn, seeded
 from srnas.data.patches import Batch
+from srnas.distributed import Process
 from srnas.errors import UserError, did_you_mean
 
 
@@ -30,14 +30,8 @@ class BasicSRStream(DrawStream):
 
     Args:
         options: Options of the data set, including `type`.
-        scale: Scale factor.
         hr_patch: Side of the HR patches in pixels.
-        batch_size: Number of patches in a batch, summed over all processes.
-        seed: Seed of shuffling and augmentation.
-        device: Device of the batches.
-        rank: Rank of this process, see `srnas.data.draws.share`.
-        world: Number of processes; it must divide `batch_size`.
-        workers: Number of processes that read ahead.
+        batch_size, process, workers: See `DrawStream`.
 
     Yields:
         Batches (LR, HR) of shapes (B, 3, hr_patch / scale, hr_patch / scale) and
@@ -46,7 +40,7 @@ class BasicSRStream(DrawStream):
     Raises:
         UserError: BasicSR has no data set of this type or does not accept the options, the data set
             is empty or does not return pairs of the expected shapes, a file cannot be read, or
-            `world` does not divide `batch_size`.
+            the number of processes does not divide `batch_size`.
     """
 
     def __init__(
@@ -56,14 +50,12 @@ class BasicSRStream(DrawStream):
         hr_patch: int,
         batch_size: int,
         seed: int,
-        device: torch.device,
-        rank: int = 0,
-        world: int = 1,
+        process: Process,
         workers: int = 0,
     ) -> None:
         dataset = _build(options, scale, hr_patch)
         draws = _Draws(dataset, scale, hr_patch, seed)
-        super().__init__(draws, len(dataset), batch_size, device, rank, world, workers)
+        super().__init__(draws, len(dataset), batch_size, process, workers)
 
 
 class _Draws(Dataset[Batch]):

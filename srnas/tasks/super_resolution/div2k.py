@@ -35,28 +35,8 @@ from srnas.files import atomic_file, file_name, read_json, remove_unfinished, wr
 from srnas.progress import track
 
 # Archives of https://data.vision.ee.ethz.ch/cvl/DIV2K/; checksums as in TensorFlow Datasets.
-SHA256 = {
-    "DIV2K_train_HR.zip": "9d0b9c463f6e35b6c62cc6a930ee2224f670b34c1df841a57670f9acf0f6c335",
-    "DIV2K_train_LR_bicubic_X2.zip": (
-        "a53a424317575838dadce4bcd97cf7b744d6855f43740ed5f0245af3cf4bd850"
-    ),
-    "DIV2K_train_LR_bicubic_X3.zip": (
-        "ad5c8e5507e2765823d3c2c5bd0934842efcd487c5370604c224090898b3163a"
-    ),
-    "DIV2K_train_LR_bicubic_X4.zip": (
-        "f006b837f4eb52b82909aa01478e6d6d199eefce932179491d0c9dbb706dde3a"
-    ),
-    "DIV2K_valid_HR.zip": "20dd31fd84d777bc1cf5d6b7654a3f569c0aec74458ae094122ad1d0489900fc",
-    "DIV2K_valid_LR_bicubic_X2.zip": (
-        "60eed9875c697df51204aa579e2a699e1d5215095788a097ff54dd17e2664d57"
-    ),
-    "DIV2K_valid_LR_bicubic_X3.zip": (
-        "04b9a2ed3b4a0715d3924d3ae8514830c3328fac8d30512ce716d6f419e052a3"
-    ),
-    "DIV2K_valid_LR_bicubic_X4.zip": (
-        "a50a5d1c4b88de4e8d300d8fb2b904c52fe93b2b298a4899697760d7cbb6d553"
-    ),
-}
+_SUMS = Path(__file__).with_suffix(".sha256").read_text(encoding="utf-8").splitlines()
+SHA256 = {name: digest for digest, name in map(str.split, _SUMS)}
 
 
 @dataclass(frozen=True)
@@ -88,7 +68,6 @@ def prepare(
 
     Args:
         source: Folder that contains the archives or the unpacked folders.
-        out: Folder to fill.
         scales: Scale factors of the LR images.
         sub_images: How to cut the training images into sub-images; None to leave them whole.
         lmdb: Whether to write LMDB databases of the training images, or of their sub-images.

@@ -78,9 +78,6 @@ def fetch(
         mirror: Address of another folder that has it.
         say: Function that is called with a line about the result.
 
-    Returns:
-        Path of the file.
-
     Raises:
         UserError: The server cannot be reached or does not have the file, the connection breaks,
             another process downloads the file, or its SHA-256 is wrong.

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from srnas.choice import Space, Supernet
-from srnas.components import Component
+from srnas.components import Component, check_component
 from srnas.data.bicubic import resize_uint8
 from srnas.data.images import DecodedPair, ImagePair
 from srnas.distributed import move
 from srnas.errors import UserError
-from srnas.metrics import Metric
+from srnas.metrics import METRICS, Metric
 from srnas.metrics.metric import Image
-from srnas.tasks.super_resolution.protocols import Protocol
+from srnas.tasks.super_resolution.protocols import PROTOCOLS, Protocol
 
 Upscale = Callable[[Image], Image]  # from LR to SR, both (H, W, 3) uint8 RGB
 TAKEN = {  # keys of results beside their metrics
@@ -116,7 +116,6 @@ class Measurement:
     """Collect metrics of one method's SR images, image by image.
 
     Args:
-        scale: Scale factor.
         protocol: Protocol of the reported results.
         others: Further protocols whose PSNR and SSIM are measured on the same SR images.
         metrics: Metrics by name; by default the protocol's PSNR and SSIM.
@@ -141,9 +140,6 @@ class Measurement:
             name: Name of the image in the result.
             sr: SR image, (H, W, 3) uint8 RGB.
             hr: HR image of the same shape.
-
-        Returns:
-            The metrics by name.
 
         Raises:
             UserError: The image is too small for a protocol or a metric, or a metric is not a
@@ -192,25 +188,27 @@ def _means(rows: Sequence[Mapping[str, Any]], names: Iterable[str]) -> dict[str,
 
 
 def open_metrics(
-    metrics: Sequence[Component[Metric]], protocol: Protocol, device: torch.device
+    metrics: Sequence[Component[Metric] | Mapping[str, Any] | str],
+    protocol: Protocol,
+    device: torch.device,
 ) -> dict[str, Metric]:
     """Build metrics.
 
     Args:
-        metrics: The metrics; "psnr" and "ssim" are those of the protocol.
-        protocol: The protocol.
+        metrics: The metrics, in any of their forms; "psnr" and "ssim" are those of the protocol.
         device: Device of metrics that are networks.
 
-    Returns:
-        The metrics by name.
-
     Raises:
-        UserError: A metric lacks a package or a file, or has the name of something else in results.
+        UserError: There is no such metric, it lacks a package or a file, or has the name of
+            something else in results.
     """
-    for part in metrics:
+    if isinstance(metrics, str):
+        raise UserError(f"metrics: {metrics!r}; give a list of names")
+    parts = [check_component(METRICS, metric, "metrics") for metric in metrics]
+    for part in parts:
         if part.name in TAKEN:
             raise UserError(f"metric {part.name!r}: results hold something else under this name")
-    opened = {part.name: protocol.metrics.get(part.name) or part.build() for part in metrics}
+    opened = {part.name: protocol.metrics.get(part.name) or part.build() for part in parts}
     for metric in opened.values():
         metric.to(device)
     return opened
@@ -229,10 +227,7 @@ def evaluate(
     Args:
         upscale: Method to evaluate.
         pairs: Image pairs; an LR image without a file is made from HR by bicubic downscaling.
-        scale: Scale factor.
-        protocol: Protocol of the reported results.
-        others: Further protocols whose PSNR and SSIM are measured on the same SR images.
-        metrics: Metrics by name; by default the protocol's PSNR (dB) and SSIM.
+        scale, protocol, others, metrics: See `Measurement`.
 
     Returns:
         Results of each image and their means, see `Measurement.result`.
@@ -245,3 +240,10 @@ def evaluate(
         lr, hr = pair.load(scale)
         measurement.add(pair.name, upscale(lr), hr)
     return measurement.result()
+
+
+def mean_psnr(upscale: Upscale, pairs: Sequence[ImagePair | DecodedPair], scale: int) -> float:
+    """Return the mean PSNR of a method in dB, by protocol `basicsr`; see `evaluate`."""
+    protocol = PROTOCOLS["basicsr"]
+    only = {"psnr": protocol.metrics["psnr"]}
+    return evaluate(upscale, pairs, scale, protocol, metrics=only)["psnr"]

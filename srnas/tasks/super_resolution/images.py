@@ -58,9 +58,7 @@ def open_splits(data: PatchOptions, names: Sequence[str], scale: int) -> dict[st
     """Open the images of all given splits.
 
     Args:
-        data: Options of the data.
         names: Names of the splits; those that the options leave out are skipped.
-        scale: Scale factor.
 
     Raises:
         UserError: Images are missing, or an image file is in two splits.
@@ -77,11 +75,6 @@ def open_splits(data: PatchOptions, names: Sequence[str], scale: int) -> dict[st
 
 def open_images(where: str, scale: int, options: ImagesOptions) -> list[TrainingImage]:
     """Return the images that the options describe, those without HR last.
-
-    Args:
-        where: Name of the option in error messages.
-        scale: Scale factor.
-        options: Options of the split.
 
     Raises:
         UserError: Images are missing, or the range does not fit.
@@ -120,11 +113,6 @@ def open_batches(
     """Return the batches of one split.
 
     Args:
-        split: The split.
-        data: Options of the data.
-        scale: Scale factor.
-        seed: Seed of the stream.
-        process: Device and rank of this process.
         teach: Returns a teacher's outputs for whole images.
     """
     if split.options.basicsr is None:
@@ -135,21 +123,11 @@ def open_batches(
                 data.hr_patch,
                 data.batch_size,
                 seed,
-                process.device,
-                process.rank,
-                process.world,
+                process,
                 data.keep,
                 data.cache,
                 (lambda lr: teach(split.images, lr)) if teach else None,
             )
     return BasicSRStream(
-        split.options.basicsr,
-        scale,
-        data.hr_patch,
-        data.batch_size,
-        seed,
-        process.device,
-        process.rank,
-        process.world,
-        data.workers,
+        split.options.basicsr, scale, data.hr_patch, data.batch_size, seed, process, data.workers
     )

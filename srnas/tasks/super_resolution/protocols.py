@@ -56,9 +56,6 @@ class Protocol:
             scale: Scale factor; the number of pixels to cut off at each border.
             metrics: The metrics by name; by default the protocol's own.
 
-        Returns:
-            Their values by name.
-
         Raises:
             ValueError: The image is too small for a metric.
         """

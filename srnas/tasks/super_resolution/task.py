@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from srnas.choice import Space
-from srnas.components import Component, Strict, check_component
+from srnas.components import Component, Strict
 from srnas.cost import HD, profile
 from srnas.data.images import ImagePair, benchmark_pairs, decode
 from srnas.data.options import listed
@@ -19,16 +19,16 @@ from srnas.distributed import Process, choose_device
 from srnas.errors import UserError, did_you_mean
 from srnas.files import names_and_sizes
 from srnas.losses import Loss
-from srnas.metrics import METRICS, Metric, in_words
+from srnas.metrics import Metric, in_words
 from srnas.options import SearchOptions, TrainOptions
 from srnas.spaces.kinds import SuperResolutionSpace
 from srnas.tasks import TASKS
 from srnas.tasks.base import Batches, Opened, Ports, Task
 from srnas.tasks.super_resolution.evaluate import (
     NetworkUpscale,
-    Upscale,
     bicubic,
     evaluate,
+    mean_psnr,
     open_metrics,
 )
 from srnas.tasks.super_resolution.images import Split, open_batches, open_splits, pooled
@@ -88,7 +88,7 @@ class SuperResolution(Task):
         self.val = decode(val, scale)
         self.device = device
         self.precision = precision
-        self.metrics = _open(metrics, "basicsr", device)
+        self.metrics = open_metrics(metrics, PROTOCOLS["basicsr"], device)
         self._bicubic_psnr: float | None = None
 
     @classmethod
@@ -169,16 +169,12 @@ class SuperResolution(Task):
         Returns:
             The metrics by name, and the PSNR of bicubic interpolation in dB, "bicubic_psnr".
         """
-        values = self._measure(NetworkUpscale(network, self.device), self.metrics)
+        upscale, protocol = NetworkUpscale(network, self.device), PROTOCOLS["basicsr"]
+        result = evaluate(upscale, self.val, self.scale, protocol, metrics=self.metrics)
         if self._bicubic_psnr is None:
-            score = {SCORE: self.metrics[SCORE]}
-            self._bicubic_psnr = self._measure(bicubic(self.scale), score)[SCORE]
+            self._bicubic_psnr = mean_psnr(bicubic(self.scale), self.val, self.scale)
+        values = {name: result[name] for name in self.metrics}
         return {**values, "bicubic_psnr": self._bicubic_psnr}
-
-    def _measure(self, upscale: Upscale, metrics: Mapping[str, Metric]) -> dict[str, float]:
-        protocol = PROTOCOLS["basicsr"]
-        result = evaluate(upscale, self.val, self.scale, protocol, metrics=metrics)
-        return {name: result[name] for name in metrics}
 
     def describe(self, quality: Mapping[str, float]) -> str:
         """Summarize the PSNR, and the metrics that are not measured by default."""
@@ -211,11 +207,9 @@ class SuperResolution(Task):
         """Measure metrics on benchmark sets.
 
         Args:
-            network: The network.
             data: Folder of each set by name, or a single folder. A folder contains `HR/` and,
                 optionally, `LR_bicubic/X2` (X3, X4), or just HR images. "packaged" names the
                 packaged test photographs.
-            device: Device, see `choose_device`.
             protocol: A name in `srnas.tasks.super_resolution.protocols`.
             lr: "files" uses LR files where there are any, "made" makes LR by bicubic.
             self_ensemble: Whether to average over the eight flips and transpositions.
@@ -234,7 +228,7 @@ class SuperResolution(Task):
         if lr not in ("files", "made"):
             raise UserError(f"lr: {lr!r}; {did_you_mean(lr, ('files', 'made'))}")
         scale, where = scale_of(network), choose_device(device)
-        opened = _open(metrics, protocol, where)
+        opened = open_metrics(metrics, PROTOCOLS[protocol], where)
         sets = data if isinstance(data, Mapping) else {Path(data).name: data}
         upscale = NetworkUpscale(network, where, self_ensemble)
         return {
@@ -254,23 +248,11 @@ class SuperResolution(Task):
         return f"x{scale_of(network)}"
 
 
-def _open(
-    metrics: Sequence[Component[Metric] | Mapping[str, Any] | str],
-    protocol: str,
-    device: torch.device,
-) -> dict[str, Metric]:
-    if isinstance(metrics, str):
-        raise UserError(f"metrics: {metrics!r}; give a list of names")
-    parts = [check_component(METRICS, metric, "metrics") for metric in metrics]
-    return open_metrics(parts, PROTOCOLS[protocol], device)
-
-
 def open_benchmark(folder: Path | str, scale: int, use_lr_files: bool = True) -> list[ImagePair]:
     """Return the pairs of a benchmark set.
 
     Args:
         folder: Folder of the set, or "packaged" for the packaged test photographs.
-        scale: Scale factor.
         use_lr_files: Whether to use LR files where there are any.
     """
     if str(folder) == "packaged":
@@ -279,11 +261,7 @@ def open_benchmark(folder: Path | str, scale: int, use_lr_files: bool = True) ->
 
 
 def scale_of(network: nn.Module) -> int:
-    """Return the scale factor of a network.
-
-    Raises:
-        UserError: The network belongs to another task.
-    """
+    """Return the scale factor of a network; UserError if the network belongs to another task."""
     if not isinstance(network, SuperResolutionSpace):
         task = getattr(network, "task", "another task")
         raise UserError(f"a network for {task} ({type(network).__name__}) has no scale")

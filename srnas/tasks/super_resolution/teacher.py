@@ -28,9 +28,6 @@ class Teacher:
     """A teacher with its outputs for whole images, or for the patches of each batch.
 
     Args:
-        options: Options of the teacher.
-        scale: Scale factor.
-        process: Device and rank of this process.
         folder: Folder of the outputs for whole images.
         rehearsal: Whether outputs that are not there are replaced by black images.
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from srnas.distributed import move
-from srnas.errors import UserError, one_line, require
+from srnas.errors import UserError, first_line, require
 from srnas.files import check_file
 from srnas.model_file import UnknownNetworkError, load_model, read_weights
 from srnas.spaces.kinds import SuperResolutionSpace
@@ -78,8 +78,9 @@ class SpandrelNetwork(nn.Module):
         except UserError:
             raise
         except Exception as error:  # an architecture may raise anything on broken weights
-            why = one_line((str(error).splitlines() or [""])[0], 200)
-            raise UserError(f"teacher.model: {file}: spandrel cannot load it ({why})") from error
+            raise UserError(
+                f"teacher.model: {file}: spandrel cannot load it ({first_line(error)})"
+            ) from error
         if (
             not isinstance(found, ImageModelDescriptor)
             or (found.input_channels, found.output_channels) != (3, 3)
@@ -126,8 +127,9 @@ class ONNXNetwork(nn.Module):
             )
             (self.input,) = (port.name for port in self.session.get_inputs())
         except Exception as error:  # every fault of a file has an error of its own
-            why = one_line((str(error).splitlines() or [""])[0], 200)
-            raise UserError(f"teacher.model: {file}: not a usable ONNX file ({why})") from error
+            raise UserError(
+                f"teacher.model: {file}: not a usable ONNX file ({first_line(error)})"
+            ) from error
         shape = self(torch.zeros(1, 3, PROBE, PROBE)).shape
         self.scale = shape[-1] // PROBE
         if shape != (1, 3, self.scale * PROBE, self.scale * PROBE) or self.scale < 2:
@@ -149,10 +151,9 @@ class ONNXNetwork(nn.Module):
         try:
             output: np.ndarray[Any, Any] = self.session.run(None, {self.input: image})[0]
         except Exception as error:  # every fault has an error of its own
-            why = one_line((str(error).splitlines() or [""])[0], 200)
             height, width = image.shape[2:]
             raise UserError(
                 f"teacher.model: {self.file}: fails on an image (1, 3, {height}, {width}) float32, "
-                f"as a file of one size does ({why})"
+                f"as a file of one size does ({first_line(error)})"
             ) from error
         return output

@@ -25,7 +25,6 @@ class Tiled:
     result differs from the one without tiles.
 
     Args:
-        upscale: Method that upscales a tile.
         scale: Scale factor of the method.
         tile: Side of a tile in LR pixels.
         overlap: Number of LR pixels that neighbouring tiles share; less than half a tile.
@@ -85,9 +84,7 @@ def in_parts(
     """Return a method that upscales an image in tiles if it must, and their side.
 
     Args:
-        upscale: Method that upscales an image.
         scale: Scale factor of the method.
-        lr: The image.
         tile: Side of a tile in LR pixels; 0 for none; None to take tiles of `TILE` for an image of
             more than `WHOLE` pixels.
         overlap, name: See `Tiled`.
@@ -107,7 +104,6 @@ class MarginTiles:
     """Apply a method to tiles with a margin of 10 pixels that is cut off, as Real-ESRGAN-ncnn does.
 
     Args:
-        upscale: Method that upscales a tile.
         scale: Scale factor of the method.
         tile: Side of a tile in LR pixels, without the margin.
     """

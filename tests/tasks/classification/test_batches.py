@@ -15,6 +15,7 @@ from torchvision.transforms import functional as tv
 
 from srnas.data.draws import seeded
 from srnas.data.images import read_rgb, write_rgb
+from srnas.distributed import Process
 from srnas.errors import UserError
 from srnas.tasks.classification.batches import evaluation_batches, training_batches
 from srnas.tasks.classification.datasets import CIFAR10_NORMALIZATION, DATASETS
@@ -36,7 +37,7 @@ def picture(path):
 
 
 def stream(split, batch_size=8, **changes):
-    return training_batches(split, batch_size, **{"seed": 3, "device": CPU, **changes})
+    return training_batches(split, batch_size, **{"seed": 3, "process": Process(CPU), **changes})
 
 
 def normalized(image):
@@ -135,7 +136,7 @@ def test_the_stream_repeats_and_goes_on_from_its_state(kind, files):
 def test_processes_share_one_batch_between_them(kind, files):
     split = numbered(10) if kind == "memory" else files.train
     whole = stream(split, 4)
-    streams = [stream(split, 4, rank=rank, world=2) for rank in range(2)]
+    streams = [stream(split, 4, process=Process(CPU, rank, 2)) for rank in range(2)]
     for _ in range(4):
         images, labels = next(whole)
         for rank, one in enumerate(streams):
@@ -143,7 +144,7 @@ def test_processes_share_one_batch_between_them(kind, files):
             assert torch.equal(mine[0], images[rank::2])
             assert torch.equal(mine[1], labels[rank::2])
     with pytest.raises(UserError, match=r"data\.batch_size: 3 is not a multiple of 2 processes"):
-        stream(split, 3, world=2)
+        stream(split, 3, process=Process(CPU, 0, 2))
 
 
 @pytest.mark.parametrize("kind", ["memory", "files"])

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from srnas.data.images import pair_folders, read_rgb, write_rgb
+from srnas.distributed import Process
 from srnas.errors import UserError
 from srnas.tasks.super_resolution.basicsr_stream import BasicSRStream
 from tests.helpers import needs_basicsr
@@ -24,7 +25,14 @@ def folders(tmp_path, photo):
 
 def stream(folders, **changes):
     dataset = {"type": "PairedImageDataset", **folders, **changes.pop("dataset", {})}
-    options = {"scale": 2, "hr_patch": 32, "batch_size": 5, "seed": 1, "device": CPU, **changes}
+    options = {
+        "scale": 2,
+        "hr_patch": 32,
+        "batch_size": 5,
+        "seed": 1,
+        "process": Process(CPU),
+        **changes,
+    }
     return BasicSRStream(dataset, **options)
 
 
@@ -59,7 +67,7 @@ def test_processes_share_one_batch_and_the_global_generators_are_left_alone(fold
     expected = random.random(), torch.rand(1)
     random.seed(5)
     torch.manual_seed(5)
-    parts = [next(stream(folders, batch_size=4, rank=r, world=2))[0] for r in range(2)]
+    parts = [next(stream(folders, batch_size=4, process=Process(CPU, r, 2)))[0] for r in range(2)]
     assert (random.random(), torch.rand(1)) == expected
     assert torch.equal(whole[0::2], parts[0])
     assert torch.equal(whole[1::2], parts[1])
@@ -78,7 +86,7 @@ def test_processes_share_one_batch_and_the_global_generators_are_left_alone(fold
 )
 def test_what_basicsr_cannot_open_is_told(dataset, told):
     with pytest.raises(UserError, match=told):
-        BasicSRStream(dataset, 2, 32, 4, 0, CPU)
+        BasicSRStream(dataset, 2, 32, 4, 0, Process(CPU))
 
 
 @pytest.mark.parametrize("workers", [0, 1])

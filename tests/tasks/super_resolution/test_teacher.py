@@ -93,7 +93,7 @@ def teacher_of(file, tmp_path, **options):
 
 
 def sampler(pairs, teacher, **changes):
-    options = {"hr_patch": 32, "batch_size": 16, "seed": 0, "device": CPU, **changes}
+    options = {"hr_patch": 32, "batch_size": 16, "seed": 0, "process": Process(CPU), **changes}
     return PatchSampler(pairs, 2, teach=lambda lr: teacher.teach(pairs, lr), **options)
 
 
@@ -104,7 +104,7 @@ def test_the_teachers_patch_is_the_place_of_the_lr_patch_in_the_same_orientation
     pairs = pair_folders(photo_folder, None, 2)
     teacher = teacher_of(nearest_model(tmp_path / "t.safetensors"), tmp_path)
     patches = sampler(pairs, teacher, keep=keep, cache=tmp_path / "cache")
-    plain = PatchSampler(pairs, 2, 32, 16, 0, CPU)
+    plain = PatchSampler(pairs, 2, 32, 16, 0, Process(CPU))
     for _ in range(8):
         lr, hr, taught = next(patches)
         torch.testing.assert_close(taught, repeated(lr), atol=2**-12, rtol=0)  # float16
