@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 import torch._dynamo  # the first optimizer imports it, which takes a second
@@ -42,6 +43,12 @@ def run_command(
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
+
+
+def run_session(*arguments: Any) -> None:
+    """Do `run_command(*arguments)` in a session of its own, to be killed with its children."""
+    os.setsid()
+    run_command(*arguments)
 
 
 def watch_changes(place: str, act: Callable[[], None]) -> None:
