@@ -166,6 +166,7 @@ class Started:
         environment: Variables that are added to the environment.
         work: What runs the command: `run_command`, or a function of `tests.preloaded` around it.
         before: Arguments of `work` before those of `run_command`.
+        folder: Where it runs; by default the current folder.
     """
 
     def __init__(
@@ -174,12 +175,13 @@ class Started:
         environment: Mapping[str, str] | None = None,
         work: Callable[..., None] = run_command,
         before: tuple[object, ...] = (),
+        folder: Path | None = None,
     ) -> None:
         self.command = [*map(str, arguments)]
         self._folder = tempfile.TemporaryDirectory()
         self._outputs = [str(Path(self._folder.name) / name) for name in ("stdout", "stderr")]
         variables = {**os.environ, **(environment or {})}
-        given = (*before, self.command, os.getcwd(), variables, *self._outputs)
+        given = (*before, self.command, str(folder or os.getcwd()), variables, *self._outputs)
         self._process = FORKSERVER.Process(target=work, args=given)
         self._process.start()
         self.pid = self._process.pid or 0
