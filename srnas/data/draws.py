@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from srnas.errors import UserError, short
+from srnas.fast.memory_format import layout
 
 LARGEST_POSITION = 1 << 40  # batches
 
@@ -166,5 +167,5 @@ def one_line_errors(batches: Iterable[Any]) -> Iterator[Any]:
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     """Move a tensor to `device`; images (B, C, H, W) go into channels-last memory."""
-    layout = torch.channels_last if tensor.ndim == 4 else torch.preserve_format
-    return tensor.to(device, non_blocking=True, memory_format=layout)
+    memory_format = layout() if tensor.ndim == 4 else torch.preserve_format
+    return tensor.to(device, non_blocking=True, memory_format=memory_format)
