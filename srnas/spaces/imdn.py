@@ -165,7 +165,7 @@ class ContrastAwareAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale the channels of (B, C, H, W) by their attention in [0, 1]."""
-        wide = x.float()
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
         mean = F.adaptive_avg_pool2d(wide, 1)
         variance = (wide - mean).square().mean(dim=(2, 3), keepdim=True)
         contrast = (torch.sqrt(variance + EPS) + mean).to(x.dtype)
