@@ -32,7 +32,8 @@ class ChannelSet:
         made: Outputs of layers that make them.
         read: Inputs of linear layers that read them.
         followed: Inputs of layers that read something else than their values, such as statistics.
-        linear: Whether nothing but sums lies between `made` and `read`, so that they can be rotated.
+        linear: Whether nothing but sums lies between `made` and `read`, so that they can be
+            rotated.
     """
 
     count: int
@@ -88,10 +89,10 @@ def cut(state: Mapping[str, Tensor], cuts: Iterable[Cut]) -> dict[str, Tensor]:
             pieces[layer, READ].append((first, reduce))
     changed = dict(state)
     for (layer, axis), matrices in pieces.items():
-        for key in (f"{layer}.weight", f"{layer}.bias"):
-            if key in changed and axis < changed[key].ndim:
-                if key.endswith("weight") or axis == MADE:
-                    changed[key] = _along(changed[key], axis, matrices)
+        keys = [f"{layer}.weight"] + ([f"{layer}.bias"] if axis == MADE else [])
+        for key in keys:
+            if key in changed:
+                changed[key] = _along(changed[key], axis, matrices)
     return changed
 
 

@@ -30,7 +30,7 @@ def choose(
     """
     labels = sorted({label for one in alternatives for label in one.covers})
     covered = np.array([[label in one.covers for one in alternatives] for label in labels], float)
-    scale = max(max(losses), 1e-30), max(map(abs, costs)) or 1.0
+    scale = max(map(abs, losses)) or 1.0, max(map(abs, costs)) or 1.0
     found = milp(
         np.array(losses) / scale[0],
         integrality=np.ones(len(alternatives)),

@@ -1,13 +1,24 @@
 """Options of `srnas shrink`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 from annotated_types import Gt, Len, MinLen
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from srnas.components import BatchSize, Count, PositiveInt, Seed, Side, Strict, Threads
+from srnas.components import (
+    BatchSize,
+    Count,
+    PositiveInt,
+    Seed,
+    Side,
+    Strict,
+    Threads,
+    first_error,
+)
+from srnas.errors import UserError
 from srnas.shrink.costs import Kind, Setting
 
 Positive = Annotated[float, Gt(0)]
@@ -65,7 +76,7 @@ class ShrinkOptions(Strict):
     runtime: str = "onnxruntime"
     precision: str = "fp32"
     runtime_threads: Threads = 1
-    input: Annotated[list[Side], Len(2, 2)] = [160, 90]
+    input: Annotated[list[Side], Len(2, 2)] = Field([160, 90])
     repeats: PositiveInt = 15
     space: dict[str, Any] = Field({})
     fit_steps: Count = 200
@@ -153,3 +164,17 @@ class ShrinkOptions(Strict):
             "val_every": max(1, min(1000, steps)),
             "checkpoint_every": 500,
         }
+
+
+def check_shrink_options(content: Mapping[str, Any]) -> ShrinkOptions:
+    """Check options.
+
+    Raises:
+        UserError: They are invalid.
+    """
+    try:
+        return ShrinkOptions.model_validate(dict(content))
+    except ValidationError as error:
+        path, message = first_error(error)
+        place = "".join(f"{one}: " for one in path)
+        raise UserError(f"shrink: {place}{message}") from error

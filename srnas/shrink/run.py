@@ -51,6 +51,7 @@ MOMENT_BATCHES = 24
 SCORE_BATCHES = 8
 SAVE_EVERY = 20  # steps of the fits
 TOLERANCE = 0.05  # between predicted and measured cost
+SLACK = 0.005  # of the budget, for the noise of a measurement
 ROUNDS = 6  # of choosing and measuring
 FRONT = 16  # budgets in the predicted front
 ANOTHER = "give another --out"
@@ -241,9 +242,8 @@ class _Run:
         """Measure or count the costs of the network and of each alternative."""
         file = self.folder / "costs.json"
         if not file.exists():
-            base, costs = measure_alternatives(
-                self.original, self.alternatives, self.options.setting
-            )
+            how = self.options.setting
+            base, costs = measure_alternatives(self.original, self.alternatives, how)
             write_json(
                 file, {"setting": asdict(self.options.setting), "base": base, "added": costs}
             )
@@ -263,38 +263,56 @@ class _Run:
         file = self.folder / name
         if file.exists():
             return Choice(**{k: v for k, v in read_json(file).items() if k != "front"})
-        setting, most = self.options.setting, self.options.most(base)
-        unit, target = UNITS[setting.kind], most
+        most = self.options.most(base)
+        unit, target = UNITS[self.options.setting.kind], most
         for _ in range(ROUNDS):
             scaled = [factor * cost for cost in costs]
-            numbers = choose(self.alternatives, losses, scaled, target - base)
-            if numbers is None:
-                cheapest = base + least(self.alternatives, scaled)
-                raise UserError(
-                    f"a budget of {most:,.4g} {unit} cannot be met: the network has {base:,.4g}, "
-                    f"the cheapest choice about {cheapest:,.4g}"
-                )
-            chosen = [self.alternatives[n] for n in numbers]
+            numbers = self._affordable(losses, scaled, base, most, target)
             predicted = base + sum(scaled[n] for n in numbers)
-            # the original in turns with it: a machine may be slower than when costs were measured
-            now, then = setting.measure(
-                [self.original.network, composed(self.original, chosen, fitted)]
-            )
-            measured = then * base / now
+            measured = base * self._ratio([self.alternatives[n] for n in numbers], fitted)
             print(
-                f"chosen: predicted {predicted:,.4g} {unit}, measured {measured:,.4g}", flush=True
+                f"chosen for {target:,.4g} {unit}: predicted {predicted:,.4g}, measured "
+                f"{measured:,.4g}; {len(numbers)} replacements",
+                flush=True,
             )
-            if abs(predicted / measured - 1) <= TOLERANCE and measured <= most * 1.005:
+            off = abs(predicted / measured - 1) > TOLERANCE
+            if not off and measured <= most * (1 + SLACK):
                 break
-            if abs(predicted / measured - 1) > TOLERANCE and predicted < base:
+            if off and predicted < base:
                 factor *= (base - measured) / (base - predicted)
             else:
                 target *= most / measured
-        choice = Choice(
-            numbers, base, most, predicted, measured, sum(losses[n] for n in numbers), factor
-        )
+        loss = sum(losses[n] for n in numbers)
+        choice = Choice(numbers, base, most, predicted, measured, loss, factor)
         write_json(file, {**asdict(choice), "front": self.front(losses, base, scaled)})
         return choice
+
+    def _affordable(
+        self,
+        losses: Sequence[float],
+        costs: Sequence[float],
+        base: float,
+        most: float,
+        target: float,
+    ) -> list[int]:
+        numbers = choose(self.alternatives, losses, costs, target - base)
+        if numbers is None:
+            unit = UNITS[self.options.setting.kind]
+            cheapest = base + least(self.alternatives, costs)
+            raise UserError(
+                f"a budget of {most:,.4g} {unit} cannot be met: the network has {base:,.4g}, the "
+                f"cheapest choice about {cheapest:,.4g}"
+            )
+        return numbers
+
+    def _ratio(self, chosen: Sequence[Alternative], fitted: dict[Alternative, nn.Module]) -> float:
+        """Return the cost of the network of a choice relative to the original's, in one run.
+
+        A machine may be slower than when the costs were measured.
+        """
+        networks = [self.original.network, composed(self.original, chosen, fitted)]
+        before, after = self.options.setting.measure(networks)
+        return after / before
 
     def front(
         self, losses: Sequence[float], base: float, costs: Sequence[float]
