@@ -48,6 +48,6 @@ def test_the_largest_widths_are_the_network_without_searched_ones():
 
 
 def test_a_width_beyond_the_network_is_one_line():
+    wide = {**SPACE, "search_feat": [20]}
     with pytest.raises(UserError, match=r"imdn: search_feat has 20, num_feat is 16"):
-        published = published_genotype({**SPACE, "search_feat": [20]})
-        derived_network({**SPACE, "search_feat": [20]}, published)
+        derived_network(wide, published_genotype(SPACE))
