@@ -25,7 +25,7 @@ LARGEST = 64  # alternatives of one part
 SIDE = 32  # pixels of the image that MACs are compared on
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Alternative:
     """Other values of some choices, which replace one module of the network.
 
@@ -108,18 +108,31 @@ def list_alternatives(original: Original) -> list[Alternative]:
             labels.setdefault(scope, []).append(label)
     found = []
     base = _macs(original, {})
+    known: dict[str, int] = {}  # equal changes of equal modules
     for scope, own in labels.items():
         inner = [name for s, names in labels.items() if _inside(s, scope) for name in names]
         values = [choices[label].alternatives() for label in own]
-        combinations = [dict(zip(own, chosen, strict=True)) for chosen in product(*values)]
-        for changes in combinations:
-            if _macs(original, changes) < base:
+        layers = layers_of(original.network, scope)
+        for chosen in product(*values):
+            changes = dict(zip(own, chosen, strict=True))
+            key = (chosen, [label.rpartition("/")[2] for label in own], layers)
+            macs = known.get(str(key))
+            if macs is None:
+                macs = known[str(key)] = _macs(original, changes)
+            if macs < base:
                 covers = frozenset({*own, *inner})
                 kept = {k: v for k, v in changes.items() if v != original.genotype.choices[k]}
                 found.append(Alternative(kept, scope, covers))
     if not found:
         raise UserError("nothing in this network can be replaced by something cheaper")
     return found
+
+
+def layers_of(network: Space, scope: str) -> tuple[Any, ...]:
+    """Return what is equal in modules of equal layers: names, types and shapes."""
+    module = network.get_submodule(scope)
+    types = [f"{name}: {type(inner).__name__}" for name, inner in module.named_modules()]
+    return (*types, *((key, tuple(t.shape)) for key, t in module.state_dict().items()))
 
 
 def _inside(name: str, scope: str) -> bool:

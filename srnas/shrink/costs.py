@@ -5,14 +5,12 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal
 
-from torch import nn
-
 from srnas.choice import Space
 from srnas.cost import count_macs, count_parameters
 from srnas.latency.runtime import open_network
 from srnas.machine import WARMUP, time_alternately
 from srnas.progress import Progress
-from srnas.shrink.alternatives import Alternative, Original
+from srnas.shrink.alternatives import Alternative, Original, layers_of
 
 Kind = Literal["latency", "macs", "params", "size"]
 BYTES = 4  # of a parameter in a file
@@ -72,28 +70,26 @@ class Setting:
 
 
 def measure_alternatives(
-    original: Original, alternatives: Sequence[Alternative], setting: Setting
-) -> tuple[float, list[float]]:
-    """Return the cost of a network, and what each alternative adds to it (negative if it spares).
+    reference: Space,
+    original: Original,
+    alternatives: Sequence[Alternative],
+    setting: Setting,
+) -> tuple[float, float, list[float]]:
+    """Measure a network and its alternatives.
 
     Alternatives that replace modules of equal layers by modules of equal layers are measured once.
+
+    Returns:
+        The costs of the reference and of the network, and what each alternative adds to the
+        latter (negative if it spares).
     """
     built: dict[tuple[Any, ...], Space] = {}
     keys = []
     for one in alternatives:
         network = original.changed(one.changes).eval()
-        key = (_layers(original.network, one.scope), _layers(network, one.scope))
+        key = (layers_of(original.network, one.scope), layers_of(network, one.scope))
         keys.append(key)
         built.setdefault(key, network)
-    base, *costs = setting.measure([original.network, *built.values()])
+    first, base, *costs = setting.measure([reference, original.network, *built.values()])
     added = {key: cost - base for key, cost in zip(built, costs, strict=True)}
-    return base, [added[key] for key in keys]
-
-
-def _layers(network: Space, scope: str) -> tuple[Any, ...]:
-    module = network.get_submodule(scope)
-    return (*_types(module), *((k, tuple(t.shape)) for k, t in module.state_dict().items()))
-
-
-def _types(module: nn.Module) -> list[str]:
-    return [f"{name}: {type(inner).__name__}" for name, inner in module.named_modules()]
+    return first, base, [added[key] for key in keys]

@@ -1,16 +1,18 @@
 """The whole way from a trained network to a faster one, in stages that are kept in a folder.
 
-In `OUT/shrink/` are `options.json`; `fits.pt`, the fits so far; `losses.jsonl`, a row for each
-alternative; `costs.json`; `choice.json`; `again.jsonl`, the losses around the first choice;
-`start.safetensors`, the composed network; `plan.json`, the steps of the distillation; and at last
-`result.json`. The distillation is a training in `OUT` itself. A killed run goes on after the last
-finished piece, to the same bits; times are measured once and kept.
+In `OUT/shrink/` are `options.json`; `starts.pt` and `fits.pt`, the alternatives before the fits and
+after those so far; `losses.jsonl`, a row for each alternative; `costs.json`; `choice.json`;
+`again.jsonl` and `again.json`, losses around the first choice and the second choice; `narrowed/`,
+all of these anew if the first choice changed the whole network; `start.safetensors`, the composed
+network; `plan.json`, the number of steps of the distillation, which is a training in `OUT` itself;
+`result.json`. A killed run goes on after the last finished piece, to the same bits; times are
+measured once and kept.
 """
 
 import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from srnas.choice import Space
+from srnas.cost import count_parameters
 from srnas.distributed import Process, start
 from srnas.engine.estimate import time_steps, time_validation
 from srnas.engine.train import Trainer
@@ -128,21 +131,45 @@ class _Run:
         torch.manual_seed(self.options.seed)
         self.model = load_model(self.options.model)
         self.original = open_model(self.model, str(self.options.model), self.options.space)
+        self.reference = self.original.network
         self.alternatives = list_alternatives(self.original)
+        self.stages = self.folder
 
     def go(self) -> Path:
         """Take the stages that are not done."""
+        choice, fitted = self.first_choice()
+        wide = [n for n in choice.numbers if not self.alternatives[n].scope]
+        if wide:
+            self._narrow(self.alternatives[wide[0]], fitted)
+            choice, fitted = self.first_choice()
+        chosen = [self.alternatives[n] for n in choice.numbers]
+        again = self._losses("again.jsonl", fitted, chosen)
+        own, costs = self.measure()
+        choice = self.choose("again.json", again, own, costs, choice.factor)
+        chosen = [self.alternatives[n] for n in choice.numbers]
+        self.keep(composed(self.original, chosen, fitted), chosen)
+        file = self.distil(chosen)
+        self.sum_up(file, choice, chosen)
+        return file
+
+    def first_choice(self) -> tuple[Choice, dict[Alternative, nn.Module]]:
+        """Choose by what each alternative loses alone."""
         fitted = self.fit()
-        losses = self.score(fitted)
-        base, costs = self.measure()
-        choice = self.choose("choice.json", fitted, losses, base, costs)
-        chosen = [self.alternatives[n] for n in choice.numbers]
-        again = self.score_beside(fitted, chosen)
-        choice = self.choose("again.json", fitted, again, base, costs, choice.factor)
-        chosen = [self.alternatives[n] for n in choice.numbers]
-        network = composed(self.original, chosen, fitted)
-        self.keep(network, chosen)
-        return self.distil(network, chosen, choice)
+        losses = self._losses("losses.jsonl", fitted)
+        return self.choose("choice.json", losses, *self.measure()), fitted
+
+    def _narrow(self, one: Alternative, fitted: dict[Alternative, nn.Module]) -> None:
+        """Take the network that an alternative changed as a whole, and begin anew from there."""
+        network = fitted[one]
+        assert isinstance(network, Space)
+        self.original = replace(
+            self.original,
+            network=network.eval().requires_grad_(False),
+            genotype=self.original.changed_genotype(one.changes),
+        )
+        self.alternatives = [a for a in list_alternatives(self.original) if a.scope]
+        self.stages = self.folder / "narrowed"
+        self.stages.mkdir(exist_ok=True)
 
     @cached_property
     def opened(self) -> tuple[Task, Batches]:
@@ -164,7 +191,7 @@ class _Run:
 
     def fit(self) -> dict[Alternative, nn.Module]:
         """Fit all alternatives."""
-        file, steps = self.folder / "fits.pt", self.options.fit_steps
+        file, steps = self.stages / "fits.pt", self.options.fit_steps
         saved = load_tensors(file) if file.exists() else None
         if saved is None:
             found = moments(self.original, self.alternatives, lambda: self.first)
@@ -179,7 +206,7 @@ class _Run:
             done, data = saved["step"], saved["data"]
         else:
             starts = fits.modules.state_dict()
-            save_tensors(self.folder / "starts.pt", dict(starts))
+            save_tensors(self.stages / "starts.pt", dict(starts))
         if done < steps:
             self._fit(fits, done, data)
         return dict(zip(self.alternatives, fits.modules, strict=True))
@@ -199,38 +226,27 @@ class _Run:
                         "fits": fits.state_dict(),
                         "data": batches.state_dict(),
                     }
-                    save_tensors(self.folder / "fits.pt", state)
+                    save_tensors(self.stages / "fits.pt", state)
                     progress.say(f"relative error {sum(losses) / len(losses):.4f}")
 
-    def score(self, fitted: dict[Alternative, nn.Module]) -> list[float]:
-        """Measure the loss of each alternative alone."""
-        return self._losses("losses.jsonl", lambda s, one: s.alone(one, fitted[one]))
-
-    def score_beside(
-        self, fitted: dict[Alternative, nn.Module], chosen: Sequence[Alternative]
+    def _losses(
+        self,
+        name: str,
+        fitted: dict[Alternative, nn.Module],
+        chosen: Sequence[Alternative] = (),
     ) -> list[float]:
-        """Measure what each alternative loses beside the chosen ones."""
-
-        def added(scorer: Scorer, one: Alternative) -> float:
-            with_it, without = scorer.beside(one, chosen, fitted)
-            return max(with_it - without, 0.0)
-
-        local = [one for one in chosen if one.scope]
-        if len(local) < len(chosen):
-            raise NotImplementedError
-        return self._losses("again.jsonl", added)
-
-    def _losses(self, name: str, measure: Callable[[Scorer, Alternative], float]) -> list[float]:
-        file, count = self.folder / name, len(self.alternatives)
+        """Measure what each alternative adds to the loss, beside the chosen ones."""
+        file, count = self.stages / name, len(self.alternatives)
         if file.exists():
             finish_lines(file)
         rows = read_json_lines(file) if file.exists() else []
         if len(rows) < count:
-            scorer = Scorer(self.original, self.first[:SCORE_BATCHES])
+            scorer = Scorer(self.reference, self.first[:SCORE_BATCHES])
             with Progress(count, len(rows)) as progress:
                 for number in range(len(rows), count):
                     one = self.alternatives[number]
-                    row = {"number": number, "alternative": str(one), "loss": measure(scorer, one)}
+                    loss = scorer.added(self.original.network, one, fitted, chosen)
+                    row = {"number": number, "alternative": str(one), "loss": loss}
                     append_line(file, json.dumps(row))
                     rows.append(row)
                     progress.advance(number + 1)
@@ -239,37 +255,43 @@ class _Run:
         return [row["loss"] for row in rows]
 
     def measure(self) -> tuple[float, list[float]]:
-        """Measure or count the costs of the network and of each alternative."""
-        file = self.folder / "costs.json"
+        """Return the cost of the network, and what each alternative adds to it."""
+        file = self.stages / "costs.json"
         if not file.exists():
             how = self.options.setting
-            base, costs = measure_alternatives(self.original, self.alternatives, how)
-            write_json(
-                file, {"setting": asdict(self.options.setting), "base": base, "added": costs}
+            first, own, added = measure_alternatives(
+                self.reference, self.original, self.alternatives, how
             )
+            content = {"setting": asdict(how), "reference": first, "network": own, "added": added}
+            write_json(file, content)
         content = read_json(file)
-        return content["base"], content["added"]
+        scale = self.base / content["reference"]  # of two runs on a machine that was slower in one
+        return scale * content["network"], [scale * cost for cost in content["added"]]
+
+    @cached_property
+    def base(self) -> float:
+        """Cost of the original network."""
+        return float(read_json(self.folder / "costs.json")["reference"])
 
     def choose(
         self,
         name: str,
-        fitted: dict[Alternative, nn.Module],
         losses: Sequence[float],
-        base: float,
+        own: float,
         costs: Sequence[float],
         factor: float = 1.0,
     ) -> Choice:
         """Choose for the budget, and measure what was chosen, until both agree."""
-        file = self.folder / name
+        file = self.stages / name
         if file.exists():
             return Choice(**{k: v for k, v in read_json(file).items() if k != "front"})
-        most = self.options.most(base)
+        most = self.options.most(self.base)
         unit, target = UNITS[self.options.setting.kind], most
         for _ in range(ROUNDS):
             scaled = [factor * cost for cost in costs]
-            numbers = self._affordable(losses, scaled, base, most, target)
-            predicted = base + sum(scaled[n] for n in numbers)
-            measured = base * self._ratio([self.alternatives[n] for n in numbers], fitted)
+            numbers = self._affordable(losses, scaled, own, most, target)
+            predicted = own + sum(scaled[n] for n in numbers)
+            measured = self.base * self._ratio([self.alternatives[n] for n in numbers])
             print(
                 f"chosen for {target:,.4g} {unit}: predicted {predicted:,.4g}, measured "
                 f"{measured:,.4g}; {len(numbers)} replacements",
@@ -278,44 +300,45 @@ class _Run:
             off = abs(predicted / measured - 1) > TOLERANCE
             if not off and measured <= most * (1 + SLACK):
                 break
-            if off and predicted < base:
-                factor *= (base - measured) / (base - predicted)
+            if off and predicted < own:
+                factor *= max(own - measured, 1e-3 * own) / (own - predicted)
             else:
                 target *= most / measured
         loss = sum(losses[n] for n in numbers)
-        choice = Choice(numbers, base, most, predicted, measured, loss, factor)
-        write_json(file, {**asdict(choice), "front": self.front(losses, base, scaled)})
+        choice = Choice(numbers, self.base, most, predicted, measured, loss, factor)
+        write_json(file, {**asdict(choice), "front": self.front(losses, own, scaled)})
         return choice
 
     def _affordable(
         self,
         losses: Sequence[float],
         costs: Sequence[float],
-        base: float,
+        own: float,
         most: float,
         target: float,
     ) -> list[int]:
-        numbers = choose(self.alternatives, losses, costs, target - base)
+        numbers = choose(self.alternatives, losses, costs, target - own)
         if numbers is None:
             unit = UNITS[self.options.setting.kind]
-            cheapest = base + least(self.alternatives, costs)
+            cheapest = own + least(self.alternatives, costs)
             raise UserError(
-                f"a budget of {most:,.4g} {unit} cannot be met: the network has {base:,.4g}, the "
-                f"cheapest choice about {cheapest:,.4g}"
+                f"a budget of {most:,.4g} {unit} cannot be met: the network has {self.base:,.4g}, "
+                f"the cheapest choice about {cheapest:,.4g}"
             )
         return numbers
 
-    def _ratio(self, chosen: Sequence[Alternative], fitted: dict[Alternative, nn.Module]) -> float:
+    def _ratio(self, chosen: Sequence[Alternative]) -> float:
         """Return the cost of the network of a choice relative to the original's, in one run.
 
         A machine may be slower than when the costs were measured.
         """
-        networks = [self.original.network, composed(self.original, chosen, fitted)]
+        changes = {label: value for one in chosen for label, value in one.changes.items()}
+        networks = [self.reference, self.original.changed(changes).eval()]
         before, after = self.options.setting.measure(networks)
         return after / before
 
     def front(
-        self, losses: Sequence[float], base: float, costs: Sequence[float]
+        self, losses: Sequence[float], own: float, costs: Sequence[float]
     ) -> list[dict[str, Any]]:
         """Return the predicted loss and choice for a series of budgets, from the least to all."""
         lowest = least(self.alternatives, costs)
@@ -325,7 +348,7 @@ class _Run:
             numbers = choose(self.alternatives, losses, costs, most + 1e-9 * abs(lowest)) or []
             rows.append(
                 {
-                    "cost": base + sum(costs[n] for n in numbers),
+                    "cost": own + sum(costs[n] for n in numbers),
                     "loss": sum(losses[n] for n in numbers),
                     "numbers": numbers,
                 }
@@ -345,7 +368,7 @@ class _Run:
         }
         save_model(file, Model(network, self.original.space, genotype, provenance))
 
-    def distil(self, network: Space, chosen: Sequence[Alternative], choice: Choice) -> Path:
+    def distil(self, chosen: Sequence[Alternative]) -> Path:
         """Train the composed network to the original's outputs, and measure what came out."""
         changes = {label: value for one in chosen for label, value in one.changes.items()}
         genotype = self.original.changed_genotype(changes)
@@ -354,10 +377,57 @@ class _Run:
         if not plan.exists():
             write_json(plan, {"steps": self._steps(genotype.choices, start_file)})
         steps = read_json(plan)["steps"]
-        if not steps:
-            return start_file
-        options = self._training(genotype.choices, start_file, steps)
-        return run_training(options, (self.options.out / "options.yml").exists())
+        file = start_file
+        if steps:
+            options = self._training(genotype.choices, start_file, steps)
+            file = run_training(options, (self.options.out / "options.yml").exists())
+        return file
+
+    def sum_up(self, file: Path, choice: Choice, chosen: Sequence[Alternative]) -> None:
+        """Write what the network cost and reached before and after."""
+        target = self.folder / "result.json"
+        if target.exists():
+            return
+        networks = {
+            "original": self.reference,
+            "started": composed(self.original, chosen, self._starts()),
+            "fitted": load_model(self.folder / "start.safetensors").network,
+            "distilled": load_model(file).network,
+        }
+        setting = self.options.setting
+        sizes = {name: count_parameters(networks[name]) for name in ("original", "distilled")}
+        quality = {name: self._quality(network) for name, network in networks.items()}
+        result = {
+            "model": str(file),
+            "replaced": [str(one) for one in chosen],
+            "setting": asdict(setting),
+            "cost": {"original": choice.base, "result": choice.measured, "budget": choice.most},
+            "params": sizes,
+            "quality": quality,
+        }
+        write_json(target, result)
+        for name, before in quality["original"].items():
+            after = quality["distilled"][name]["psnr"]
+            print(f"{name:<12} {before['psnr']:.3f} dB before, {after:.3f} dB after")
+        unit, ratio = UNITS[setting.kind], choice.base / choice.measured
+        costs = f"{choice.base:,.4g} before, {choice.measured:,.4g} after"
+        print(f"{unit:<12} {costs}: {ratio:.2f} times")
+
+    def _starts(self) -> dict[Alternative, nn.Module]:
+        """Return the alternatives before the fits."""
+        networks = [self.original.changed(one.changes).eval() for one in self.alternatives]
+        fits = Fits(self.original, self.alternatives, networks, 1)
+        fits.modules.load_state_dict(load_tensors(self.stages / "starts.pt"))
+        return dict(zip(self.alternatives, fits.modules, strict=True))
+
+    def _quality(self, network: Space) -> dict[str, dict[str, float]]:
+        task, _ = self.opened
+        quality = {"validation": task.validate(network)}
+        if self.options.test:
+            sets = {name: str(folder) for name, folder in self.options.test.items()}
+            measured = type(task).evaluate(network, sets, device=str(self.process.device))
+            quality |= {n: {"psnr": f["psnr"], "ssim": f["ssim"]} for n, f in measured.items()}
+        return quality
 
     def _steps(self, choices: dict[str, Any], init: Path) -> int:
         """Return the number of steps that the minutes leave."""

@@ -15,20 +15,20 @@ Fitted = Mapping[Alternative, nn.Module]
 
 
 class Scorer:
-    """Measures losses against the original network.
+    """Measures losses against the outputs of a network.
 
-    A loss is the mean squared error of the output, RGB in [0, 1], to the original's. Errors of few
-    independent replacements add up in it.
+    A loss is the mean squared error of the output, RGB in [0, 1]. Errors of few independent
+    replacements add up in it.
 
     Args:
-        original: The original network.
+        teacher: The network.
         images: LR images (B, 3, H, W) to measure on.
     """
 
-    def __init__(self, original: Original, images: Sequence[Tensor]) -> None:
-        self.original, self.images = original, images
+    def __init__(self, teacher: nn.Module, images: Sequence[Tensor]) -> None:
+        self.images = images
         with torch.no_grad():
-            self.outputs = [original.network(x) for x in images]
+            self.outputs = [teacher(x) for x in images]
 
     @torch.no_grad()
     def loss(self, network: nn.Module) -> float:
@@ -37,26 +37,26 @@ class Scorer:
         errors = [(network(x) - y).square().mean().item() for x, y in pairs]
         return sum(errors) / len(errors)
 
-    def alone(self, alternative: Alternative, module: nn.Module) -> float:
-        """Return the loss of an alternative in the original network."""
-        with replaced(self.original.network, alternative.scope, module) as network:
-            return self.loss(network)
-
-    def beside(
-        self, alternative: Alternative, chosen: Iterable[Alternative], fitted: Fitted
-    ) -> tuple[float, float]:
-        """Return the losses with and without an alternative among others.
+    def added(
+        self,
+        network: Space,
+        alternative: Alternative,
+        fitted: Fitted,
+        chosen: Iterable[Alternative] = (),
+    ) -> float:
+        """Return what an alternative adds to the loss of a network, at least 0.
 
         Args:
+            network: The network.
             alternative: The alternative.
-            chosen: The others; those that it excludes are left out.
             fitted: The modules.
+            chosen: Others that are in the network; those that it excludes are taken out.
         """
         others = [one for one in chosen if not one.covers & alternative.covers]
-        network = assembled(self.original.network, others, fitted)
-        without = self.loss(network)
+        network = assembled(network, others, fitted)
+        before = self.loss(network)
         with replaced(network, alternative.scope, fitted[alternative]) as changed:
-            return self.loss(changed), without
+            return max(self.loss(changed) - before, 0.0)
 
 
 def assembled(network: Space, chosen: Iterable[Alternative], fitted: Fitted) -> Space:

@@ -34,7 +34,7 @@ def best(found, losses, costs, most):
         options.append([*both, *([n] for n in wide)])
     sums = [
         (sum(losses[n] for n in numbers), sum(costs[n] for n in numbers))
-        for numbers in (sum(chosen, []) for chosen in product(*options))
+        for numbers in ([n for part in chosen for n in part] for chosen in product(*options))
     ]
     return min((loss for loss, cost in sums if cost <= most), default=None), min(c for _, c in sums)
 

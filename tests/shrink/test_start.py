@@ -86,7 +86,9 @@ def test_a_kernel_is_padded_and_cropped_around_its_middle():
 
 
 def test_channels_are_restored_as_numpy_does():
-    x = np.random.default_rng(0).normal(size=(200, 6)) @ np.random.default_rng(1).normal(size=(6, 6))
+    x = np.random.default_rng(0).normal(size=(200, 6)) @ np.random.default_rng(1).normal(
+        size=(6, 6)
+    )
     keep = torch.tensor([0, 2, 5])
     restore = restoration(torch.from_numpy(x.T @ x / len(x)), keep)
     expected, *_ = np.linalg.lstsq(x[:, keep], x, rcond=None)
