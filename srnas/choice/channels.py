@@ -31,7 +31,6 @@ class ChannelSet:
         count: Their number.
         made: Outputs of layers that make them.
         read: Inputs of linear layers that read them.
-        followed: Inputs of layers that read something else than their values, such as statistics.
         linear: Whether nothing but sums lies between `made` and `read`, so that they can be
             rotated.
     """
@@ -39,7 +38,6 @@ class ChannelSet:
     count: int
     made: tuple[Slice, ...]
     read: tuple[Slice, ...]
-    followed: tuple[Slice, ...] = ()
     linear: bool = False
 
 
@@ -50,13 +48,11 @@ class Cut(NamedTuple):
         channels: The set, of n channels.
         reduce: (w, n).
         restore: (n, w).
-        keep: Numbers of the channels that stay, (w,), if `reduce` selects some; else None.
     """
 
     channels: ChannelSet
     reduce: Tensor
     restore: Tensor
-    keep: Tensor | None
 
 
 def select(channels: ChannelSet, keep: Tensor, restore: Tensor | None = None) -> Cut:
@@ -68,7 +64,7 @@ def select(channels: ChannelSet, keep: Tensor, restore: Tensor | None = None) ->
         restore: (n, w); by default the others are taken for zero.
     """
     reduce = torch.eye(channels.count)[keep]
-    return Cut(channels, reduce, reduce.T if restore is None else restore, keep)
+    return Cut(channels, reduce, reduce.T if restore is None else restore)
 
 
 def cut(state: Mapping[str, Tensor], cuts: Iterable[Cut]) -> dict[str, Tensor]:
@@ -79,14 +75,11 @@ def cut(state: Mapping[str, Tensor], cuts: Iterable[Cut]) -> dict[str, Tensor]:
         cuts: What becomes of each set.
     """
     pieces: dict[tuple[str, int], list[tuple[int, Tensor]]] = defaultdict(list)
-    for channels, reduce, restore, keep in cuts:
+    for channels, reduce, restore in cuts:
         for layer, first in channels.made:
             pieces[layer, MADE].append((first, reduce))
         for layer, first in channels.read:
             pieces[layer, READ].append((first, restore.T))
-        for layer, first in channels.followed:
-            assert keep is not None, layer
-            pieces[layer, READ].append((first, reduce))
     changed = dict(state)
     for (layer, axis), matrices in pieces.items():
         keys = [f"{layer}.weight"] + ([f"{layer}.bias"] if axis == MADE else [])

@@ -80,27 +80,18 @@ class MaskedChannels(nn.Module):
         masks = torch.stack([(index < width).float() for width in widths])
         self.register_buffer("masks", masks, persistent=False)
 
-    def forward(self, x: Tensor, groups: int = 1) -> Tensor:
-        """Map (B, C, H, W) to the same shape.
-
-        C is the largest width, or a share of it that goes with the width: of the first of 4 equal
-        shares of 16 channels, 8 are left at half the width.
-
-        Args:
-            x: The features.
-            groups: Number of such shares that were concatenated to x.
-        """
-        return x * self.mask(x.shape[1] // groups).repeat(groups, 1, 1).to(x.dtype)
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to the same shape, where C is the largest width."""
+        return x * self.mask().to(x.dtype)
 
     def rest(self, x: Tensor) -> Tensor | None:
         """Return what the width leaves of x, (B, C, H, W); None if it leaves nothing."""
-        return x * (1 - self.mask(self.channels)).to(x.dtype)
+        return x * (1 - self.mask()).to(x.dtype)
 
-    def mask(self, channels: int) -> Tensor:
-        """Return the factors of the channels of a share of the width, (channels, 1, 1)."""
+    def mask(self) -> Tensor:
+        """Return the factors of the channels, (C, 1, 1)."""
         weights = self.shared.weights[self.label]
-        masks = self.masks[:, torch.arange(channels) * self.channels // channels]
-        return (weights @ masks.to(weights.dtype))[:, None, None]
+        return (weights @ self.masks.to(weights.dtype))[:, None, None]
 
 
 class Channels(nn.Module):
@@ -114,7 +105,7 @@ class Channels(nn.Module):
         super().__init__()
         self.channels = channels
 
-    def forward(self, x: Tensor, groups: int = 1) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Return x."""
         return x
 

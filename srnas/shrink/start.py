@@ -66,9 +66,9 @@ class Starter:
         dense = all(isinstance(layers.get_submodule(s.layer), nn.Conv2d) for s in channels.read)
         moment = sum(self.moments[s.layer, s.first, channels.count] for s in channels.read)
         assert isinstance(moment, Tensor)
-        if channels.linear and dense and not channels.followed:
+        if channels.linear and dense:
             vectors = torch.linalg.eigh(moment).eigenvectors.flip(1)[:, :width].float()
-            return Cut(channels, vectors.T.contiguous(), vectors, None)
+            return Cut(channels, vectors.T.contiguous(), vectors)
         keep = forward_selection(moment, self._use(channels), width)
         if not dense:
             return select(channels, keep)

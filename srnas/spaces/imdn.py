@@ -6,6 +6,7 @@ candidates each); with conv_3x3 at all four it is IMDN itself.
 """
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -25,8 +26,7 @@ from srnas.spaces.kinds import SuperResolutionSpace
 from srnas.spaces.published import named_candidates, published_width
 
 NEGATIVE_SLOPE = 0.05
-QUARTERS = 4  # of the channels of a block are concatenated
-REDUCTION = 16  # of the attention
+QUARTERS = 4
 CANDIDATES = (  # in the order of the logits
     "conv_3x3",
     "conv_3x3_bn",
@@ -54,8 +54,8 @@ class IMDN(SuperResolutionSpace):
     The network: a convolution, `num_block` blocks, a 1x1 convolution of all their outputs, a
     convolution, the skip connection, and pixel shuffle.
 
-    Choices: c1 to c4, each a candidate, shared by all blocks, and `width` if `search_widths` opens
-    it; with `per_block` those of each block, block1/c1 and so on. `feat` if `search_feat` opens it.
+    Choices: c1 to c4, each a candidate, shared by all blocks, and `rest` if `search_rest` opens it;
+    with `per_block` those of each block, block1/c1 and so on. `feat` if `search_feat` opens it.
 
     Args:
         scale: Scale factor.
@@ -64,9 +64,9 @@ class IMDN(SuperResolutionSpace):
         candidates: Candidates at each position, names of `SR_PRIMITIVES`; by default the 12 of
             SA-DARTS.
         per_block: Whether each block has choices of its own.
-        search_widths: Widths that are open to search, multiples of 4: the number of channels inside
-            a block, of which each convolution distils a quarter. The largest is `num_feat`, which
-            is that of networks whose widths are not searched.
+        search_rest: Numbers of channels that are open to search, at most three quarters of
+            `num_feat`: those that a convolution of a block passes on to the next one, beside the
+            quarter that it distils.
         search_feat: Numbers of channels between the blocks that are open to search, at most
             `num_feat`.
     """
@@ -82,23 +82,23 @@ class IMDN(SuperResolutionSpace):
         num_block: Depth = 6,
         candidates: Annotated[list[str], MinLen(1)] | None = None,
         per_block: bool = False,
-        search_widths: Annotated[list[Annotated[Channels, MultipleOf(4)]], MinLen(1)] | None = None,
+        search_rest: Annotated[list[Channels], MinLen(1)] | None = None,
         search_feat: Annotated[list[Channels], MinLen(1)] | None = None,
     ) -> None:
         super().__init__()
         self.scale = scale
         table = named_candidates(SR_PRIMITIVES, candidates or CANDIDATES)
+        rest = num_feat - num_feat // QUARTERS
         self.stream = _width(choose, Place.of("feat"), num_feat, search_feat, "search_feat")
         feat = self.stream.channels
         self.head = nn.Conv2d(3, feat, 3, padding=1)
         groups = [f"block{number}" if per_block else "" for number in range(1, num_block + 1)]
-        widths = [
-            _width(choose, Place(group, "width"), num_feat, search_widths, "search_widths")
-            for group in groups
+        passed = [
+            _width(choose, Place(g, "rest"), rest, search_rest, "search_rest") for g in groups
         ]
         self.blocks = nn.ModuleList(
             IMDBlock(choose, self.stream, width, num_feat, table, group)
-            for width, group in zip(widths, groups, strict=True)
+            for width, group in zip(passed, groups, strict=True)
         )
         self.fuse = nn.Conv2d(feat * num_block, feat, 1)
         self.body_end = nn.Conv2d(feat, feat, 3, padding=1)
@@ -118,10 +118,11 @@ class IMDN(SuperResolutionSpace):
 
     @classmethod
     def published_choices(cls, options: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return those of IMDN, with its width where widths are open."""
-        opens = {"width": "search_widths", "feat": "search_feat"}
-        width = options.get("num_feat", 64)
-        return {**cls.published, **{k: width for k, option in opens.items() if options.get(option)}}
+        """Return those of IMDN, with its widths where they are open."""
+        feat = options.get("num_feat", 64)
+        widths = {"rest": feat - feat // QUARTERS, "feat": feat}
+        opens = {label: w for label, w in widths.items() if options.get(f"search_{label}")}
+        return {**cls.published, **opens}
 
     @classmethod
     def draw(cls, options: Mapping[str, Any], choices: Mapping[str, Any]) -> list[Diagram]:
@@ -139,27 +140,26 @@ class IMDN(SuperResolutionSpace):
     @classmethod
     def opened(cls, options: Mapping[str, Any]) -> dict[str, Any]:
         """Open cheaper convolutions and fewer channels in each block, and fewer between them."""
-        width = options["num_feat"]
-        narrower = sorted({max(4, width * share // 32 * 4) for share in (2, 3, 4, 5, 6, 8)})
+        feat = options["num_feat"]
         candidates = options["candidates"] or CANDIDATES
         return {
             "per_block": True,
             "candidates": [c for c in candidates if c in OPENED] or None,
-            "search_widths": narrower,
-            "search_feat": sorted({width * 3 // 4, width}),
+            "search_rest": sorted({max(1, feat * share // 8) for share in (1, 2, 3, 4, 5, 6)}),
+            "search_feat": sorted({feat * 3 // 4, feat}),
         }
 
     @classmethod
     def scope(cls, label: str) -> str | None:
-        """Return the convolution, the block of a width, or the network."""
+        """Return the convolution, the block, or the network."""
         group, _, name = label.rpartition("/")
         if name == "feat":
             return ""
         block = f"blocks.{int(group.removeprefix('block')) - 1}"
-        return block if name == "width" else f"{block}.{name}"
+        return block if name == "rest" else f"{block}.{name}"
 
     def channel_sets(self, label: str) -> list[ChannelSet]:
-        """Return the channels inside a block, or those between the blocks."""
+        """Return the channels that are passed on in a block, or those between the blocks."""
         if label == "feat":
             return self._stream_sets()
         name = self.scope(label)
@@ -167,16 +167,10 @@ class IMDN(SuperResolutionSpace):
         block = self.get_submodule(name)
         assert isinstance(block, IMDBlock)
         kept, rest = block.split
-        sets, squeeze = [], f"{name}.attention.squeeze"
-        for index, conv in enumerate(CONVS):
-            layer, first = f"{name}.{conv}", index * kept
-            made = (Slice(layer), Slice(f"{name}.attention.excite", first))
-            read, followed = (Slice(f"{name}.fuse", first),), (Slice(squeeze, first),)
-            sets.append(ChannelSet(kept, made, read, followed))
-            if conv != CONVS[-1]:
-                after = Slice(f"{name}.{CONVS[index + 1]}")
-                sets.append(ChannelSet(rest, (Slice(layer, kept),), (after,)))
-        return sets
+        return [
+            ChannelSet(rest, (Slice(f"{name}.{conv}", kept),), (Slice(f"{name}.{after}"),))
+            for conv, after in pairwise(CONVS)
+        ]
 
     def _stream_sets(self) -> list[ChannelSet]:
         feat, blocks = self.stream.channels, [f"blocks.{n}" for n in range(len(self.blocks))]
@@ -210,8 +204,8 @@ class IMDBlock(nn.Module):
     Args:
         choose: The builder.
         stream: Channels of input and output.
-        width: Channels inside.
-        num_feat: The number of channels that the size of the attention goes by.
+        passed: Channels that are passed on.
+        num_feat: The number of channels of four quarters.
         candidates: Candidates of the convolutions.
         group: Group of the choices.
     """
@@ -220,34 +214,32 @@ class IMDBlock(nn.Module):
         self,
         choose: Builder,
         stream: Any,
-        width: Any,
+        passed: Any,
         num_feat: int,
         candidates: Candidates,
         group: str = "",
     ) -> None:
         super().__init__()
-        self.stream, self.width = stream, width
-        channels = width.channels
-        kept = channels // 4
-        rest = channels - kept
+        self.stream, self.passed = stream, passed
+        feat, kept, rest = stream.channels, num_feat // QUARTERS, passed.channels
         self.split = (kept, rest)
-        self.c1 = choose.op(Place(group, "c1"), candidates, stream.channels, channels)
-        self.c2 = choose.op(Place(group, "c2"), candidates, rest, channels)
-        self.c3 = choose.op(Place(group, "c3"), candidates, rest, channels)
+        self.c1 = choose.op(Place(group, "c1"), candidates, feat, kept + rest)
+        self.c2 = choose.op(Place(group, "c2"), candidates, rest, kept + rest)
+        self.c3 = choose.op(Place(group, "c3"), candidates, rest, kept + rest)
         self.c4 = choose.op(Place(group, "c4"), candidates, rest, kept)
-        self.attention = ContrastAwareAttention(channels, num_feat, width)
-        self.fuse = nn.Conv2d(channels, stream.channels, 1)
+        self.attention = ContrastAwareAttention(num_feat)
+        self.fuse = nn.Conv2d(num_feat, feat, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape, where C is the number of channels of the stream."""
         distilled, rest = [], x
         for conv in (self.c1, self.c2, self.c3):
             kept, rest = F.leaky_relu(conv(rest), NEGATIVE_SLOPE).split(self.split, dim=1)
-            rest = self.width(rest)
+            rest = self.passed(rest)
             distilled.append(kept)
         distilled.append(self.c4(rest))
-        y = self.width(torch.cat(distilled, dim=1), QUARTERS)
-        return self.stream(self.fuse(self.attention(y))) + x
+        y = self.fuse(self.attention(torch.cat(distilled, dim=1)))
+        return self.stream(y) + x
 
 
 class ContrastAwareAttention(nn.Module):
@@ -256,22 +248,13 @@ class ContrastAwareAttention(nn.Module):
     The statistics are means, computed in float32; IMDN computes sums over the image, which overflow
     float16 above 65,504. `eps` bounds the gradient of the square root on flat patches. A value of
     1e-10 (a standard deviation of 1e-5) changes no published figure.
-
-    Args:
-        channels: Channels of input and output.
-        reduced: The number of channels of which a sixteenth is hidden; by default `channels`.
-        width: The searched width that the channels are four quarters of.
-        eps: Added to the variance.
     """
 
-    def __init__(
-        self, channels: int, reduced: int | None = None, width: Any = None, eps: float = 1e-10
-    ) -> None:
+    def __init__(self, channels: int, reduction: int = 16, eps: float = 1e-10) -> None:
         super().__init__()
-        hidden = max((reduced or channels) // REDUCTION, 1)
+        hidden = max(channels // reduction, 1)
         self.squeeze = nn.Conv2d(channels, hidden, 1)
         self.excite = nn.Conv2d(hidden, channels, 1)
-        self.width = width or Stated(channels)
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
@@ -280,22 +263,23 @@ class ContrastAwareAttention(nn.Module):
         mean = F.adaptive_avg_pool2d(wide, 1)
         variance = (wide - mean).square().mean(dim=(2, 3), keepdim=True)
         contrast = (torch.sqrt(variance + self.eps) + mean).to(x.dtype)
-        contrast = self.width(contrast, QUARTERS)  # eps is not nothing
         return x * torch.sigmoid(self.excite(F.relu(self.squeeze(contrast))))
 
 
 def _width(
-    choose: Builder, place: Place, num_feat: int, searched: list[int] | None, option: str
+    choose: Builder, place: Place, largest: int, searched: list[int] | None, option: str
 ) -> Any:
     if not searched:
-        return Stated(num_feat)
-    if max(searched) > num_feat:
-        raise UserError(f"space imdn: {option} has {max(searched)}, num_feat is {num_feat}")
+        return Stated(largest)
+    if max(searched) > largest:
+        raise UserError(f"space imdn: {option} has {max(searched)}, the network {largest}")
     return choose.width(place, sorted(set(searched)))
 
 
 def _draw_block(title: str, choices: Mapping[str, Any]) -> Diagram:
-    diagram = Diagram(title + (f", {choices['width']} channels" if "width" in choices else ""))
+    diagram = Diagram(
+        title + (f", {choices['rest']} channels passed on" if "rest" in choices else "")
+    )
     diagram.add("x", "input", "end")
     before, kept = "x", []
     for label in ("c1", "c2", "c3"):

@@ -44,7 +44,7 @@ def options(tmp_path, photos, model, **changes):
     given = {
         "model": model, "out": tmp_path / "out", "data": [photos], "fit_steps": 4, "steps": 3,
         "batch_size": 2, "lr_patch": 16, "threads": 1, "device": "cpu", "val": val,
-        "space": {"search_widths": [4, 8], "search_feat": [8]},
+        "space": {"search_rest": [2, 6], "search_feat": [8]},
     }  # fmt: skip
     if not {"params", "macs", "size", "speedup", "latency"} & changes.keys():
         changes["params"] = 0.7 * count_parameters(load_model(model).network)
@@ -85,11 +85,11 @@ def test_the_result_keeps_the_budget(tmp_path, photo_folder, model, budget, shar
 
 
 def test_a_width_of_the_whole_network_is_chosen_and_all_begins_anew(tmp_path, photo_folder, model):
-    narrow = {"search_widths": [8], "search_feat": [6, 8], "candidates": ["conv_3x3"]}
+    narrow = {"search_rest": [6], "search_feat": [6, 8], "candidates": ["conv_3x3"]}
     before = count_parameters(load_model(model).network)
     with pytest.raises(UserError, match=r"budget of .* parameters cannot be met"):
         shrink(options(tmp_path, photo_folder, model, space=narrow, params=0.5 * before))
-    narrow["search_widths"] = [4, 8]
+    narrow["search_rest"] = [2, 6]
     given = options(tmp_path, photo_folder, model, space=narrow, params=0.55 * before,
                     out=tmp_path / "other")  # fmt: skip
     found = load_model(shrink(given))
@@ -199,7 +199,7 @@ def test_the_command(tmp_path, photo_folder, model):
     done = srnas(
         "shrink", "--model", model, "--data", photo_folder, "--out", tmp_path / "o",
         "--params", "4000", "--steps", "0", "--fit-steps", "1", "--threads", "1",
-        "search_widths=[4, 8]", "--test", f"photos={photo_folder}",
+        "search_rest=[2, 6]", "--test", f"photos={photo_folder}",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "photos" in done.stdout
