@@ -145,6 +145,25 @@ class Plain(SuperResolutionSpace):
             for number, value in enumerate(_for_each(widths, options[value_of], value_of), 1)
         }
 
+    @classmethod
+    def opened(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Open fewer channels and fewer convolutions to each block."""
+        largest = max(options["widths"])
+        shares = (1, 2, 3, 4, 5, 6, 7)  # eighths
+        widths = {max(1, largest * share // 8) for share in shares} | set(options["widths"])
+        convs = options["convs"] if isinstance(options["convs"], list) else [options["convs"]]
+        return {
+            "search_widths": sorted(widths),
+            "search_convs": list(range(1, max(convs) + 1)),
+            "num_feat": options["num_feat"] or largest,
+        }
+
+    @classmethod
+    def scope(cls, label: str) -> str:
+        """Return the block."""
+        group, _, _ = label.rpartition("/")
+        return f"blocks.{int(group.removeprefix('block')) - 1}"
+
     def merge(self) -> dict[str, Any]:
         """Make plain convolutions of those in a form for training; see `Space.merge`."""
         merge_convolutions(self)
