@@ -89,9 +89,9 @@ class DLSR(SuperResolutionSpace):
         super().__init__()
         self.scale, self.rgb_range = scale, rgb_range
         family, everything = FAMILIES[primitives]
-        offered = named_candidates(family, candidates or everything)
+        table = named_candidates(family, candidates or everything)
         self.head = nn.Conv2d(3, num_feat, 3, padding=1)
-        self.cells = nn.ModuleList(Cell(choose, num_feat, offered) for _ in range(num_cell))
+        self.cells = nn.ModuleList(Cell(choose, num_feat, table) for _ in range(num_cell))
         self.links = nn.ModuleList(
             Link(choose, f"link{number}", number - 1, num_feat) for number in range(3, num_cell + 1)
         )

@@ -71,10 +71,10 @@ class IMDN(SuperResolutionSpace):
     ) -> None:
         super().__init__()
         self.scale = scale
-        offered = named_candidates(SR_PRIMITIVES, candidates or CANDIDATES)
+        table = named_candidates(SR_PRIMITIVES, candidates or CANDIDATES)
         self.head = nn.Conv2d(3, num_feat, 3, padding=1)
         groups = [f"block{number}" if per_block else "" for number in range(1, num_block + 1)]
-        self.blocks = nn.ModuleList(IMDBlock(choose, num_feat, offered, group) for group in groups)
+        self.blocks = nn.ModuleList(IMDBlock(choose, num_feat, table, group) for group in groups)
         self.fuse = nn.Conv2d(num_feat * num_block, num_feat, 1)
         self.body_end = nn.Conv2d(num_feat, num_feat, 3, padding=1)
         self.upsample = nn.Sequential(
