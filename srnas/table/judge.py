@@ -148,12 +148,12 @@ def minutes_to_stay(result: Searched, table: Table) -> float | None:
     return result.cpu_seconds / 60 * (first + 1) / len(judged)
 
 
-def rival(table: Table, draws: int, seed: int = 0) -> float:
+def rival(table: Table, draws: int) -> float:
     """Return the mean of `rivals`: what random search at equal cost reaches on average."""
-    return float(rivals(table, draws, seed).mean())
+    return float(rivals(table, draws).mean())
 
 
-def rivals(table: Table, draws: int, seed: int = 0, searches: int = SIMULATED) -> Array:
+def rivals(table: Table, draws: int, searches: int = SIMULATED) -> Array:
     """Simulate random searches: the percentiles of the best of several random genotypes.
 
     Each genotype's training gives its PSNR in the table plus the noise that the table's report
@@ -162,13 +162,12 @@ def rivals(table: Table, draws: int, seed: int = 0, searches: int = SIMULATED) -
     Args:
         table: The table.
         draws: Number of genotypes of each search.
-        seed: Seed of the simulation.
         searches: Number of searches.
 
     Returns:
         Percentiles by the table, one for each search: (searches,).
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     psnr = np.array([row.psnr for row in table.rows])
     percentiles = 100 * (stats.rankdata(psnr) - 1) / max(1, len(psnr) - 1)
     noise = float(table.about.get("report", {}).get("val", {}).get("noise", 0.0))
