@@ -95,7 +95,7 @@ class Plain(SuperResolutionSpace):
         fold = FOLD if unshuffle else 1
         self.channels = num_feat + RGB * fold**2
         self.head = _head(self.channels, fold)
-        offered: dict[str, Primitive] = {
+        table: dict[str, Primitive] = {
             name: AttentionPrimitive(name, attention_feat) for name in search_attention or ()
         }
         stated = zip(
@@ -108,9 +108,9 @@ class Plain(SuperResolutionSpace):
         for number, (width, count, name) in enumerate(stated, 1):
             channels = _width(choose, number, width, search_widths)
             depth = _depth(choose, number, count, search_convs, channels.channels)
-            if offered:
+            if table:
                 place, wide = Place(f"block{number}", "attention"), channels.channels
-                last = choose.add(OpChoice(place, offered, wide, wide, splits=False))
+                last = choose.add(OpChoice(place, table, wide, wide, splits=False))
             else:
                 last = AttentionPrimitive(name, attention_feat).build(channels.channels, 0)
             blocks.append(Block(channels, depth, last, reparameterize))
