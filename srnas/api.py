@@ -1,4 +1,4 @@
-"""The Python API: what the commands do, on Python objects.
+"""The Python API: the commands as functions on Python objects.
 
 Its functions are attributes of `srnas`. A user's mistake raises `srnas.UserError`, whose message
 is the line that the command line would print. So does a file that is missing, broken or cannot be
@@ -31,7 +31,7 @@ Image = TypeVar("Image", NDArray[np.uint8], Tensor)
 
 
 class SearchResult(NamedTuple):
-    """What a search found.
+    """The result of a search.
 
     Attributes:
         genotype: The choices, with their provenance.
@@ -43,7 +43,7 @@ class SearchResult(NamedTuple):
 
 
 class TrainResult(NamedTuple):
-    """What a training made.
+    """The result of a training.
 
     Attributes:
         model: The network with the weights that were kept, in evaluation mode, on the CPU.

@@ -59,7 +59,7 @@ OneOrEach = Annotated[
 
 
 def _explain(schema: dict[str, Any], model: type[BaseModel]) -> None:
-    """Put what the docstring of a model says into its JSON Schema, where editors show it."""
+    """Put the docstring of a model into its JSON Schema, where editors show it."""
     schema.pop("description", None)  # the whole docstring
     if text := summary(model):
         schema["description"] = text
@@ -141,7 +141,7 @@ class Registry(Mapping[str, Callable[..., T_co]], Generic[T_co]):
                 owner = getattr(self._builders[name], "__module__", "elsewhere")
                 raise UserError(
                     f"{self.kind} {name!r} is registered twice, already in {owner}; choose another "
-                    "name, or leave out a plugin that lies in the package"
+                    "name, or leave out a plugin that is in the package"
                 )
             base = self._base
             if base and not (inspect.isclass(builder) and issubclass(builder, base)):
@@ -256,7 +256,7 @@ class ComponentOf:
     Args:
         registry: Registry in which the name is looked up.
         default: Name that is used if a mapping of options has none.
-        number_is: Name of the component that a plain number stands for, as its option `value`.
+        number_is: Name of the component that a plain number means, as its option `value`.
     """
 
     def __init__(
@@ -299,9 +299,7 @@ class ComponentOf:
         )
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
-        if (
-            self._describing
-        ):  # a component within a component of its kind, which may go on without end
+        if self._describing:  # a component within a component of its kind, which may have no end
             return {}
         self._describing = True
         try:

@@ -47,7 +47,7 @@ def count_activations(network: nn.Module, width: int, height: int) -> int:
 def _run(
     network: nn.Module, width: int, height: int, mapping: Mapping[Any, Any]
 ) -> FlopCounterMode:
-    """Run the network on shapes, and return the counter of what the mapping counts."""
+    """Run the network on shapes, and return the counter with the mapping's counts."""
     shapes = _shapes(network)
     image = torch.empty(1, 3, height, width, device="meta")
     with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=dict(mapping)) as counter:

@@ -43,11 +43,11 @@ class Diagram:
         width, height = right - left, LAYER * (max(layers.values()) + 1) - LAYER + BOX + 2 * MARGIN
         shapes = [_arrow(path) for path in _paths(self, points, layers)]
         shapes += [_box(self, name, points[name]) for name in self.nodes]
-        told = "; ".join(f"{self.nodes[a][0]} to {self.nodes[b][0]}" for a, b in self.edges)
+        edges = "; ".join(f"{self.nodes[a][0]} to {self.nodes[b][0]}" for a, b in self.edges)
         return (
             f'<svg class="diagram" role="img" viewBox="{left:.0f} {-BOX / 2 - MARGIN:.0f} '
             f'{width:.0f} {height:.0f}" style="max-width:{width:.0f}px">'
-            f"<title>{html.escape(f'{self.title}: {told}')}</title>{''.join(shapes)}</svg>"
+            f"<title>{html.escape(f'{self.title}: {edges}')}</title>{''.join(shapes)}</svg>"
         )
 
 

@@ -23,6 +23,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from srnas.errors import UserError, first_line, short
+from srnas.fast import switched_off
+from srnas.fast.memory_format import layout
 from srnas.machine import keep_freed_memory
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -59,8 +61,9 @@ def start(device: str = "auto", threads: int | None = None) -> Process:
         threads: Number of CPU threads of PyTorch operations; PyTorch's default if None or 0.
 
     Raises:
-        UserError: The device is not available.
+        UserError: The device is not available, or SRNAS_PLAIN names an unknown technique.
     """
+    switched_off()
     if threads:
         torch.set_num_threads(threads)
     keep_freed_memory()
@@ -95,8 +98,8 @@ def choose_device(device: str) -> torch.device:
 
 
 def move(module: Module, device: torch.device) -> Module:
-    """Move a module to a device, with its convolutions in channels-last memory, and return it."""
-    return module.to(device).to(memory_format=torch.channels_last)
+    """Move a module to a device, its convolutions into channels-last memory, and return it."""
+    return module.to(device).to(memory_format=layout())
 
 
 @contextmanager

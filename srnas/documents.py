@@ -1,6 +1,6 @@
 """Parse YAML and JSON into plain values, within bounds.
 
-A kilobyte of YAML can stand for billions of values (by aliases), a number can have more digits than
+A kilobyte of YAML can expand to billions of values (by aliases), a number can have more digits than
 Python converts, and thousands of nested lists end every recursion over them. Such text is refused
 here, so that nothing else needs to expect it.
 """
@@ -120,7 +120,7 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
         self.depth -= 1
         if isinstance(event, yaml.AliasEvent):
             if node not in self.sizes:
-                raise _problem(f"alias *{event.anchor} is part of what it stands for", mark)
+                raise _problem(f"alias *{event.anchor} contains itself", mark)
             return node
         size = levels = 1
         if isinstance(node, yaml.ScalarNode):

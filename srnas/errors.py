@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """Report a user's mistake in one line: what is wrong, where, and what to do.
+    """Report a user's mistake in one line: the mistake, its place, and the remedy.
 
     The command line prints it without a traceback and exits with code 2.
     """
@@ -31,7 +31,7 @@ class Interrupted(Exception):  # noqa: N818  (not an error)
 
 
 def describe(error: OSError) -> str:
-    """Return what the operating system refused as "PATH: reason"; without a path, the reason.
+    """Return the refusal of the operating system as "PATH: reason"; without a path, the reason.
 
     >>> describe(OSError(2, "No such file or directory", "x.yml"))
     'x.yml: no such file or directory'

@@ -54,7 +54,7 @@ def file_name(name: str, where: str) -> str:
     if not name:
         reason = "it is empty"
     elif name in (".", ".."):
-        reason = "it stands for a folder"
+        reason = "it names a folder"
     elif re.search(r"[/\\]", name) or Path(name).name != name:  # the latter finds Windows' drives
         reason = "it has a separator"
     elif any(unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in name):
@@ -294,8 +294,8 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
         except ValueError as error:
             if number == len(lines):
                 break
-            told = "not UTF-8" if isinstance(error, UnicodeDecodeError) else error
-            raise UserError(f"{path}: line {number}: not JSON ({told}); mend the line") from error
+            reason = "not UTF-8" if isinstance(error, UnicodeDecodeError) else error
+            raise UserError(f"{path}: line {number}: not JSON ({reason}); mend the line") from error
         if not isinstance(row, dict):
             raise UserError(f"{path}: line {number}: not keys with values; mend the line")
         rows.append(row)
@@ -358,7 +358,7 @@ def load_tensors(path: Path) -> Any:
     check_file(path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what torch finds odd either loads or is told below
+            warnings.simplefilter("ignore")  # a file that torch warns about loads, or fails below
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = "it is not a PyTorch weight file"

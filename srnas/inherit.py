@@ -1,12 +1,12 @@
 """Options files that build on others (`_base_`), and where data sets are (`${datasets}`).
 
-    _base_: imdn_x2.yml        # or a list of files; later ones go over earlier ones
+    _base_: imdn_x2.yml        # or a list of files; later files override earlier ones
     name: mine
     data: {batch_size: 32}     # the other options of the base's data stay
 
 A base is looked up beside the file that names it, then among the bundled files
 ("search/imdn_x2.yml"), and may have bases itself. The file goes over its bases, by the rules of
-`srnas.merging`. In all text, `${datasets}` stands for the folder of the data sets: the option
+`srnas.merging`. In all text, `${datasets}` is the folder of the data sets: the option
 `datasets` of the file, else the environment variable SRNAS_DATASETS, else "datasets".
 """
 

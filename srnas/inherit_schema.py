@@ -5,9 +5,9 @@ from typing import Any
 
 from srnas.inherit import BASE, DATASETS
 
-FOLDER = {"description": "What ${datasets} stands for.", "type": "string"}
+FOLDER = {"description": "The value of ${datasets}.", "type": "string"}
 FILES = {
-    "description": "Options files that this one builds on; later ones go over earlier ones.",
+    "description": "Options files on which this file builds; later files override earlier ones.",
     "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
 }
 

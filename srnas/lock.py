@@ -15,8 +15,8 @@ from srnas.errors import UserError, WriteError
 def hold(file: Path, what: Path, instead: str) -> Iterator[None]:
     """Hold a lock file while the block runs.
 
-    The operating system frees the lock when the process ends, however it ends. Beside the lock file
-    lies meanwhile FILE.holder, which tells other processes who holds it.
+    The operating system frees the lock when the process ends, however it ends. Meanwhile,
+    FILE.holder beside the lock file names the holder for other processes.
 
     Args:
         file: The lock file. It is made, with its folder, and stays.

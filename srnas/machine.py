@@ -19,7 +19,7 @@ LARGEST_BLOCK = 2**25  # bytes; glibc takes no larger bound for blocks that are 
 
 
 def machine(device: torch.device) -> str:
-    """Return what a device is: the name of the GPU, or of the processor with its cores."""
+    """Return the name of the GPU, or of the processor with its number of cores."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     affinity = getattr(os, "sched_getaffinity", None)  # not on every system
@@ -30,7 +30,7 @@ def machine(device: torch.device) -> str:
 def keep_freed_memory() -> bool:
     """Let this process keep the memory that it frees, as every step asks for the same again.
 
-    By default glibc returns large blocks to the system; each step then pays for its pages anew,
+    By default glibc returns large blocks to the system; each step then pays for its pages again,
     a fifth to a third of the time of a search on small images.
 
     Returns:

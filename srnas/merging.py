@@ -1,4 +1,4 @@
-"""How mappings of options are merged: files over their bases, methods, and what a caller changes.
+"""How mappings of options are merged: files over their bases, methods, and a caller's changes.
 
 Mappings merge key by key, to any depth; lists, plain values and empty mappings (`{}`) replace what
 was there. Three rules follow from what options are:
@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-# What a key drops from beside it, unless that is given as well.
+# The key beside it that a key drops, unless both are given.
 REPLACED = {
     "hr": ("lr", "packaged", "basicsr"),
     "lr_only": ("packaged", "basicsr"),
@@ -23,7 +23,7 @@ REPLACED = {
     "folder": ("packaged",),
 }
 WHOLE = ("genotype", "basicsr")
-DEFAULT = "default"  # the source of what is written nowhere
+DEFAULT = "default"  # the source of values that are written nowhere
 
 
 class Whole(dict[str, Any]):

@@ -17,7 +17,7 @@ A section `on` contains, by space, the recipe: what else its paper or released c
 
 Where a recipe repeats options that define the method, it changes the definition on its space
 (what it takes over from another method does not). All else gives way to the search file, or
-replaces its values, as the option `recipe` of the search says ("under" or "over"; false for no
+replaces its values, as the option `recipe` of the search selects ("under" or "over"; false for no
 recipe).
 """
 
@@ -39,7 +39,7 @@ NOT_OF_A_METHOD = ("method", "from_method", "name", "recipe")
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a paper or its released code fixed for a method on one space.
+    """The values of a paper or its released code for a method on one space.
 
     Attributes:
         source: Where the values come from.
@@ -71,7 +71,7 @@ class Method:
 
 @dataclass(frozen=True)
 class MethodOn:
-    """What a method fixes on a space, in values that know their source (`labelled`).
+    """The values of a method on a space, each with its source (`labelled`).
 
     Attributes:
         definition: The options that define it, with what its recipe changes of them.
@@ -117,7 +117,7 @@ def apply_method(
 def method_on(
     name: str, folders: Sequence[Path], known: Collection[str], space: str | None
 ) -> MethodOn:
-    """Look up what a method fixes on a space.
+    """Look up the values of a method on a space.
 
     Args:
         name: A name or a path, see `find_method`.
@@ -156,7 +156,7 @@ def _appended(own: Any, added: Any) -> Any:
     terms: list[Any] = []
     for one in (own, added):
         if not isinstance(plain(one) or [], list):
-            return one  # the check of the options tells it
+            return one  # the check of the options reports it
         terms += plain(one) or []
     sources = [one.source for one in (added, own) if isinstance(one, Given) and one.value]
     return Given(terms, "; ".join(sources) or DEFAULT)

@@ -38,7 +38,7 @@ NETWORK = "srnas_network"  # the tensor, (N,) uint8: JSON in UTF-8
 VERSION = 2
 READ_VERSIONS = (1, 2)  # 1 has no tensor
 SCALES = (2, 3, 4)  # of published networks
-DEFAULT = "default"  # stands for the model in the package
+DEFAULT = "default"  # the name of the model in the package
 DEFAULT_FILE = Path(__file__).parent / "models" / "imdn_x2.safetensors"
 
 
@@ -188,7 +188,9 @@ def warm_start(network: Space, path: Path, space: str, where_fitting: bool = Fal
         fresh = [key for key in ours if not fits(key)]
         state = {key: state[key] for key in ours if fits(key)}
         if not state:
-            raise UserError(f"{path}: no weights of it fit this network; check space and genotype")
+            raise UserError(
+                f"{path}: none of its weights fits this network; check space and genotype"
+            )
     else:
         rescaled = space_class(space).rescaled
         fresh = [k for k in ours if k.startswith(rescaled) and k in state and not fits(k)]

@@ -291,7 +291,7 @@ def json_schema(kind: str) -> dict[str, Any]:
 def load_options(
     kind: str, file: Path, overrides: Sequence[str] = (), changes: Mapping[str, Any] | None = None
 ) -> Any:
-    """Read and check an options file; `srnas.resolve` says what goes over what.
+    """Read and check an options file; `srnas.resolve` defines which value overrides which.
 
     Args:
         kind: "search", "train" or "test".
@@ -349,7 +349,7 @@ def dump_options(options: Strict) -> str:
 
 
 def _check(kind: str, resolved: Resolved, where: str) -> Any:
-    """Check resolved options; an error names what is at fault: an override, a base, or `where`."""
+    """Check resolved options; an error names its source: an override, a base, or `where`."""
     model = _model(kind, resolved.content)
     content = without_defaults_of_other_tasks(resolved.content, model.model_fields)
     try:

@@ -24,7 +24,7 @@ Deltas = dict[str, Tensor]
 
 
 class Perturbation(ABC):
-    """How the deltas of a weight step are found."""
+    """The way to find the deltas of a weight step."""
 
     @abstractmethod
     def __call__(self, supernet: Supernet, loss: Callable[[], Tensor], progress: float) -> Deltas:

@@ -25,7 +25,7 @@ def load_plugin(file: Path) -> None:
 
 
 def fault_of(error: Exception, file: str) -> str:
-    """Return the last line of a file that led to an error, and what it says."""
+    """Return the last line of a file that led to an error, and the error's message."""
     if isinstance(error, SyntaxError) and error.filename == file:
         return f"line {error.lineno}: {type(error).__name__}: {error.msg}"
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == file]

@@ -1,4 +1,4 @@
-"""Names that have changed: the old ones go on working, and each says its new name once."""
+"""Names that have changed: the old names still work, and a message gives the new name once."""
 
 import re
 import sys

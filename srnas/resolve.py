@@ -126,7 +126,7 @@ def resolve(
 
     Raises:
         UserError: An override is malformed, the method is not found or malformed, or `${datasets}`
-            stands for nothing.
+            has no value.
     """
     overrides = [new_override(one) for one in overrides]
     written = labelled(new_options(changes or {}), where)

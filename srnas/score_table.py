@@ -1,4 +1,4 @@
-"""Tables: the figures of genotypes, measured or predicted, and what a search is judged by.
+"""Tables: figures of genotypes, measured or predicted, which judge a search.
 
 A table is a CSV file (gzipped if its name ends in .gz). Its first line is `#` and JSON: format,
 space, protocol, and how the predictions were made. Then one line a genotype, without its measured
@@ -127,7 +127,7 @@ class Table:
         return found
 
     def judge(self, genotype: Genotype) -> dict[str, float]:
-        """Return what a search is judged by.
+        """Return the figures that judge a genotype.
 
         Returns:
             "psnr" in dB; "percentile", the share of worse genotypes in percent; "regret", the dB

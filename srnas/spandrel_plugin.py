@@ -6,9 +6,9 @@
     srnas.spandrel_plugin.install()
     model = spandrel.ModelLoader().load_from_file("model.safetensors")
 
-Nothing but the model file is needed: its tensor `srnas.model_file.NETWORK` says which network it
-is. Older files, without this tensor, get it from `save_model(path, load_model(path))`. The module
-needs the extra `srnas[spandrel]`.
+Nothing but the model file is needed: its tensor `srnas.model_file.NETWORK` describes the
+network. Older files, without this tensor, get it from `save_model(path, load_model(path))`. The
+module needs the extra `srnas[spandrel]`.
 """
 
 from spandrel import (
@@ -28,7 +28,7 @@ from srnas.spaces.kinds import SuperResolutionSpace
 
 
 class SRNASArch(Architecture[SuperResolutionSpace]):  # type: ignore[misc]  # spandrel has no types
-    """The networks of all super-resolution spaces, told apart by their description."""
+    """The networks of all super-resolution spaces, identified by their description."""
 
     def __init__(self) -> None:
         super().__init__(id="SRNAS", detect=KeyCondition.has_all(NETWORK))

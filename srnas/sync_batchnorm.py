@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from srnas.distributed import Process, add_processes, world
-from srnas.primitives.batchnorm import BatchNorm2d, count_batch
+from srnas.primitives.batchnorm import BatchNorm2d, track
 
 
 class SyncedBatchNorm2d(nn.BatchNorm2d):
@@ -30,7 +30,7 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
         centred = x - _by_channel(here)
         count = x.numel() // x.shape[1]
         mean, var, total = _of_all(here, centred.square().mean((0, 2, 3)), count)
-        self._track(mean.detach(), var.detach(), total)
+        track(self, mean, var * total / (total - 1))
         scale = (var + self.eps).rsqrt()
         if self.affine:
             scale = scale * self.weight
@@ -39,15 +39,6 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
             shift = shift + self.bias
         y = torch.addcmul(_by_channel(shift.to(x)), centred, _by_channel(scale.to(x)))
         return y.to(input.dtype)
-
-    @torch.no_grad()
-    def _track(self, mean: Tensor, var: Tensor, count: Tensor) -> None:
-        """Update the running statistics as `nn.BatchNorm2d` does, with the unbiased variance."""
-        if self.running_mean is None or self.running_var is None:
-            return
-        momentum = count_batch(self)
-        self.running_mean.lerp_(mean.to(self.running_mean), momentum)
-        self.running_var.lerp_((var * count / (count - 1)).to(self.running_var), momentum)
 
 
 def synchronize(network: nn.Module, process: Process, *, twice: bool = False) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from srnas.data.images import read_rgb, write_rgb
+from srnas.data.images import DecodedPair, read_rgb, write_rgb
 from srnas.data.packaged import packaged_pairs
 from tests.helpers import ROOT
 
@@ -26,6 +26,14 @@ def shared() -> Path:
 def photo() -> np.ndarray:
     """A real photograph, (300, 451, 3) uint8 RGB."""
     return read_rgb(packaged_pairs("test")[1].hr)
+
+
+@pytest.fixture
+def small_tiles(monkeypatch: pytest.MonkeyPatch, photo: np.ndarray) -> None:
+    """Measure what ncnn's tiles cost on a crop alone, as whole photographs take many seconds."""
+    hr = photo[:96, :128]
+    pair = DecodedPair("crop", hr[::2, ::2], hr)
+    monkeypatch.setattr("srnas.export.ncnn.packaged_pairs", lambda _: [pair])
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from srnas.errors import UserError
 from srnas.files import load_tensors, save_tensors, write_json_lines
 from srnas.model_file import Model, save_model
 from srnas.spaces import check_space, derived_network, published_genotype
-from tests.preloaded import run_command, run_until
+from tests.preloaded import run_command, run_session, run_until
 
 ROOT = Path(__file__).parents[1]
 needs_basicsr = pytest.mark.skipif(
@@ -151,41 +151,91 @@ def write_options(path: Path, options: dict) -> Path:
     return path
 
 
-def kill_when(command: list[str], condition: Callable[[], bool]) -> None:
-    """Run a command, and kill it and its processes as soon as a condition holds."""
-    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
-    while not condition():
-        assert process.poll() is None, "it ended before it was killed"
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+FORKSERVER = multiprocessing.get_context("forkserver")
+FORKSERVER.set_forkserver_preload(["tests.preloaded"])
 
 
-_FORKSERVER = multiprocessing.get_context("forkserver")
-_FORKSERVER.set_forkserver_preload(["tests.preloaded"])
+class Started:
+    """A process of the command line, with what `subprocess.Popen` has.
+
+    The process is forked from a server that has imported srnas and nothing else, as importing
+    torch takes longer than most commands.
+
+    Args:
+        arguments: Arguments of `srnas`.
+        environment: Variables that are added to the environment.
+        work: What runs the command: `run_command`, or a function of `tests.preloaded` around it.
+        before: Arguments of `work` before those of `run_command`.
+        folder: Where it runs; by default the current folder.
+    """
+
+    def __init__(
+        self,
+        arguments: tuple[object, ...],
+        environment: Mapping[str, str] | None = None,
+        work: Callable[..., None] = run_command,
+        before: tuple[object, ...] = (),
+        folder: Path | None = None,
+    ) -> None:
+        self.command = [*map(str, arguments)]
+        self._folder = tempfile.TemporaryDirectory()
+        self._outputs = [str(Path(self._folder.name) / name) for name in ("stdout", "stderr")]
+        variables = {**os.environ, **(environment or {})}
+        given = (*before, self.command, str(folder or os.getcwd()), variables, *self._outputs)
+        self._process = FORKSERVER.Process(target=work, args=given)
+        self._process.start()
+        self.pid = self._process.pid or 0
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        assert self.poll() is None, self.communicate()
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def wait(self, timeout: float = 300) -> int:
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            self.kill()
+            raise subprocess.TimeoutExpired(self.command, timeout)
+        return self._process.exitcode
+
+    def communicate(self, timeout: float = 300) -> tuple[str, str]:
+        self.wait(timeout)
+        files = [Path(file) for file in self._outputs]
+        stdout, stderr = (file.read_text() if file.exists() else "" for file in files)
+        return stdout, stderr
 
 
 def srnas(
     *arguments: object, timeout: float = 300, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process of its own.
+    """Run the command line in a process of its own."""
+    process = Started(arguments, environment)
+    written = process.communicate(timeout)
+    return subprocess.CompletedProcess(process.command, process.wait(), *written)
 
-    The process is forked from a server that has imported srnas and nothing else, as importing
-    torch takes longer than most commands.
-    """
-    command = [*map(str, arguments)]
-    with tempfile.TemporaryDirectory() as folder:
-        outputs = [str(Path(folder) / name) for name in ("stdout", "stderr")]
-        process = _FORKSERVER.Process(
-            target=run_command, args=(command, os.getcwd(), {**os.environ, **environment}, *outputs)
-        )
-        process.start()
-        process.join(timeout)
-        if process.exitcode is None:
-            process.kill()
-            raise subprocess.TimeoutExpired(command, timeout)
-        written = [Path(file).read_text() for file in outputs]
-        return subprocess.CompletedProcess(command, process.exitcode, *written)
+
+def start(command: str, file: Path, *more: object) -> Started:
+    """Start a run of the command line."""
+    return Started((command, "-opt", file, *more))
+
+
+def kill_when(arguments: tuple[object, ...], condition: Callable[[], bool]) -> None:
+    """Run the command line, and kill it and its processes as soon as a condition holds."""
+    process = Started(arguments, work=run_session)
+    while not condition():
+        assert process.poll() is None, f"it ended before it was killed: {process.communicate()}"
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def killed(moment: int, place: Path, work: Callable[..., object], *arguments: object) -> bool:
@@ -194,7 +244,7 @@ def killed(moment: int, place: Path, work: Callable[..., object], *arguments: ob
     Returns:
         Whether it was killed; False if it ended before that.
     """
-    process = _FORKSERVER.Process(target=run_until, args=(moment, str(place), work, *arguments))
+    process = FORKSERVER.Process(target=run_until, args=(moment, str(place), work, *arguments))
     process.start()
     process.join(120)
     assert process.exitcode in (0, -signal.SIGKILL), process.exitcode
@@ -203,7 +253,7 @@ def killed(moment: int, place: Path, work: Callable[..., object], *arguments: ob
 
 def together(*works: tuple[Callable[..., object], ...]) -> None:
     """Do each `work(*arguments)` in a process of its own, all at once."""
-    processes = [_FORKSERVER.Process(target=work, args=given) for work, *given in works]
+    processes = [FORKSERVER.Process(target=work, args=given) for work, *given in works]
     for process in processes:
         process.start()
     for process in processes:
@@ -216,7 +266,7 @@ def in_two(work: Callable[..., dict], *given: object) -> list[dict]:
     with tempfile.TemporaryDirectory() as folder:
         group, outs = Path(folder) / "group", [Path(folder) / f"{rank}.pt" for rank in range(2)]
         processes = [
-            _FORKSERVER.Process(target=_in_group, args=(rank, group, out, work, *given))
+            FORKSERVER.Process(target=_in_group, args=(rank, group, out, work, *given))
             for rank, out in enumerate(outs)
         ]
         for process in processes:
@@ -292,15 +342,6 @@ def assert_same_run(one, other):
         assert same(value, states[1][path]), path
 
 
-def start(command, file, *more):
-    return subprocess.Popen(
-        [sys.executable, "-m", "srnas", command, "-opt", str(file), *map(str, more)],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    )
-
-
 def wait_for_step(run, process, step):
     """Until the run has logged a step beyond `step`, its checkpoint lying before it."""
     log = run / "metrics.jsonl"
@@ -324,12 +365,19 @@ def killed_and_resumed(command, file, tmp_path, *more):
     assert whole.returncode == 0, whole.stderr
     killed = tmp_path / "experiments" / command
 
-    process = start(command, file, moved, *more)
-    wait_for_step(killed, process, 8)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
-    at = load_tensors(killed / "checkpoints/last.pt")["step"]
-    assert 0 < at < 60, "it was not killed in the middle"
+    # It kills itself before the seventh row of its log, mid-epoch and after a checkpoint.
+    process = Started(
+        (command, "-opt", file, moved, *more),
+        work=run_until,
+        before=(7, str(killed / "metrics.jsonl"), run_command),
+    )
+    _, told = process.communicate()
+    assert process.returncode == -signal.SIGKILL, told
+    at, end = (
+        load_tensors(run / "checkpoints/last.pt")["step"]
+        for run in (killed, tmp_path / "whole" / command)
+    )
+    assert 0 < at < end, "it was not killed in the middle"
 
     again = srnas(command, "-opt", file, moved, *more, "--resume")
     assert again.returncode == 0, again.stderr

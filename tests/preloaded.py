@@ -2,12 +2,17 @@
 
 import multiprocessing
 import os
+import runpy
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch._dynamo  # the first optimizer imports it, which takes a second
+import torch.fx.experimental.symbolic_shapes  # and an export imports this
 
 import srnas.benchmarks.benchmark
 import srnas.engine.analyze
@@ -18,6 +23,9 @@ from srnas.cli import main
 from srnas.spaces import SPACES
 from srnas.tasks import TASKS
 
+with suppress(ImportError):
+    import onnxscript  # noqa: F401  (an export to ONNX imports it)
+
 torch.set_num_threads(1)
 LOADED = [*SPACES, *TASKS, srnas]
 
@@ -26,6 +34,16 @@ def run_command(
     command: list[str], folder: str, environment: Mapping[str, str], stdout: str, stderr: str
 ) -> None:
     """Run a command in this process, its output in two files."""
+    _become(folder, environment, stdout, stderr)
+    sys.argv = ["srnas", *command]
+    try:
+        main()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+
+def _become(folder: str, environment: Mapping[str, str], stdout: str, stderr: str) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     for number, file in ((1, stdout), (2, stderr)):
@@ -36,12 +54,26 @@ def run_command(
     # The server's children would start their own ones by it; a command does as its platform does.
     method = "fork" if sys.platform == "linux" else "spawn"
     multiprocessing.set_start_method(method, force=True)
-    sys.argv = ["srnas", *command]
+
+
+def run_script(
+    command: list[str], folder: str, environment: Mapping[str, str], stdout: str, stderr: str
+) -> None:
+    """Run a Python file in this process as `python FILE ARGUMENTS` does; see `run_command`."""
+    _become(folder, environment, stdout, stderr)
+    sys.argv = command
+    sys.path[0] = str(Path(command[0]).parent)
     try:
-        main()
+        runpy.run_path(command[0], run_name="__main__")
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
+
+
+def run_session(*arguments: Any) -> None:
+    """Do `run_command(*arguments)` in a session of its own, to be killed with its children."""
+    os.setsid()
+    run_command(*arguments)
 
 
 def watch_changes(place: str, act: Callable[[], None]) -> None:

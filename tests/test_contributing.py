@@ -27,7 +27,7 @@ from srnas.files import load_tensors, read_json_lines, read_yaml
 from srnas.plugins import load_plugin
 from srnas.regularizers import REGULARIZERS
 from srnas.spaces import space_builder
-from tests.helpers import ROOT, start, wait_for_step
+from tests.helpers import ROOT, wait_for_step
 
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
 RECIPES = ("A search space", "A regularizer", "A task", "A metric", "An export target")
@@ -248,7 +248,7 @@ def test_every_recipe_passes_its_tests_and_the_contracts_of_every_part(checkout)
         "test_it_is_shannons_entropy_as_q_falls_to_1",
         "test_the_blur_is_scipys_uniform_filter",
         "test_a_module_computes_what_the_release_computed",
-        "test_a_precision_that_it_does_not_have_is_told",
+        "test_an_unknown_precision_is_refused",
     ):
         assert re.search(rf"{re.escape(passed)} PASSED", printed), passed
 
@@ -297,17 +297,15 @@ def test_a_killed_search_with_the_regularizers_goes_on_from_their_state(
     monkeypatch.chdir(checkout)
     monkeypatch.setenv("PYTHONPATH", str(checkout))
     overrides += [*KILLED.split(), f"experiments={tmp_path}"]
-    process = start(command, file, *overrides)
+    # Not `helpers.start` and `helpers.srnas`, whose server has imported the package itself.
+    run = [sys.executable, "-m", "srnas", command, "-opt", file, *overrides]
+    process = subprocess.Popen(run, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
     wait_for_step(tmp_path / "settle", process, 4)
     process.kill()
     assert process.wait() == -signal.SIGKILL
     at = load_tensors(tmp_path / "settle/checkpoints/last.pt")["step"]
     assert 0 < at < 24, "it was not killed in the middle"
-    again = subprocess.run(  # not `helpers.srnas`, which has imported the package itself
-        [sys.executable, "-m", "srnas", command, "-opt", file, *overrides, "--resume"],
-        capture_output=True,
-        text=True,
-    )
+    again = subprocess.run([*run, "--resume"], capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
 
     whole = tmp_path / "settle"

@@ -62,6 +62,7 @@ def test_it_is_small_and_names_no_machine():
     ("target", "precision", "most"),
     [("onnx", "fp32", 1e-3), ("ncnn", "fp32", 1e-3), ("ncnn", "fp16", 0.01)],
 )
+@pytest.mark.usefixtures("small_tiles")
 def test_exported_it_keeps_its_psnr_on_set5(shared, tmp_path, target, precision, most):
     pytest.importorskip({"onnx": "onnxruntime"}.get(target, target), reason="needs its extra")
     model = load_model(DEFAULT_FILE)

@@ -2,9 +2,7 @@
 
 import json
 import math
-import os
 import subprocess
-import sys
 
 import cv2
 import numpy as np
@@ -20,8 +18,9 @@ from srnas.files import read_json_lines, read_yaml
 from srnas.regularizers import REGULARIZERS
 from srnas.spaces import space_builder
 from srnas.tasks.super_resolution.evaluate import NetworkUpscale
-from tests.helpers import ROOT
+from tests.helpers import ROOT, Started
 from tests.helpers import srnas as command_line
+from tests.preloaded import run_script
 
 EXAMPLES = ROOT / "examples"
 MODELS = ROOT / "tests/compatibility/v0_1_0/models"
@@ -31,14 +30,9 @@ FLOOR = 0.5  # which the example gives its regularizer
 
 def run(script, *arguments, folder):
     """Run an example in `folder`."""
-    return subprocess.run(
-        [sys.executable, str(EXAMPLES / script), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=300,
-    )
+    process = Started((EXAMPLES / script, *arguments), work=run_script, folder=folder)
+    stdout, stderr = process.communicate()
+    return subprocess.CompletedProcess(process.command, process.wait(), stdout, stderr)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])

@@ -85,8 +85,8 @@ def test_a_name_that_can_be_a_files_is_one(tmp_path, name):
     ("name", "told"),
     [
         ("", "it is empty"),
-        (".", "it stands for a folder"),
-        ("..", "it stands for a folder"),
+        (".", "it names a folder"),
+        ("..", "it names a folder"),
         ("../x", "it has a separator"),
         ("/etc/x", "it has a separator"),
         ("a/b", "it has a separator"),

@@ -60,7 +60,7 @@ echo "building sdist and wheel"
 mkdir "$work/source"
 cp -R setup.cfg pyproject.toml README.md LICENSE srnas options tests "$work/source"
 run "$python" -m venv "$work/tools"
-run "$work/tools/bin/python" -m pip install --quiet build
+run "$work/tools/bin/python" -m pip install --quiet --no-compile build
 run "$work/tools/bin/python" -m pip wheel --quiet --no-deps -w "$work/direct" "$work/source"
 rm -rf "$work/source/build" "$work/source"/*.egg-info
 run "$work/tools/bin/python" -m build --outdir "$work/dist" "$work/source" # wheel from the sdist
@@ -91,7 +91,7 @@ PYTHON
 
 echo "installing the wheel in a fresh environment"
 run "$python" -m venv "$work/env"
-run "$work/env/bin/python" -m pip install --quiet "$wheel"
+run "$work/env/bin/python" -m pip install --quiet --no-compile "$wheel"
 srnas=$work/env/bin/srnas
 fresh=$work/env/bin/python
 mkdir "$work/empty"
@@ -166,7 +166,7 @@ refused "pip install 'srnas[export]'" "$srnas" export --model "$model" --out mod
 [ ! -e model.onnx ] || fail "a refused export wrote"
 
 echo "with the export extra"
-run "$fresh" -m pip install --quiet "$wheel[export]"
+run "$fresh" -m pip install --quiet --no-compile "$wheel[export]"
 run "$srnas" export --model "$model" --out model.onnx && shows "largest difference to PyTorch"
 written model.onnx
 

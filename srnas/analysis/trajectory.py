@@ -18,7 +18,7 @@ SETTLING_EPOCHS = 5  # a search whose genotype changed within the last five epoc
 
 
 class Convergence(NamedTuple):
-    """When a search converged.
+    """The convergence of a search.
 
     Attributes:
         epoch: First epoch from which on the genotype equals the final one.

@@ -1,4 +1,4 @@
-"""The scorecard: what the NTIRE challenges on efficient super-resolution report of every model.
+"""The scorecard: the figures that the NTIRE challenges on efficient super-resolution report.
 
 See Ren et al., The Ninth NTIRE 2024 Efficient Super-Resolution Challenge Report, CVPRW 2024, and
 test_demo.py in github.com/Amazingren/NTIRE2025_ESR. Parameters, MACs (called FLOPs there) and

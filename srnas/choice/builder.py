@@ -159,7 +159,6 @@ class RelaxedBuilder(Builder):
             (PC-DARTS, SAC).
         affine: Whether BatchNorm in candidates and cells has scale and shift. Off by default, as in
             the whole DARTS family, because a scale could undo the effect of alpha.
-        merge: Whether linear candidates run as one convolution, see `MixedOp`.
         edge_normalization: Whether nodes that keep only some of their edges have edge weights of
             their own (PC-DARTS).
         auxiliary_skip: Whether each mixed operation also adds its weighted input (DARTS-).
@@ -177,7 +176,6 @@ class RelaxedBuilder(Builder):
         *,
         partial_channels: int = 1,
         affine: bool = False,
-        merge: bool = True,
         edge_normalization: bool = False,
         auxiliary_skip: bool = False,
         node_norm: bool = False,
@@ -188,7 +186,7 @@ class RelaxedBuilder(Builder):
         self.node_norm = node_norm
         self.choices = OpenChoices()
         self.shared = SharedWeights()
-        self.mixed = MixedOpOptions(affine, merge, auxiliary_skip)
+        self.mixed = MixedOpOptions(affine, auxiliary_skip)
 
     def add(self, choice: Choice) -> Any:
         """Register a choice and build its module.
@@ -209,7 +207,7 @@ class DerivedBuilder(Builder):
         choices: The choices by place, from `Space.read_choices`.
         space: Name of the space, for error messages.
 
-    A value for a place without a group stands for all groups that have none of their own.
+    A value for a place without a group applies to all groups without a value of their own.
 
     Attributes:
         used: The places of `choices` requested so far.

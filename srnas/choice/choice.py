@@ -1,4 +1,4 @@
-"""The contract of an open choice: what a search, a table or a report needs to know of one.
+"""The contract of an open choice, for searches, tables and reports.
 
 A kind of choice is one file: `operation`, `inputs`, `node`, `width` and `depth`. Everybody else
 loops over the choices of a space and asks them.
@@ -19,7 +19,7 @@ Rows = Mapping[str, Tensor]
 
 
 class Context(Protocol):
-    """What the modules of a supernet are built with, see `RelaxedBuilder`."""
+    """Options of the modules of a supernet, see `RelaxedBuilder`."""
 
     @property
     def shared(self) -> SharedWeights: ...
@@ -86,7 +86,7 @@ class Choice(ABC):
         """Check a value from outside.
 
         Raises:
-            UserError: It is none of the alternatives.
+            UserError: The value is not among the alternatives.
         """
 
     @abstractmethod
@@ -127,7 +127,7 @@ class Choice(ABC):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """What times of the alternatives depend on: channels of input and output, or nothing."""
+        """The channels of input and output on which times of the alternatives depend, if any."""
         return ()
 
     def parameter_free(self) -> set[str] | None:

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from torch import Tensor, nn
 
 from srnas.choice.mixed_op import SharedWeights, add_all
-from srnas.choice.together import run_together
 from srnas.distributed import draw_samples
+from srnas.fast import fused_edges
 
 
 class WeightedEdges(nn.Module):
@@ -35,8 +35,9 @@ class WeightedEdges(nn.Module):
         self.edges = nn.ModuleList(edges)
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Map the input of each edge, (B, C, H, W), to the sum, (B, C, H', W')."""
-        return self.total([edge(x) for edge, x in zip(self.edges, inputs, strict=True)])
+        """Map all earlier outputs, (B, C, H, W) each, to the sum, (B, C, H', W')."""
+        earlier = inputs[: len(self.edges)]
+        return self.total([edge(x) for edge, x in zip(self.edges, earlier, strict=True)])
 
     def total(self, outputs: Sequence[Tensor]) -> Tensor:
         """Return the node's sum (B, C, H', W') of the outputs of its edges."""
@@ -48,9 +49,7 @@ class WeightedEdges(nn.Module):
 
 
 def run_nodes(nodes: Iterable[nn.Module], inputs: Sequence[Tensor]) -> list[Tensor]:
-    """Run the nodes of a cell, each of which reads the inputs of the cell and the nodes before it.
-
-    Edges of a supernet that leave the same feature map run together.
+    """Run the nodes of a cell, x_j = sum over i < j of o_(i,j)(x_i) (DARTS, Eq. 1).
 
     Args:
         nodes: What `Builder.edges` returned, in order.
@@ -60,20 +59,11 @@ def run_nodes(nodes: Iterable[nn.Module], inputs: Sequence[Tensor]) -> list[Tens
         The output of each node.
     """
     nodes, maps = list(nodes), list(inputs)
-    terms: list[list[Tensor]] = [[] for _ in nodes]
-    for number in range(len(inputs) + len(nodes)):
-        if number >= len(inputs):
-            node = nodes[number - len(inputs)]
-            known = terms[number - len(inputs)]
-            maps.append(node.total(known) if isinstance(node, WeightedEdges) else node(maps))
-        readers = [
-            (node.edges[number], terms[index])
-            for index, node in enumerate(nodes)
-            if isinstance(node, WeightedEdges) and number < len(node.edges)
-        ]
-        outputs = run_together([edge for edge, _ in readers], maps[number])
-        for (_, term), output in zip(readers, outputs, strict=True):
-            term.append(output)
+    weighted = [(node.edges, node.total) for node in nodes if isinstance(node, WeightedEdges)]
+    if len(weighted) == len(nodes) and (outputs := fused_edges.run_nodes(weighted, inputs)):
+        return outputs
+    for node in nodes:
+        maps.append(node(maps))
     return maps[len(inputs) :]
 
 

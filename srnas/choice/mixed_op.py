@@ -1,18 +1,19 @@
 """Mixed operations: weighted sums of candidates, on all channels or on a fraction of them."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srnas.choice.primitive import Candidates, LinearPrimitive, Primitive
+from srnas.choice.primitive import Candidates, Primitive
 from srnas.errors import UserError
-from srnas.primitives.batchnorm import BatchNorm2d, count_batch, in_fast_memory
-from srnas.primitives.darts import FactorizedReduce, Zero
+from srnas.fast.memory_format import dense
+from srnas.fast.merging import mixture
+from srnas.primitives.batchnorm import BatchNorm2d
+from srnas.primitives.darts import FactorizedReduce
 
 
 class SharedWeights:
@@ -37,28 +38,23 @@ class SharedWeights:
 
 @dataclass(frozen=True)
 class MixedOpOptions:
-    """How the mixed operations of a supernet are built.
+    """Options of the mixed operations of a supernet.
 
     Attributes:
         affine: Whether BatchNorm in the candidates has scale and shift.
-        merge: Whether linear candidates run as one convolution, and weights scale parameters
-            instead of outputs, see `MixedOp`.
         auxiliary_skip: Whether an auxiliary skip connection is added (DARTS-).
     """
 
     affine: bool = False
-    merge: bool = True
     auxiliary_skip: bool = False
 
 
 class MixedOp(nn.Module):
-    """The weighted sum of the outputs of all candidates, o(x) = sum_i w_i o_i(x) (DARTS, Eq. 2).
+    """The weighted sum of the outputs of all candidates, sum_k p_k o_k(x).
 
-    Candidates that are a single linear convolution (dense, or depthwise and pointwise without a
-    nonlinearity in between) are not run separately. Their kernels are added with their weights, and
-    the sum is run as one convolution. Outputs and gradients are the same, at a fraction of the time
-    and memory. The weights of the others go into the scale of their BatchNorm, or into their last
-    kernel.
+    Liu, Simonyan, Yang: DARTS: Differentiable Architecture Search, ICLR 2019, Eq. 2, where p is the
+    softmax of the alphas; here it is what the supernet's relaxation makes of them. `srnas.fast` has
+    faster ways to the same sum.
 
     Args:
         shared: State of the supernet's forward pass, which holds the weights.
@@ -86,7 +82,6 @@ class MixedOp(nn.Module):
         self.label = label
         self.stride = stride
         self.shape = (in_channels, out_channels, stride)
-        self.merge = options.merge
         self.primitives = dict(candidates)
         self.candidates = nn.ModuleDict(
             {
@@ -102,69 +97,24 @@ class MixedOp(nn.Module):
 
     def forward(self, x: Tensor, *more: Tensor) -> Tensor:
         """Map (B, C_in, H, W), and what else the candidates take, to (B, C_out, H', W')."""
-        x = dense(x) if self.merge else x
-        weights = self.computed()
-        merged, size = self.merged(weights)
-        weigh = weighted_output if self.merge else _plain_weighted_output
-        outputs = [
-            weigh(weight, self.candidates[name], x, *more)
-            for name, weight in weights.items()
-            if name not in merged
-        ]
-        if merged:
-            kernel, bias = self._merged_kernel(weights, merged, size)
-            outputs.append(F.conv2d(x, kernel, bias, stride=self.stride, padding=size // 2))
-        return add_all([*outputs, *self.auxiliary(x)])
+        p, o, x = self.computed(), self.candidates, dense(x)
+        total = mixture(self.primitives, o, p, x, *more, stride=self.stride)
+        if total is None:
+            total = add_all([p[k] * o[k](x, *more) for k in p])
+        return add_all([total, *self.auxiliary(x)])
 
     def computed(self) -> dict[str, Tensor]:
-        """Return the weights of the candidates to compute, by name.
-
-        Zeros are not among them if there is anything to add them to.
-        """
-        weights = dict(zip(self.candidates, self.shared.weights[self.label].unbind(), strict=True))
-        if self.label in self.shared.computed:
-            names = list(weights)
-            kept = [names[index] for index in self.shared.computed[self.label]]
-            weights = {name: weights[name] for name in kept}
-        if not self.merge:
-            return weights
-        others = {n: w for n, w in weights.items() if type(self.candidates[n]) is not Zero}
-        return others or weights
+        """Return the weights of the candidates to compute, by name."""
+        p = dict(zip(self.candidates, self.shared.weights[self.label].unbind(), strict=True))
+        names = list(p)
+        kept = self.shared.computed.get(self.label, range(len(names)))
+        return {names[k]: p[names[k]] for k in kept}
 
     def auxiliary(self, x: Tensor) -> list[Tensor]:
         """Return the weighted auxiliary skip connection in a list, which is empty without one."""
         if self.auxiliary_skip is None or not self.shared.skip_weight:
             return []
         return [self.shared.skip_weight * self.auxiliary_skip(x)]
-
-    def merged(self, names: Collection[str]) -> tuple[list[str], int]:
-        """Return the names of the candidates to run as one convolution, and its kernel size.
-
-        These are the linear candidates whose kernels fit into the largest dense kernel, since the
-        sum then costs no more than the largest one alone.
-
-        Args:
-            names: Names of the candidates that are computed.
-
-        Returns:
-            The names and the side of the kernel, or ([], 0) if nothing is merged.
-        """
-        linear = {n: p for n, p in self.primitives.items() if n in names and p.linear_size}
-        size = max((p.linear_size for p in linear.values() if p.dense), default=0)
-        fitting = [name for name, p in linear.items() if p.linear_size <= size]
-        return (fitting, size) if self.merge and len(fitting) > 1 else ([], 0)
-
-    def _merged_kernel(
-        self, weights: Mapping[str, Tensor], names: Sequence[str], size: int
-    ) -> tuple[Tensor, Tensor]:
-        kernels, biases = [], []
-        for name in names:
-            primitive = cast(LinearPrimitive, self.primitives[name])
-            kernel, bias = primitive.as_kernel(self.candidates[name])
-            margin = (size - kernel.shape[-1]) // 2
-            kernels.append(F.pad(weights[name] * kernel, (margin,) * 4))
-            biases.append(weights[name] * bias)
-        return add_all(kernels), add_all(biases)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
@@ -251,49 +201,6 @@ class PartialMixedOp(nn.Module):
         return F.channel_shuffle(torch.cat((searched, passed), dim=1), self.divisor)
 
 
-def weighted_output(weight: Tensor, candidate: nn.Module, x: Tensor, *more: Tensor) -> Tensor:
-    """Return weight * candidate(x), with the weight in the scale of a BatchNorm at the end, or in
-    the kernel of a convolution: neither the product nor its factor is a map to compute and keep.
-    """
-    layers = list(candidate) if isinstance(candidate, nn.Sequential) else [candidate]
-    last = layers.pop()
-    if type(last) not in (BatchNorm2d, nn.BatchNorm2d, nn.Conv2d):
-        return _plain_weighted_output(weight, candidate, x, *more)
-    for layer in layers:
-        x = layer(x)
-    if isinstance(last, nn.BatchNorm2d):
-        return _scaled_norm(weight, last, x)
-    assert isinstance(last, nn.Conv2d)
-    bias = None if last.bias is None else weight * last.bias
-    return F.conv2d(
-        x, weight * last.weight, bias, last.stride, last.padding, last.dilation, last.groups
-    )
-
-
-def _plain_weighted_output(weight: Tensor, candidate: nn.Module, *inputs: Tensor) -> Tensor:
-    output: Tensor = weight * candidate(*inputs)
-    return output
-
-
-def _scaled_norm(weight: Tensor, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
-    """Return weight * norm(x), and update its running statistics as `norm` does."""
-    momentum = count_batch(norm)
-    weight = weight.to(torch.promote_types(x.dtype, torch.float32))
-    training = norm.training or norm.running_mean is None
-    scaled = partial(
-        F.batch_norm,
-        running_mean=norm.running_mean,
-        running_var=norm.running_var,
-        # no stride of 0
-        weight=weight * norm.weight if norm.affine else weight.repeat(norm.num_features),
-        bias=weight * norm.bias if norm.affine else None,
-        training=training,
-        momentum=momentum,
-        eps=norm.eps,
-    )
-    return in_fast_memory(scaled, x) if training else scaled(x)
-
-
 def _auxiliary_skip(in_channels: int, out_channels: int, stride: int, affine: bool) -> nn.Module:
     """Build the auxiliary skip connection of DARTS-, as in its released code (`model_search.py`).
 
@@ -315,17 +222,6 @@ def _searched(
     if not primitive.searched_norm:
         return built
     return nn.Sequential(built, BatchNorm2d(out_channels, affine=affine))
-
-
-def dense(x: Tensor) -> Tensor:
-    """Return a feature map in memory of its own if it is a slice of the channels of another.
-
-    Every convolution of the slice would copy it, forward and backward.
-    """
-    if x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last):
-        return x
-    last = x.stride(1) == 1
-    return x.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
 def add_all(tensors: Sequence[Tensor]) -> Tensor:

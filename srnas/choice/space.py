@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from srnas.choice.channels import ChannelSet
 from srnas.choice.edges import ChosenEdges
 from srnas.choice.genotype import Genotype
 from srnas.choice.open_choices import Choices
@@ -19,7 +20,7 @@ ScoreTable = Callable[[Genotype], dict[str, float]]
 
 
 class Space(nn.Module, ABC):
-    """Base class of search spaces: networks that ask a builder for what is open to search.
+    """Base class of search spaces: networks that ask a builder for their open choices.
 
     The constructor takes the builder (`srnas.choice.Builder`) as its positional argument, and its
     options as annotated keyword-only arguments. A subclass must define `task` and `forward`;
@@ -68,7 +69,7 @@ class Space(nn.Module, ABC):
 
     @classmethod
     def draw(cls, options: Mapping[str, Any], choices: Mapping[str, Any]) -> list[Diagram]:
-        """Draw what a search found; [] if the space has no drawing.
+        """Draw the network of a genotype; [] if the space has no drawing.
 
         Args:
             options: All options of the space.
@@ -107,6 +108,40 @@ class Space(nn.Module, ABC):
             The options that the network now has, as far as they have changed.
         """
         return {}
+
+    @classmethod
+    def opened(cls, options: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the options of a space in which parts of a trained network may become cheaper.
+
+        Its choices are for single places; with those of the network, or with what
+        `published_choices` returns where the network has none, it is the network itself.
+
+        Args:
+            options: Options of the network's space.
+
+        Returns:
+            The options that differ; None if this space cannot say.
+        """
+        return None
+
+    @classmethod
+    def scope(cls, label: str) -> str | None:
+        """Return the name of the smallest module on whose outside a choice has no influence.
+
+        Args:
+            label: Label of the choice, in the space of `opened`.
+
+        Returns:
+            The name, "" for the network; None if the choice is to stay as it is.
+        """
+        return None
+
+    def channel_sets(self, label: str) -> list[ChannelSet]:
+        """Return the channels that a searched width cuts, by default unknown ([]).
+
+        Of layers in none of the sets, the first channels are taken.
+        """
+        return []
 
     @classmethod
     def open_table(cls, file: Path) -> ScoreTable:

@@ -4,7 +4,7 @@ In the supernet the layer has the largest width. A mask weighs its channels: cha
 the weights of all widths above c. With one-hot weights the channels beyond the width are zero, as
 if they were not there. This is the channel search of Wan et al., *FBNetV2: Differentiable Neural
 Architecture Search for Spatial and Channel Dimensions*, CVPR 2020 (Eq. 6), where one multiplication
-stands for all widths.
+replaces all widths.
 """
 
 from collections.abc import Callable, Sequence
@@ -85,7 +85,7 @@ class MaskedChannels(nn.Module):
         return x * self.mask().to(x.dtype)
 
     def rest(self, x: Tensor) -> Tensor | None:
-        """Return what the width leaves of x, (B, C, H, W); None if it leaves nothing."""
+        """Return the channels of x, (B, C, H, W), within the width; None if it has none."""
         return x * (1 - self.mask()).to(x.dtype)
 
     def mask(self) -> Tensor:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 EXIT_ERROR = 2
 COMMANDS = (
-    "demo", "init", "search", "train", "test", "profile", "convert", "export", "upscale", "report",
-    "compare", "analyze", "methods", "spaces", "check", "schema", "doctor",
+    "demo", "init", "search", "train", "shrink", "test", "profile", "convert", "export", "upscale",
+    "report", "compare", "analyze", "methods", "spaces", "check", "schema", "doctor",
 )  # fmt: skip
 GROUPS = ("data", "latency", "table", "study", "nb201")
 STOPPED = {128 + signal.SIGINT: "interrupted", 128 + signal.SIGTERM: "terminated"}
@@ -97,9 +97,8 @@ def plugins_first(arguments: Sequence[str]) -> list[str]:
 def main() -> None:
     """Run the command line: the entry point of `srnas` and `python -m srnas`.
 
-    Exits with 2 after an error that is told in one line, and with 130 or 143 after SIGINT or
-    SIGTERM. An exception that passed through the code of a plugin is told in one line, too. Any
-    other is a defect and keeps its traceback.
+    A `UserError` and an exception from the code of a plugin end with one line and exit code 2,
+    SIGINT and SIGTERM with 130 and 143. Any other exception is a defect and keeps its traceback.
     """
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _leave)
@@ -140,9 +139,9 @@ def _fail(message: str) -> NoReturn:
 
 
 def _lacks_memory(error: Exception) -> bool:
-    """Return whether a MemoryError, or the error of torch for a CPU or a GPU, says so."""
-    told = str(error) if isinstance(error, RuntimeError) else ""
-    return isinstance(error, MemoryError) or "allocate memory" in told or "out of memory" in told
+    """Return whether an error is a MemoryError, or torch's error for a CPU or a GPU."""
+    text = str(error) if isinstance(error, RuntimeError) else ""
+    return isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text
 
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:

@@ -16,13 +16,11 @@ OptionsFile = Annotated[
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="KEY.PATH=VALUE", help="Override options; the options file can stand here, too"
-    ),
+    typer.Argument(metavar="KEY.PATH=VALUE", help="Override options; may include the options file"),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run from its checkpoint")]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Check everything, tell time and memory, keep nothing")
+    bool, typer.Option("--dry-run", help="Check everything, print time and memory, keep nothing")
 ]
 PrintOptions = Annotated[
     bool, typer.Option("--print-options", help="Only print all options, with methods and defaults")

@@ -9,7 +9,7 @@ import typer
 def command(
     run_dirs: Annotated[list[Path], typer.Argument(metavar="RUN_DIR...", help="Run folders")],
     out: Annotated[
-        Path, typer.Option("--out", metavar="FILE", help="Page to write; a .csv lies beside it")
+        Path, typer.Option("--out", metavar="FILE", help="Page to write, with a .csv beside it")
     ] = Path("comparison.html"),
 ) -> None:
     """Compare runs: PSNR against cost with the Pareto front, trajectories, genotypes."""

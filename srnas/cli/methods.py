@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def command(
     name: Annotated[str | None, typer.Argument(help="Show the options of this method")] = None,
     space: Annotated[
-        str | None, typer.Option(help="Show what the method's paper fixed on this space")
+        str | None, typer.Option(help="Show the recipe of the method's paper on this space")
     ] = None,
     folder: Annotated[
         Path | None, typer.Option(help="Folder of the method files; default: srnas's own")
@@ -20,7 +20,7 @@ def command(
 ) -> None:
     """List the methods for method=NAME of a search, each with title, paper and components.
 
-    With a name and --space, show the recipe on that space: what the paper or its released code
+    With a name and --space, show the recipe on that space: the values that the paper or its code
     fixed, what it leaves open, and what srnas takes there.
     """
     import yaml
@@ -78,7 +78,7 @@ def _show_recipe(method: "Method", space: str, folders: list[Path]) -> None:
         if key not in fixed and not field.is_required()
     }
     plain = {k: v for k, v in rest.items() if v is None or isinstance(v, bool | int | float | str)}
-    print("srnas's defaults for what neither says:")
+    print("srnas's defaults for all other options:")
     print(yaml.safe_dump(plain, sort_keys=False), end="")
 
 

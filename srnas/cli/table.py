@@ -45,7 +45,7 @@ def build(
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
 ) -> None:
-    """Train what the folder has no result of; stop it at any time, and start it again."""
+    """Train the networks without a result; stop at any time, and start again."""
     from srnas.table.build import build as run
     from srnas.table.protocol import load_protocol
 

@@ -60,7 +60,7 @@ def command(
     for target in targets:
         check_free(target, overwrite)
     for path in files:
-        read_file(path)  # refuses what it refuses before the first image is enlarged
+        read_file(path)  # bad files fail before the first image is enlarged
     for number, (path, target) in enumerate(zip(files, targets, strict=True), 1):
         photograph = read_photograph(path)
         name = f"{path.name} ({number}/{len(files)})"

@@ -1,4 +1,4 @@
-"""Images out of zip archives, with bounds on what a small archive can demand."""
+"""Images out of zip archives, with bounds on their expansion."""
 
 import lzma
 import struct

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from srnas.distributed import Process
 from srnas.errors import UserError, short
+from srnas.fast.memory_format import layout
 
 LARGEST_POSITION = 1 << 40  # batches
 
@@ -67,7 +68,7 @@ class DrawStream:
         return {"done": self.done}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from the position that `state_dict` returned; ValueError if it is none."""
+        """Continue from what `state_dict` returned; ValueError if the state is no position."""
         self.done, self._batches = position(state["done"]), None
 
     def _loader(self) -> DataLoader[Any]:
@@ -151,5 +152,5 @@ def one_line_errors(batches: Iterable[Any]) -> Iterator[Any]:
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     """Move a tensor to `device`; images (B, C, H, W) go into channels-last memory."""
-    layout = torch.channels_last if tensor.ndim == 4 else torch.preserve_format
-    return tensor.to(device, non_blocking=True, memory_format=layout)
+    memory_format = layout() if tensor.ndim == 4 else torch.preserve_format
+    return tensor.to(device, non_blocking=True, memory_format=memory_format)

@@ -1,4 +1,4 @@
-"""What an image file says about itself before it is decoded, and which images are refused for it.
+"""Headers of image files, which are read before decoding, and the images that they exclude.
 
 Pillow reads the headers. OpenCV decodes most images; those that it decodes wrongly, or differently
 from version to version, are left to Pillow (see `Header.by_pillow`).
@@ -20,8 +20,8 @@ LIMIT = "SRNAS_MAX_PIXELS"  # the environment variable that raises the limit
 DEFAULT_LIMIT = 1 << 28  # pixels; about 16,000 x 16,000
 LARGEST_LIMIT = 1 << 30  # pixels; OpenCV decodes no larger images
 PIXEL_BYTES = 8  # of the largest pixels, RGBA of 16 bits
-OTHER_BYTES = 1 << 20  # of what a file holds besides its pixels
-REDUCED_COPY = 254  # TIFF's tag NewSubfileType, whose lowest bit says so
+OTHER_BYTES = 1 << 20  # of the content of a file besides its pixels
+REDUCED_COPY = 254  # TIFF's tag NewSubfileType, whose lowest bit marks a reduced copy
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "JPEG2000", "PPM", "GIF", "AVIF", "SUN")
 BY_PILLOW = ("TIFF", "PPM", "GIF")
 PILLOW_ERRORS = (
@@ -40,7 +40,7 @@ PILLOW_ERRORS = (
 
 @dataclass(frozen=True)
 class Header:
-    """What is known of an image before it is decoded.
+    """The header of an image, read before decoding.
 
     Attributes:
         width, height: Size in pixels, before a rotation that EXIF asks for.

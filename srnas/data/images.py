@@ -30,7 +30,7 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
     Returns:
         RGB of shape (H, W, 3), turned as EXIF asks for. Gray, palettes and 1 bit become RGB, 16
         bits become the upper 8, and CMYK is converted by the plain formula. Transparency is
-        dropped; the colours stay as they stand in the file.
+        dropped; the colours stay as they are in the file.
 
     Raises:
         UserError: The file is missing, not an image, truncated, or refused for its size or kind
@@ -246,7 +246,7 @@ def pair_folders(hr_folder: Path, lr_folder: Path | None, scale: int) -> list[Im
 
     Raises:
         UserError: A folder is missing or empty, an HR image has no LR file, or two images of a
-            folder differ only in their suffix, so that LR and HR cannot be told together.
+            folder differ only in their suffix, so LR and HR cannot be matched.
     """
     hr_files = list_images(hr_folder)
     if lr_folder is None:

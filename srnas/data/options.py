@@ -1,4 +1,4 @@
-"""The `data:` part of options about photographs: which images serve what, and in what form."""
+"""The `data:` part of options about photographs: the images, their use and their form."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,7 @@ Folders = OneOrEach[Path]
 
 
 class ImagesOptions(Strict):
-    """Where images come from: folders, or one of packaged and basicsr.
+    """The source of images: folders, or one of packaged and basicsr.
 
     Attributes:
         hr: Folders of HR images.
@@ -63,7 +63,7 @@ def listed(folders: Folders | None) -> list[Path]:
 
 
 class PatchOptions(Strict):
-    """How patches are drawn, and where decoded pixels live.
+    """The sampling of patches, and the memory of decoded pixels.
 
     Attributes:
         batch_size: The number of patches of all processes.

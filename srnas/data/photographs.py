@@ -1,7 +1,7 @@
-"""Photographs of users: read and written with all that an enlargement can keep.
+"""Photographs of users, read and written with all that an enlargement can keep.
 
-Training and evaluation see RGB of 8 bits (`srnas.data.images`). Whoever enlarges a photograph wants
-back what it had: transparency, gray as gray, 16 bits, and the profile of its colours.
+Training and evaluation see RGB of 8 bits (`srnas.data.images`). The user of an enlarged
+photograph expects its transparency, gray as gray, 16 bits, and its colour profile.
 """
 
 import io
@@ -29,7 +29,7 @@ ORIENTATION = 274  # tag of EXIF
 
 @dataclass(frozen=True)
 class Photograph:
-    """An image with what its file said about it.
+    """An image with the metadata of its file.
 
     Attributes:
         rgb: Shape (H, W, 3), uint8 or uint16; three equal channels if it is gray.
@@ -58,12 +58,12 @@ class Photograph:
 def read_photograph(path: Path) -> Photograph:
     """Read an image file with what an enlargement can keep.
 
-    16 bits are kept of PNG, and of gray TIFF; elsewhere they become the upper 8, which `lost` says.
+    16 bits are kept of PNG, and of gray TIFF; elsewhere they become the upper 8, as `lost` reports.
 
     Raises:
         UserError: As in `srnas.data.images.read_rgb`.
     """
-    rgb, alpha = read_with_alpha(path)  # refuses what it refuses
+    rgb, alpha = read_with_alpha(path)  # raises the documented errors
     data, _ = read_file(path)
     opened = open_image(data)
     assert opened is not None, path
@@ -82,7 +82,7 @@ def read_photograph(path: Path) -> Photograph:
 def write_photograph(path: Path, photograph: Photograph) -> None:
     """Write a photograph as PNG, atomically: gray, 16 bits, transparency and profile as they are.
 
-    Gray of 16 bits with transparency is written as RGBA, since few programs read it otherwise.
+    Gray of 16 bits with transparency is written as RGBA, since few programs read other forms.
 
     Raises:
         WriteError: The file cannot be written.

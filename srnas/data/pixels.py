@@ -63,7 +63,7 @@ class Pixels(NamedTuple):
         return self.values[start : start + height * width].view(height, width, 3)
 
     def kept(self, device: torch.device, keep: Keep) -> "Pixels":
-        """Return pixels that are mapped from files where `keep` says, see `load_pixels`."""
+        """Return these pixels in the memory that `keep` names, see `load_pixels`."""
         if keep == "memory":
             return Pixels(self.sizes, self.values.clone())
         return Pixels(self.sizes, self.values.to(device)) if keep == "device" else self
@@ -134,7 +134,7 @@ class _Index(Strict):
 
 
 class BrokenCacheError(Exception):
-    """Say in one line what is wrong with a cache."""
+    """Describe the fault of a cache in one line."""
 
 
 def _cached(pairs: Sequence[TrainingImage], scale: int, folder: Path) -> tuple[Pixels, Pixels]:
@@ -145,7 +145,7 @@ def _cached(pairs: Sequence[TrainingImage], scale: int, folder: Path) -> tuple[P
         try:
             return _map(files, _read_index(index))
         except BrokenCacheError as fault:
-            print(f"warning: {fault}; the images are decoded anew", file=sys.stderr)
+            print(f"warning: {fault}; the images are decoded again", file=sys.stderr)
     written = _write_cache(pairs, scale, files, index)
     try:
         return _map(files, written)

@@ -75,7 +75,7 @@ class _Index(Strict):
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a teacher is asked: to enlarge images.
+    """The outputs that are asked of a teacher.
 
     Attributes:
         teacher: Name of the teacher, for messages.
@@ -178,7 +178,7 @@ class _Cache:
             found = map_pixels(self.file, index.sizes, index.crc32, torch.float16)
         except (UserError, OSError, ValidationError, BrokenCacheError) as error:
             fault = error if isinstance(error, BrokenCacheError | UserError) else self.index
-            print(f"warning: {fault}; the teacher's outputs are computed anew", file=sys.stderr)
+            print(f"warning: {fault}; the teacher's outputs are computed again", file=sys.stderr)
             return None
         with suppress(OSError):
             self.journal.unlink(missing_ok=True)

@@ -74,7 +74,7 @@ class Meter:
     def state_dict(self) -> dict[str, Any]:
         """Return sums and counts, the same for all processes."""
         if world() > 1:
-            # This meter goes on from them, too, so that a resumed run rounds as if never stopped.
+            # This meter continues from these values, so a resumed run rounds as if never stopped.
             sums = average([value.item() for value in self.sums.values()])
             self.sums = {k: torch.tensor(total) for k, total in zip(self.sums, sums, strict=True)}
         return {"sums": dict(self.sums), "counts": dict(self.counts)}
@@ -131,7 +131,7 @@ def restore(saved: dict[str, Any], states: States, file: Path) -> None:
             target.load_state_dict(saved["parts"][name])
     except UserError:
         raise
-    except Exception as error:  # a broken state may raise anything in whoever takes it
+    except Exception as error:  # a broken state may raise anything
         why = one_line(" ".join(str(error).splitlines()[:2]), 200)
         raise UserError(f"{file}: does not fit this run's network ({why})") from error
     try:

@@ -15,7 +15,7 @@ LEAST = 6  # timed steps of a kind
 ENOUGH = 3.0  # seconds of timed steps; more of them are not taken
 MOST = 40  # steps
 WARM_UP = 2  # steps before, which also choose kernels and fill memory
-VALIDATED = 4  # images that stand for all
+VALIDATED = 4  # representative images
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def time_steps(step: Callable[[int], object], device: torch.device) -> float:
 
 
 def time_validation(task: Task, network: torch.nn.Module) -> float:
-    """Return the seconds of a validation; of many images, a few stand for all."""
+    """Return the seconds of a validation, measured on a few of many images."""
     if not task.val_count:
         return 0.0
     some = task.with_few(VALIDATED)

@@ -1,4 +1,4 @@
-"""sessions.jsonl: when, where and with what a run was worked on, a row for each start."""
+"""sessions.jsonl: time, machine and versions of each start of a run."""
 
 import platform
 from datetime import datetime, timezone
@@ -18,7 +18,7 @@ class Session:
     """This process's row in the sessions of a run.
 
     The row has "began" and "ended" (ISO 8601, UTC), "machine", "processes" and "versions". "ended"
-    is renewed with every checkpoint, so it says also of a killed run until when it worked.
+    is renewed with every checkpoint, so a killed run has it, too.
 
     Args:
         folder: The run folder.

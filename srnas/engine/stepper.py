@@ -88,7 +88,7 @@ class SearchStepper:
         if options.perturbation is not None and self.rule.joint:
             raise UserError(
                 f"perturbation: update_rule {options.update_rule.name} moves weights and alphas "
-                "together and takes none; choose another one"
+                "together, without a perturbation; choose another update rule"
             )
         self.partial_channels = options.partial_channels
         self.supernet = self._placed(build_supernet(options))

@@ -1,4 +1,4 @@
-"""Exported files as networks, so that what ships is measured like what was trained."""
+"""Exported files as networks, so that they are measured like trained networks."""
 
 from pathlib import Path
 

@@ -131,7 +131,7 @@ class _Quantizer:
 
 
 class _Reader:
-    """What ONNX Runtime's calibrators read from."""
+    """A source of inputs for ONNX Runtime's calibrators."""
 
     def __init__(self, name: str, images: Sequence[Array]) -> None:
         self.rest = iter([{name: image} for image in images])
@@ -142,7 +142,7 @@ class _Reader:
 
 @dataclass(frozen=True)
 class Budget:
-    """What a quantized network is calibrated on, and what it may lose.
+    """The calibration images of a quantized network, and the quality that it may lose.
 
     Attributes:
         images: Calibration images, (1, 3, H, W) float32 in [0, 1].

@@ -64,7 +64,7 @@ class NCNN(ExportTarget):
             files = [Path(folder) / f"model.ncnn{suffix}" for suffix in self.suffixes]
             if done.returncode or not all(file.is_file() for file in files):
                 said = (done.stderr or done.stdout).strip().splitlines() or ["nothing"]
-                raise UserError(f"pnnx cannot convert this network; it says: {said[-1]}")
+                raise UserError(f"pnnx cannot convert this network: {said[-1]}")
             param, weights = (file.read_bytes() for file in files)
         return {".param": _in_single(_named(param)), ".bin": weights}
 

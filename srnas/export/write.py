@@ -28,7 +28,7 @@ from srnas.tasks.base import Ports
 
 @dataclass(frozen=True)
 class Agreement:
-    """How the output of a runtime agrees with that of PyTorch on a photograph.
+    """The agreement of a runtime's output with PyTorch's on a photograph.
 
     Attributes:
         size: Size of the input, "WxH".

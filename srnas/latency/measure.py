@@ -47,7 +47,9 @@ def measure_table(
     choices = open_choices(space).competing
     base = spelled_out(space, published_genotype(space))
     if any(label not in base.choices for label in choices):
-        raise UserError(f"space {space.name!r} has cells; latency tables are for spaces without")
+        raise UserError(
+            f"space {space.name!r} has cells; latency tables are for spaces without cells"
+        )
     changed = [
         (label, value)
         for label, choice in choices.items()
@@ -116,7 +118,7 @@ def check_prediction(table: LatencyTable, count: int) -> dict[str, Any]:
 def _milliseconds(
     space: SpaceLike, genotypes: Sequence[Genotype], setting: Mapping[str, Any]
 ) -> list[float]:
-    """Return the median time of networks as a setting says, measured in turns."""
+    """Return the median times of networks under a setting, measured in turns."""
     size = (setting["width"], setting["height"])
     opened = []
     rounds = WARMUP + setting["repeats"]

@@ -88,6 +88,6 @@ def read_latency_table(path: Path) -> LatencyTable:
                 if not 0 < float(value) < float("inf"):
                     raise ValueError(f"{value} milliseconds")
     except (TypeError, ValueError, OverflowError) as error:
-        told = one_line(" ".join(str(error).splitlines()[:3]), 200)
-        raise UserError(f"{path}: a broken latency table ({told})") from error
+        reason = one_line(" ".join(str(error).splitlines()[:3]), 200)
+        raise UserError(f"{path}: a broken latency table ({reason})") from error
     return table

@@ -1,4 +1,4 @@
-"""PSNR and SSIM as metrics: on luma, on RGB, or on what a protocol compares."""
+"""PSNR and SSIM as metrics: on luma, on RGB, or as a protocol defines them."""
 
 from abc import abstractmethod
 from collections.abc import Callable

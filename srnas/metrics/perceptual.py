@@ -1,8 +1,8 @@
-"""LPIPS and DISTS by pyiqa (the extra `pyiqa`), with weight files that lie on this machine.
+"""LPIPS and DISTS by pyiqa (the extra `pyiqa`), with weight files on this machine.
 
-pyiqa and torchvision would download what they lack, and pyiqa would unpickle it. Here its networks
-are built without weights, which are then read as plain tensors from the files where both look for
-them, torch's hub folder (`torch.hub.get_dir()`, ~/.cache/torch/hub or $TORCH_HOME/hub).
+pyiqa and torchvision would download missing files, and pyiqa would unpickle them. Here the networks
+are built without weights. The weights are read as plain tensors from the folder of both packages,
+torch's hub folder (`torch.hub.get_dir()`, ~/.cache/torch/hub or $TORCH_HOME/hub).
 """
 
 import importlib
@@ -149,7 +149,7 @@ def _pyiqa(module: str, name: str) -> ModuleType:
 
 
 def _file(name: str, option: str, given: Path | None, default: Path, source: str) -> Path:
-    """Return where a weight file lies; UserError if there is no such file."""
+    """Return the path of a weight file; UserError if there is no such file."""
     file = given or default
     if not file.is_file():
         raise UserError(

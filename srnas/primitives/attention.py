@@ -108,10 +108,10 @@ def soft_pool(x: Tensor, size: int, stride: int) -> Tensor:
     """Average windows of (B, C, H, W) with weights exp(x), without padding.
 
     Stergiou, Poppe, Kalliatakis: Refining activation downsampling with SoftPool, ICCV 2021. It is
-    computed in float32. Exponents beyond 75 count as 75, so that no sum overflows or vanishes:
-    PlainUSR's networks have exponents up to 16 on photographs, but 250 on checkerboards.
+    computed in float32 or more. Exponents beyond 75 count as 75, so that no sum overflows or
+    vanishes: PlainUSR's networks have exponents up to 16 on photographs, but 250 on checkerboards.
     """
-    wide = x.float()
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
     weights = torch.exp(wide.clamp(-LARGEST, LARGEST))
     pooled = F.avg_pool2d(weights * wide, size, stride) / F.avg_pool2d(weights, size, stride)
     return pooled.to(x.dtype)
@@ -134,7 +134,7 @@ class AttentionPrimitive:
 
     @property
     def parameter_free(self) -> bool:
-        """Whether it has no weights."""
+        """Whether the attention has no weights."""
         return self.name in ("none", "span")
 
     def build(

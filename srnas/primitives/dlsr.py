@@ -54,7 +54,7 @@ class DLSRConv:
 
     @property
     def dense(self) -> bool:
-        """Whether it is a dense convolution."""
+        """Whether the primitive is a dense convolution."""
         return not self.repeats
 
     @property

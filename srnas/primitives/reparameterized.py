@@ -60,7 +60,7 @@ class Reparameterized(nn.Module, ABC):
     def adopt(self, kernel: Tensor, bias: Tensor) -> None:
         """Become a convolution with another kernel and bias, without losing any parameter.
 
-        Parameters that are multiplied by zero keep their values, so that training goes on with all.
+        Parameters that are multiplied by zero keep their values, so training continues with all.
 
         Args:
             kernel: (C, C, 3, 3).

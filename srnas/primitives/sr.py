@@ -68,7 +68,7 @@ class SRConv:
 
     @property
     def dense(self) -> bool:
-        """Whether it is a dense convolution."""
+        """Whether the primitive is a dense convolution."""
         return not self.separable
 
     @property

@@ -1,4 +1,4 @@
-"""The model card of an export: what a file is, how it was trained, what it can and cannot do."""
+"""The model card of an export: the network, its training, its uses and its limits."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -15,7 +15,7 @@ from srnas.report.render import render
 from srnas.report.run import RunRecord, read_run, told_of
 
 Row = dict[str, str | float | None]
-SCORES = {"accuracy": "accuracy, %"}  # of what is no metric of images
+SCORES = {"accuracy": "accuracy, %"}  # of scores that are no metric of images
 COLUMNS = {
     "run": "run",
     "method": "method",
@@ -45,7 +45,7 @@ def write_comparison(run_dirs: Sequence[Path], out: Path) -> list[Path]:
     with told_of(*(run.folder for run in runs)):
         score, *others = dict.fromkeys(run.score() for run in runs)
         if others:
-            raise UserError(f"runs with {score} and with {others[0]}: compare them by themselves")
+            raise UserError(f"runs with {score} and with {others[0]}: compare each kind separately")
         columns = {score if key == "score" else key: title for key, title in COLUMNS.items()}
         columns[score] = SCORES.get(score) or title_of(score)
         rows = [_row(run, name, score) for run, name in zip(runs, names, strict=True)]
@@ -81,7 +81,7 @@ def _names(folders: Sequence[Path]) -> list[str]:
 
 
 def _row(run: RunRecord, name: str, score: str) -> Row:
-    """Return what a table says of a run; None for what it has not."""
+    """Return a run's row of the table; None for missing values."""
     macs = [value["macs"] for value in run.costs.values() if isinstance(value, dict)]
     method = run.options.get("from_method") if run.kind == "search" else "training"
     settled = convergence(run.alphas) if run.learns else None

@@ -46,7 +46,7 @@ class RunRecord:
 
     @property
     def kind(self) -> str:
-        """Whether it is a "search" or a "train"ing."""
+        """The kind of the run: "search" or "train"."""
         return "search" if "weight_optimizer" in self.options else "train"
 
     @property
@@ -63,7 +63,7 @@ class RunRecord:
 
     @cached_property
     def learns(self) -> bool:
-        """Whether alphas have moved, which they do not in a random search."""
+        """Whether the alphas have moved; in a random search, they do not."""
         return len(self.alphas) > 1 and self.alphas[0]["alphas"] != self.alphas[-1]["alphas"]
 
     def series(self, key: str) -> Points:
@@ -122,7 +122,7 @@ class RunRecord:
             total, unit = self.options.get("steps"), "steps"
         if not isinstance(total, int) or done >= total:
             return ""
-        return f"Not finished: {done:,} of {total:,} {unit} are in the log; --resume goes on."
+        return f"Not finished: {done:,} of {total:,} {unit} are in the log; --resume continues."
 
     def validated(self) -> list[str]:
         """Return the names of the image metrics that validations have logged, as "val_" + name."""
@@ -177,7 +177,7 @@ class RunRecord:
                 continue
             try:
                 other = read_run(file.parent)
-            except UserError:  # it is another run's page that tells of this
+            except UserError:  # the page of another run reports this error
                 continue
             if other.kind == "train" and self._validated_alike(other):
                 found.append(other)
@@ -189,7 +189,7 @@ class RunRecord:
         return mine == theirs and scales[0] == scales[1]
 
     def summary(self) -> str:
-        """Return in a line what the run is: method, space, data, length."""
+        """Return a line about the run: method, space, data, length."""
         what = "Search" if self.kind == "search" else "Training"
         method = self.options.get("from_method")
         space = ", ".join(
@@ -229,7 +229,7 @@ class RunRecord:
 
     @cached_property
     def costs(self) -> dict[str, Any]:
-        """What the task counts of the derived network, {} if it cannot be built."""
+        """Costs of the derived network by the task; {} if the network cannot be built."""
         if self.choices is None:
             return {}
         try:
@@ -240,7 +240,7 @@ class RunRecord:
         return task_of(network).profile(network, None)
 
     def figures(self) -> dict[str, str]:
-        """Return what the cards show: the metrics of validation, and the costs."""
+        """Return the content of the cards: the metrics of validation, and the costs."""
         shown = {}
         for key, title in self.task_curves().items():
             value = self.last(key)
@@ -284,8 +284,8 @@ def told_of(*folders: Path) -> Iterator[None]:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         names = ", ".join(map(str, folders))
-        told = one_line(f"{type(error).__name__}: {error}", 200)
-        raise UserError(f"{names}: files are not as srnas writes them ({told})") from error
+        reason = one_line(f"{type(error).__name__}: {error}", 200)
+        raise UserError(f"{names}: files are not as srnas writes them ({reason})") from error
 
 
 def read_run(folder: Path) -> RunRecord:

@@ -62,7 +62,7 @@ def is_open(space: SpaceLike) -> bool:
 
 
 def open_choices(space: SpaceLike) -> OpenChoices:
-    """Return what a space leaves open; UserError if it leaves nothing open."""
+    """Return the open choices of a space; UserError if there are none."""
     space = check_space(space)
     return Supernet(space_builder(space), space.name).choices
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt, MinLen
 from torch import Tensor, nn
 
-from srnas.choice import Builder, Candidates
+from srnas.choice import Builder, Candidates, Place
 from srnas.components import Channels, Depth
 from srnas.diagram import Diagram
 from srnas.primitives.dlsr import DLSR_PRIMITIVES
@@ -49,7 +49,8 @@ class DLSR(SuperResolutionSpace):
     convolution, the skip connection, and pixel shuffle. The second cell follows the first; each
     later one takes two searched earlier cells. The sides of an input must be at least 15.
 
-    Choices: r1, r2 and r3, the residual convolutions, shared by all cells; link3, link4, ..., each
+    Choices: r1, r2 and r3, the residual convolutions, shared by all cells; with `per_cell` those of
+    each cell, cell1/r1 and so on. link3, link4, ..., each
     the numbers of two earlier cells, counted from 1, in the order of concatenation.
 
     Args:
@@ -62,6 +63,7 @@ class DLSR(SuperResolutionSpace):
             it, and the output divided. The authors' networks compute in 0-255, which differs from
             0-1 in all that depends on the size of values: biases as initialized, the attention's
             sigmoid, the gradient's norm. A run's loss is multiplied by it as well.
+        per_cell: Whether each cell has residual convolutions of its own.
     """
 
     published: ClassVar[Mapping[str, Any]] = {
@@ -85,13 +87,15 @@ class DLSR(SuperResolutionSpace):
         primitives: Literal["dlsr", "imdn"] = "dlsr",
         candidates: Annotated[list[str], MinLen(1)] | None = None,
         rgb_range: Annotated[float, Gt(0)] = 1.0,
+        per_cell: bool = False,
     ) -> None:
         super().__init__()
         self.scale, self.rgb_range = scale, rgb_range
         family, everything = FAMILIES[primitives]
-        table = named_candidates(family, candidates or everything)
+        offered = named_candidates(family, candidates or everything)
         self.head = nn.Conv2d(3, num_feat, 3, padding=1)
-        self.cells = nn.ModuleList(Cell(choose, num_feat, table) for _ in range(num_cell))
+        groups = [f"cell{number}" if per_cell else "" for number in range(1, num_cell + 1)]
+        self.cells = nn.ModuleList(Cell(choose, num_feat, offered, group) for group in groups)
         self.links = nn.ModuleList(
             Link(choose, f"link{number}", number - 1, num_feat) for number in range(3, num_cell + 1)
         )
@@ -114,20 +118,7 @@ class DLSR(SuperResolutionSpace):
 
     @classmethod
     def draw(cls, options: Mapping[str, Any], choices: Mapping[str, Any]) -> list[Diagram]:
-        """Draw the cells with the links between them, and the cell."""
-        cell = Diagram("The cell of DLSR")
-        cell.add("x", "input", "end")
-        before, distilled = "x", []
-        for number in (1, 2, 3):
-            distilled.append(cell.add(f"d{number}", "conv 1x1", "fixed", [before]))
-            label = f"r{number}"
-            cell.add(label, f"{label}  {choices[label]}", "found", [before])
-            before = cell.add(f"sum{number}", "+", "sum", [label, before])
-        distilled.append(cell.add("d4", "conv 3x3", "fixed", [before]))
-        cell.add("concat", "concat", "fixed", distilled)
-        cell.add("fuse", "conv 1x1, attention", "fixed", ["concat"])
-        cell.add("y", "output", "end", ["fuse"])
-
+        """Draw the cells with the links between them, and the cell, or each of them."""
         network = Diagram("The cells of DLSR and the links between them")
         network.add("head", "conv 3x3", "end")
         network.add("1", "cell 1", "fixed", ["head"])
@@ -140,7 +131,22 @@ class DLSR(SuperResolutionSpace):
         network.add("fuse", "concat, conv 1x1, conv 3x3", "fixed", cells)
         network.add("sum", "+", "sum", ["fuse", "head"])
         network.add("y", "pixel shuffle", "end", ["sum"])
-        return [network, cell]
+        if "r1" in choices:
+            return [network, _draw_cell("The cell of DLSR", "", choices)]
+        groups = dict.fromkeys(label.partition("/")[0] for label in choices if "/" in label)
+        titles = {group: f"Cell {group.removeprefix('cell')} of DLSR" for group in groups}
+        return [network, *(_draw_cell(titles[group], f"{group}/", choices) for group in groups)]
+
+    @classmethod
+    def opened(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Open the residual convolutions of each cell."""
+        return {"per_cell": True}
+
+    @classmethod
+    def scope(cls, label: str) -> str | None:
+        """Return the residual convolution; links stay."""
+        group, _, name = label.rpartition("/")
+        return f"cells.{int(group.removeprefix('cell')) - 1}.{name}" if group else None
 
     @classmethod
     def published_options(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -174,13 +180,16 @@ class DLSR(SuperResolutionSpace):
 class Cell(nn.Module):
     """Three residual convolutions, each parallel to a 1x1 that distils half the channels."""
 
-    def __init__(self, choose: Builder, num_feat: int, candidates: Candidates) -> None:
+    def __init__(
+        self, choose: Builder, num_feat: int, candidates: Candidates, group: str = ""
+    ) -> None:
         super().__init__()
         half = num_feat // 2
         self.d1, self.d2, self.d3 = (nn.Conv2d(num_feat, half, 1) for _ in range(3))
-        self.r1 = choose.op("r1", candidates, num_feat, num_feat)
-        self.r2 = choose.op("r2", candidates, num_feat, num_feat)
-        self.r3 = choose.op("r3", candidates, num_feat, num_feat)
+        self.r1, self.r2, self.r3 = (
+            choose.op(Place(group, label), candidates, num_feat, num_feat)
+            for label in ("r1", "r2", "r3")
+        )
         self.d4 = nn.Conv2d(num_feat, half, 3, padding=1)
         self.fuse = nn.Conv2d(4 * half, num_feat, 1)
         self.attention = SpatialAttention(num_feat)
@@ -193,6 +202,22 @@ class Cell(nn.Module):
             x = _leaky(op(x) + x)
         distilled.append(_leaky(self.d4(x)))
         return self.attention(self.fuse(torch.cat(distilled, dim=1)))
+
+
+def _draw_cell(title: str, group: str, choices: Mapping[str, Any]) -> Diagram:
+    cell = Diagram(title)
+    cell.add("x", "input", "end")
+    before, distilled = "x", []
+    for number in (1, 2, 3):
+        distilled.append(cell.add(f"d{number}", "conv 1x1", "fixed", [before]))
+        label = f"r{number}"
+        cell.add(label, f"{label}  {choices[group + label]}", "found", [before])
+        before = cell.add(f"sum{number}", "+", "sum", [label, before])
+    distilled.append(cell.add("d4", "conv 3x3", "fixed", [before]))
+    cell.add("concat", "concat", "fixed", distilled)
+    cell.add("fuse", "conv 1x1, attention", "fixed", ["concat"])
+    cell.add("y", "output", "end", ["fuse"])
+    return cell
 
 
 class Link(nn.Module):

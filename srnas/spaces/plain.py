@@ -95,7 +95,7 @@ class Plain(SuperResolutionSpace):
         fold = FOLD if unshuffle else 1
         self.channels = num_feat + RGB * fold**2
         self.head = _head(self.channels, fold)
-        table: dict[str, Primitive] = {
+        offered: dict[str, Primitive] = {
             name: AttentionPrimitive(name, attention_feat) for name in search_attention or ()
         }
         stated = zip(
@@ -108,9 +108,9 @@ class Plain(SuperResolutionSpace):
         for number, (width, count, name) in enumerate(stated, 1):
             channels = _width(choose, number, width, search_widths)
             depth = _depth(choose, number, count, search_convs, channels.channels)
-            if table:
+            if offered:
                 place, wide = Place(f"block{number}", "attention"), channels.channels
-                last = choose.add(OpChoice(place, table, wide, wide, splits=False))
+                last = choose.add(OpChoice(place, offered, wide, wide, splits=False))
             else:
                 last = AttentionPrimitive(name, attention_feat).build(channels.channels, 0)
             blocks.append(Block(channels, depth, last, reparameterize))
@@ -144,6 +144,25 @@ class Plain(SuperResolutionSpace):
             if options[search]
             for number, value in enumerate(_for_each(widths, options[value_of], value_of), 1)
         }
+
+    @classmethod
+    def opened(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Open fewer channels and fewer convolutions to each block."""
+        largest = max(options["widths"])
+        shares = (1, 2, 3, 4, 5, 6, 7)  # eighths
+        widths = {max(1, largest * share // 8) for share in shares} | set(options["widths"])
+        convs = options["convs"] if isinstance(options["convs"], list) else [options["convs"]]
+        return {
+            "search_widths": sorted(widths),
+            "search_convs": list(range(1, max(convs) + 1)),
+            "num_feat": options["num_feat"] or largest,
+        }
+
+    @classmethod
+    def scope(cls, label: str) -> str:
+        """Return the block."""
+        group, _, _ = label.rpartition("/")
+        return f"blocks.{int(group.removeprefix('block')) - 1}"
 
     def merge(self) -> dict[str, Any]:
         """Make plain convolutions of those in a form for training; see `Space.merge`."""

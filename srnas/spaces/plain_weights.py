@@ -1,4 +1,4 @@
-"""Weight files of the space `plain`: the authors' names of tensors, and what the shapes tell."""
+"""Weight files of the space `plain`: the authors' names of tensors, and options from shapes."""
 
 import re
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ def read_options(state: Mapping[str, Tensor], authors: bool) -> dict[str, Any]:
         authors: Whether they come from a file of the authors, where all attentions have parameters.
 
     Raises:
-        LookupError, ValueError: They are those of another space.
+        LookupError, ValueError: The weights are those of another space.
     """
     convs = [found.groups() for found in map(_CONV.fullmatch, state) if found]
     blocks = range(1 + max(int(block) for block, _, _ in convs))

@@ -42,7 +42,7 @@ def budget(
     Returns:
         For each k: "trainings", "minutes" (of k trainings, by the median of their seconds), and for
         "best_seen" and "model" the percentile reached among all genotypes: "mean", and "low" and
-        "high", between which nine of ten searches lie.
+        "high", which contain nine of ten searches.
 
     Raises:
         UserError: There are fewer trainings than twice the smallest k, or some of another protocol.

@@ -34,7 +34,7 @@ def build(
     limit: int | None = None,
     device: str = "cpu",
 ) -> None:
-    """Train what is not yet trained.
+    """Train the networks without a result.
 
     Every worker appends to a file of its own, `shard-I-of-N-WORKER.jsonl`. What any file in the
     folder contains is not trained again, so a build can be stopped and continued, also with
@@ -159,7 +159,7 @@ def count_costs(task: type[Task], network: Space) -> tuple[int, int]:
 
 
 def fingerprint(options: TrainOptions) -> str:
-    """Return a hash of what its task says about the images that a training learns from."""
+    """Return a hash of the identity of a training's images, by its task."""
     return hashlib.sha256(options.task.identify_data(options).encode()).hexdigest()[:12]
 
 

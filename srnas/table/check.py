@@ -1,4 +1,4 @@
-"""A table against trainings that it has not seen, or against those of another protocol."""
+"""A table against unseen trainings, or against trainings under another protocol."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,13 +14,13 @@ from srnas.table.surrogate import Quality, measured
 
 RESAMPLES = 2000
 LEVEL = 0.95
-LEAST = 4  # genotypes of which a rank correlation is told
+LEAST = 4  # genotypes for a rank correlation
 
 Array = NDArray[np.float64]
 
 
 def check(table: Table, results: Sequence[Result]) -> dict[str, Any]:
-    """Compare what a table predicts with what was measured.
+    """Compare a table's predictions with measurements.
 
     Args:
         results: Results of `build`. Of the table's own protocol, only the genotypes count that the

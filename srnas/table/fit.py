@@ -65,7 +65,7 @@ def fit(
     if len(val.genotypes) < LEAST:
         raise UserError(
             f"{len(val.genotypes)} genotypes are trained, a surrogate needs {LEAST}; "
-            "go on with srnas table build"
+            "continue with srnas table build"
         )
     encoder = Encoder(space)
     x = encoder(val.genotypes)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from srnas.choice import Genotype
@@ -19,6 +20,8 @@ LEVEL = 0.95  # of intervals
 GOOD = 90.0  # percentile from which on a genotype is in the upper tenth
 RESAMPLES = 10_000
 SIMULATED = 2_000  # draws of the random rival
+
+Array = NDArray[np.float64]
 
 
 class Interval(NamedTuple):
@@ -142,19 +145,32 @@ def minutes_to_stay(result: Searched, table: Table) -> float | None:
 
 
 def rival(table: Table, draws: int) -> float:
-    """Return the mean percentile of the best of several random genotypes, after one training each.
+    """Return the mean of `rivals`: what random search at equal cost reaches on average."""
+    return float(rivals(table, draws).mean())
+
+
+def rivals(table: Table, draws: int, searches: int = SIMULATED) -> Array:
+    """Simulate random searches: the percentiles of the best of several random genotypes.
 
     Each genotype's training gives its PSNR in the table plus the noise that the table's report
     states; the one with the highest result is kept.
+
+    Args:
+        table: The table.
+        draws: Number of genotypes of each search.
+        searches: Number of searches.
+
+    Returns:
+        Percentiles by the table, one for each search: (searches,).
     """
     rng = np.random.default_rng(0)
     psnr = np.array([row.psnr for row in table.rows])
     percentiles = 100 * (stats.rankdata(psnr) - 1) / max(1, len(psnr) - 1)
     noise = float(table.about.get("report", {}).get("val", {}).get("noise", 0.0))
-    picked = rng.integers(len(psnr), size=(SIMULATED, draws))
+    picked = rng.integers(len(psnr), size=(searches, draws))
     seen = psnr[picked] + rng.normal(0, noise, picked.shape)
-    best = picked[np.arange(SIMULATED), seen.argmax(1)]
-    return float(percentiles[best].mean())
+    best: Array = percentiles[picked[np.arange(searches), seen.argmax(1)]]
+    return best
 
 
 def show(rows: Sequence[Mapping[str, Any]]) -> str:

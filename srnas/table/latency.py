@@ -18,7 +18,7 @@ FILE = "latency.jsonl"
 
 
 def measure(protocol: Protocol, folder: Path, limit: int | None = None) -> Path:
-    """Measure what the folder has no latency of. Nothing else should run on the machine.
+    """Measure the networks without a latency. Nothing else should run on the machine.
 
     Args:
         folder: Folder of the results; `latency/latency.jsonl` in it is written.

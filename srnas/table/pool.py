@@ -119,8 +119,8 @@ def _work(
                 return
             append_line(file, work(state, job))
     except (UserError, OSError) as error:
-        told = error if isinstance(error, UserError) else describe(error)
-        print(f"error: {told}", flush=True)
+        reason = error if isinstance(error, UserError) else describe(error)
+        print(f"error: {reason}", flush=True)
         raise SystemExit(2) from error
     except Interrupted as stopped:
         print(stopped, flush=True)

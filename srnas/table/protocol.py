@@ -44,7 +44,7 @@ class SampleOptions(Strict):
 
 
 class LatencyOptions(Strict):
-    """How latency is measured, in ONNX Runtime.
+    """The measurement of latency, in ONNX Runtime.
 
     Attributes:
         width, height: Size of the input in pixels.
@@ -59,7 +59,7 @@ class LatencyOptions(Strict):
 
 
 class Protocol(Strict):
-    """How the networks of a table are trained and measured.
+    """Training and measurement of the networks of a table.
 
     Attributes:
         name: Name of the table.
@@ -127,7 +127,7 @@ def load_protocol(file: Path, overrides: Sequence[str] = ()) -> Protocol:
     Args:
         file: The file; if it does not exist, it is looked up among the bundled ones
             ("table/imdn_x2.yml").
-        overrides: "key.path=value" arguments, such as where the images lie.
+        overrides: "key.path=value" arguments, such as the folder of the images.
 
     Raises:
         UserError: The protocol is invalid.

@@ -14,7 +14,7 @@ from srnas.spaces import SpaceLike, check_space, open_choices, space_class
 def sample_genotypes(space: SpaceLike, count: int, seed: int) -> list[Genotype]:
     """Draw different genotypes, stratified over each choice.
 
-    Every choice is dealt from a deck of its alternatives, which is shuffled anew whenever it is
+    Every choice is dealt from a deck of its alternatives, which is shuffled again whenever it is
     empty. In a space of N candidates at each position, N genotypes in a row thus contain each
     candidate once at each position, as in a Latin hypercube. A genotype that was dealt before is
     skipped.

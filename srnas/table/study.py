@@ -107,7 +107,7 @@ def load_study(file: Path, overrides: Sequence[str] = ()) -> Study:
 
     Args:
         file: The file; if it does not exist, it is looked up among the bundled ones.
-        overrides: "key.path=value" arguments, such as where the images lie.
+        overrides: "key.path=value" arguments, such as the folder of the images.
 
     Raises:
         UserError: The study, or one of its searches, is invalid.

@@ -169,8 +169,8 @@ def leave_one_out(x: Array, y: Array, weight: Array, alphas: Array) -> Array:
     root = np.sqrt(weight)
     centred = root[:, None] * (x - np.average(x, axis=0, weights=weight))
     target = root * (y - np.average(y, weights=weight))
-    values, vectors = np.linalg.eigh(centred @ centred.T)
-    kept = values.clip(0) / (values.clip(0) + alphas[:, None])  # (A, N)
+    vectors, singular, _ = np.linalg.svd(centred, full_matrices=False)  # (N, min(N, F))
+    kept = singular**2 / (singular**2 + alphas[:, None])  # (A, min(N, F))
     fitted = (kept * (vectors.T @ target)) @ vectors.T
     leverage = kept @ (vectors**2).T + weight / weight.sum()
     return np.asarray((((target - fitted) / (1 - leverage)) ** 2).mean(1))
@@ -272,7 +272,7 @@ class _Trees:
 
 @dataclass(frozen=True)
 class Quality:
-    """How well predictions agree with values.
+    """The agreement of predictions with values.
 
     Attributes:
         mean_error: Mean absolute error.
@@ -316,7 +316,7 @@ def cross_validate(model: Any, x: Array, y: Array, weight: Array) -> Array:
 
 
 def ceiling(values: Array, counts: Array, noise: float) -> Quality:
-    """Return what a perfect predictor would reach against values as noisy as the measured ones.
+    """Return the quality of a perfect predictor against values as noisy as the measured ones.
 
     The true values are simulated as the measured ones, shrunk to the spread that is left after
     subtracting the noise; each measurement adds noise / sqrt(number of seeds).

@@ -85,7 +85,7 @@ class Task(ABC):
         val_count: Number of validation images.
         device: Device of the batches.
         precision: Precision of forward passes in training, "float32" or "bfloat16".
-        notes: What a dry run says about its preparations: lines of a name and a text.
+        notes: Lines of a dry run about the preparations: a name and a text each.
         sources: Folders of the images of the first stream, with "folder", "images" (a number) and
             "terms", for model cards.
     """
@@ -162,7 +162,7 @@ class Task(ABC):
 
     @classmethod
     def identify_data(cls, options: Any) -> str:
-        """Return what identifies the images of a training, wherever they lie; by default nothing.
+        """Return the identity of a training's images in any folder; by default nothing.
 
         Results of a table with different identities are not mixed.
         """
@@ -173,7 +173,7 @@ class Task(ABC):
     def val_count(self) -> int: ...
 
     def with_few(self, most: int) -> "Task":
-        """Return a task whose validations take some images that stand for all; by default all.
+        """Return a task that validates on a few representative images; by default on all.
 
         Args:
             most: Number of images that suffice.

@@ -1,6 +1,7 @@
 """Mixed operations: the sum itself, merged kernels, partial channels."""
 
 import copy
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ from torch import nn
 from srnas.choice import RelaxedBuilder, Supernet
 from srnas.choice.mixed_op import MixedOp, PartialMixedOp
 from srnas.errors import UserError
+from srnas.fast import plain
+from srnas.fast.merging import mergeable
 from srnas.primitives.darts import DARTS_PRIMITIVES
 from srnas.primitives.sr import SR_PRIMITIVES
 from srnas.spaces import space_builder
@@ -16,11 +19,9 @@ from srnas.spaces import space_builder
 SMALL = {"name": "imdn", "scale": 2, "num_feat": 16, "num_block": 2}
 
 
-def mixed_op(
-    c_in=6, c_out=8, divisor=1, merge=True, stride=1, seed=0, candidates=SR_PRIMITIVES, affine=False
-):
+def mixed_op(c_in=6, c_out=8, divisor=1, stride=1, seed=0, candidates=SR_PRIMITIVES, affine=False):
     torch.manual_seed(seed)
-    choose = RelaxedBuilder(partial_channels=divisor, merge=merge, affine=affine)
+    choose = RelaxedBuilder(partial_channels=divisor, affine=affine)
     op = choose.op("c", candidates, c_in, c_out, stride).double()
     alphas = torch.randn(len(candidates), dtype=torch.double)
     weights = torch.softmax(alphas, 0).requires_grad_()
@@ -32,7 +33,9 @@ def mixed_op(
 def test_merged_kernels_are_the_sum_of_all_candidates_with_its_gradients(stride):
     x = torch.randn(2, 6, 13, 12, dtype=torch.double, requires_grad=True)
     op, weights = mixed_op(stride=stride)
-    assert len(op.merged(list(op.candidates))[0]) == 5, "nothing is merged: the test proves nothing"
+    assert len(mergeable(op.primitives, op.candidates)[0]) == 5, (
+        "nothing is merged: the test proves nothing"
+    )
     one_by_one = sum(w * op.candidates[n](x) for n, w in zip(op.candidates, weights, strict=True))
     together = op(x)
     torch.testing.assert_close(together, one_by_one, rtol=0, atol=1e-12)
@@ -122,7 +125,7 @@ def test_only_candidates_that_fit_into_a_dense_one_are_merged():
     separable = {n: SR_PRIMITIVES[n] for n in ("ds_conv_3x3", "ds_conv_5x5", "dil_ds_conv_3x3")}
     mixed = RelaxedBuilder().op("c", separable, 4, 4)
     assert isinstance(mixed, MixedOp)
-    assert mixed.merged(list(separable)) == ([], 0), (
+    assert mergeable(mixed.primitives, separable) == ([], 0), (
         "a dense kernel would cost more than the separable ones"
     )
 
@@ -150,16 +153,17 @@ def test_weights_in_the_norms_leave_outputs_gradients_and_statistics(
                 nn.init.normal_(module.weight)
                 nn.init.normal_(module.bias)
     theirs = copy.deepcopy(ours)
-    theirs.merge = False
     found = []
-    for op in (ours, theirs):
+    for op, how in ((ours, nullcontext), (theirs, plain)):
         op.train()
         for seed in range(2):  # twice, as a mean of all batches begins with one of them
             torch.manual_seed(seed)
-            op(torch.randn(2, 6, 8, 8, dtype=torch.double))
+            with how():
+                op(torch.randn(2, 6, 8, 8, dtype=torch.double))
         op.train(training)
         x = torch.randn(2, 6, 8, 8, dtype=torch.double, requires_grad=True)
-        output = op(x)
+        with how():
+            output = op(x)
         wanted = [x, op.shared.weights["c"], *op.parameters()]
         gradients = torch.autograd.grad(output.square().sum(), wanted, allow_unused=True)
         found.append([output, *gradients, *op.buffers()])

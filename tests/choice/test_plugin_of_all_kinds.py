@@ -89,7 +89,8 @@ def test_a_table_of_it_is_built_fitted_and_asked(tmp_path, photo_folder):
 
 def test_its_alternatives_are_timed(tmp_path):
     file = tmp_path / "times.json"
-    run("latency", "table", "--space", "slim", "--size", "24x16", "--repeats", "2", "--out", file)
+    run("latency", "table", "--space", "slim", "--size", "24x16", "--repeats", "2",
+        "--runtime", "torch", "--out", file)  # fmt: skip
     table = read_json(file)
     assert {label: set(row) for label, row in table["ms"].items()} == {
         "width": {"4", "6", "8"},

@@ -11,6 +11,8 @@ from srnas.choice.mixed_op import MixedOp
 from srnas.choice.pruning import prune, shrink
 from srnas.distributed import Process
 from srnas.engine.stepper import SearchStepper
+from srnas.fast import plain
+from srnas.fast.merging import mergeable
 from srnas.options import check_options
 from srnas.primitives.darts import DARTS_PRIMITIVES
 from srnas.spaces import space_builder
@@ -121,10 +123,10 @@ def calls(net, x):
     mixed = [m for m in net.modules() if isinstance(m, MixedOp)]
     handles = []
     for op in mixed:
-        op.merge = False
         for name, candidate in op.candidates.items():
             handles.append(candidate.register_forward_hook(count(f"{op.label}/{name}")))
-    net(x)
+    with plain():
+        net(x)
     for handle in handles:
         handle.remove()
     return seen
@@ -169,14 +171,11 @@ def test_merged_kernels_shrink_with_the_candidates_that_are_left():
     assert len(net.alive["c1"]) == 4
     x = torch.rand(1, 3, 9, 9, dtype=torch.double)
     together = net(x)
-    for module in net.modules():
-        if isinstance(module, MixedOp):
-            module.merge = False
-    torch.testing.assert_close(net(x), together)
+    with plain():
+        torch.testing.assert_close(net(x), together)
     names = [list(op.candidates)[i] for i in net.alive["c1"]]
-    op.merge = True
-    sizes = [op.primitives[n].linear_size for n in op.merged(names)[0]]
-    assert all(s <= op.merged(names)[1] for s in sizes)
+    merged, size = mergeable(op.primitives, names)
+    assert all(op.primitives[name].linear_size <= size for name in merged)
 
 
 def test_shrinking_keeps_the_strongest_and_renormalizes_them():

@@ -128,7 +128,7 @@ def test_damaged_pixels_are_told_and_decoded_anew(pairs, tmp_path, capsys, keep,
     assert are_right(load_pixels(pairs, 2, CPU, keep, cache), pairs)
     told = capsys.readouterr().err
     assert told.startswith(f"warning: {file}: ")
-    assert told.endswith("; the images are decoded anew\n")
+    assert told.endswith("; the images are decoded again\n")
     assert told.count("\n") == 1
     assert before == {file.name: file.read_bytes() for file in cache.iterdir()}
     load_pixels(pairs, 2, CPU, keep, cache)

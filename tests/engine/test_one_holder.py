@@ -1,7 +1,6 @@
 """Two processes never write into one run folder; real processes."""
 
 import json
-import multiprocessing
 import os
 import signal
 import time
@@ -19,6 +18,7 @@ from srnas.files import write_atomic
 from srnas.lock import hold
 from srnas.options import check_options
 from tests.helpers import (
+    FORKSERVER,
     assert_same_run,
     search_options,
     start,
@@ -127,9 +127,8 @@ def wait_for(files):
 def test_all_processes_of_a_distributed_run_are_told(tmp_path, photo_folder):
     options = train_options(tmp_path, photo_folder)
     folder = tmp_path / "experiments/train"
-    context = multiprocessing.get_context("spawn")
     ranks = [
-        context.Process(target=open_twice, args=(rank, options, tmp_path), daemon=True)
+        FORKSERVER.Process(target=open_twice, args=(rank, options, tmp_path), daemon=True)
         for rank in range(2)
     ]
     for rank in ranks:

@@ -70,7 +70,7 @@ def test_a_start_of_which_nothing_fits_is_told(tmp_path, photo_folder):
     torch.save({"what.weight": torch.zeros(3)}, tmp_path / "other.pth")
     options = train_options(tmp_path, photo_folder, init=str(tmp_path / "other.pth"))
     options["init_where_fitting"] = True
-    with pytest.raises(UserError, match="no weights of it fit this network"):
+    with pytest.raises(UserError, match="none of its weights fits this network"):
         dry_run(check_options("train", options, "t"))
 
 

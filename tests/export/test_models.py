@@ -126,6 +126,7 @@ def test_a_network_whose_graph_depends_on_the_size_has_no_program(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "precision"), [("imdn", "fp16"), ("dlsr", "fp32")])
+@pytest.mark.usefixtures("small_tiles")
 def test_published_networks_run_in_ncnn(tmp_path, shared, name, precision):
     ncnn = pytest.importorskip("ncnn", reason="needs srnas[ncnn]")
     pytest.importorskip("pnnx", reason="needs srnas[ncnn]")

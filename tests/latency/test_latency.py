@@ -18,7 +18,7 @@ from srnas.options import check_options
 from srnas.primitives.sr import SR_PRIMITIVES
 from srnas.regularizers import REGULARIZERS
 from srnas.spaces import check_space, derived_network, published_genotype, space_builder
-from tests.helpers import srnas
+from tests.helpers import FORKSERVER, srnas
 
 SPACE = {"name": "imdn", "scale": 2, "num_feat": 16, "num_block": 1}
 LABELS = ("c1", "c2", "c3", "c4")
@@ -166,7 +166,9 @@ def test_spaces_of_cells_have_no_latency_table():
 
 
 @pytest.mark.parametrize("runtime", runtimes())
-def test_a_network_opens_in_every_runtime_and_bad_names_are_said(runtime):
+def test_a_network_opens_in_every_runtime_and_bad_names_are_said(runtime, monkeypatch):
+    if runtime != "torch":  # one process that starts afresh is enough, the others are forked
+        monkeypatch.setattr("multiprocessing.get_context", lambda method: FORKSERVER)
     packages = {"onnxruntime": "onnx", "ncnn": "pnnx", "openvino": "openvino", "torch": "torch"}
     pytest.importorskip(packages[runtime])
     network = derived_network(SPACE, published_genotype("imdn")).eval()

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import sys
 import time
 from collections import Counter
 
@@ -124,17 +123,7 @@ def test_the_hash_of_one_folder_is_that_of_results_stored_before(tmp_path, photo
 
 def test_a_build_goes_on_where_it_was_killed_and_in_shards(protocol, tmp_path):
     out = tmp_path / "out"
-    command = [
-        sys.executable,
-        "-m",
-        "srnas",
-        "table",
-        "build",
-        "-opt",
-        str(protocol),
-        "--out",
-        str(out),
-    ]
+    command = ("table", "build", "-opt", protocol, "--out", out)
     file = out / "shard-1-of-1-0.jsonl"
     kill_when(command, lambda: file.exists() and file.read_text().count("\n") >= 2)
     with file.open("a") as stream:

@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import sys
 
 import numpy as np
 import pytest
@@ -150,10 +149,10 @@ def test_the_minutes_until_a_search_stays_in_the_upper_tenth(file, table):
 
 def test_a_killed_study_continues_its_search_to_the_same_result(file, tmp_path):
     overrides = ["search.epochs=6", "search.checkpoint_every=2", "seeds=[0]", "arms={plain: {}}"]
-    command = [sys.executable, "-m", "srnas", "study", "run", "-opt", str(file), *overrides]
+    command = ("study", "run", "-opt", file, *overrides)
     out = tmp_path / "killed"
     kill_when(
-        [*command, "--out", str(out)],
+        (*command, "--out", out),
         lambda: bool(list(out.glob("runs-*/plain-0/checkpoints/last.pt"))),
     )
     assert read_searched([out]) == [], "it was killed before its end"

@@ -146,7 +146,7 @@ def test_one_pass_gives_both_gradients_of_the_joint_step(tmp_path, photo_folder)
 
 
 def test_a_joint_step_has_no_place_for_a_perturbation(tmp_path, photo_folder):
-    with pytest.raises(UserError, match=r"update_rule single_level .* takes none"):
+    with pytest.raises(UserError, match=r"update_rule single_level .* without a perturbation"):
         make_state(tmp_path, photo_folder, update_rule="single_level", perturbation="random")
 
 

@@ -212,9 +212,9 @@ def _read_npz(file: Path) -> Iterator[Tensor]:
         with np.load(file, allow_pickle=False) as archive:
             arrays = {f"{kind}_{s}": archive[f"{kind}_{s}"] for s in SPLITS for kind in "xy"}
     except Exception as error:  # the errors of broken archives are not specified
-        told = " ".join(str(error).split())
+        reason = " ".join(str(error).split())
         raise UserError(
-            f"{file}: not a NumPy archive of x_train, y_train, x_test, y_test ({told})"
+            f"{file}: not a NumPy archive of x_train, y_train, x_test, y_test ({reason})"
         ) from error
     for split in SPLITS:
         x, y = arrays[f"x_{split}"], arrays[f"y_{split}"]

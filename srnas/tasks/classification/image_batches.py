@@ -67,7 +67,7 @@ class ImageBatches:
         return {"done": self.done}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a position that `state_dict` returned; ValueError if it is none."""
+        """Continue from a position that `state_dict` returned; ValueError if the state is none."""
         self.done = position(state["done"])
 
     def _draws(self, first: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 The data set is described by Chrabaszcz, Loshchilov and Hutter (arXiv:1707.08819). Its files are
 pickles. They are read without executing code: the only names that a file may refer to are those
-of pickled NumPy arrays, and for these it gets stand-ins.
+of pickled NumPy arrays, which are replaced by stand-ins.
 """
 
 import math
@@ -71,7 +71,7 @@ def load_arrays(path: Path) -> Any:
     """Load a pickle of plain values, or of a dict of them and arrays, without executing code.
 
     No object of NumPy is made before its parts are checked: `numpy.ndarray` and the state of a
-    `numpy.dtype` take addresses from whoever calls them.
+    `numpy.dtype` take addresses from any caller.
 
     Raises:
         UserError: The file is missing or broken, or it refers to anything else.
@@ -101,7 +101,7 @@ class _ArrayUnpickler(pickle.Unpickler):
     """Resolve the names that pickled arrays need from a fixed table, and refuse all others."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return the object that a name stands for.
+        """Return the object for a name.
 
         Raises:
             UserError: The name is not one of those that pickled arrays need.
@@ -114,7 +114,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 class _DType:
-    """Stands for a pickled dtype; only plain numbers pass."""
+    """Stand-in for a pickled dtype; only plain numbers pass."""
 
     def __init__(self, name: object, *_: object) -> None:
         if not (isinstance(name, str) and re.fullmatch("[biuf][1248]", name)):
@@ -129,7 +129,7 @@ class _DType:
 
 
 class _Array:
-    """Stands for a pickled array until all of its parts are checked."""
+    """Stand-in for a pickled array until all of its parts are checked."""
 
     def __setstate__(self, state: object) -> None:
         if not (isinstance(state, tuple) and len(state) == 5):

@@ -56,10 +56,10 @@ class DnCNN(Space):
         candidates: Annotated[list[str], MinLen(1)] | None = None,
     ) -> None:
         super().__init__()
-        table = named_candidates(SR_PRIMITIVES, candidates or CANDIDATES)
+        offered = named_candidates(SR_PRIMITIVES, candidates or CANDIDATES)
         self.head = nn.Conv2d(3, num_feat, 3, padding=1)
         self.body = nn.ModuleList(
-            choose.op(label, table, num_feat, num_feat)
+            choose.op(label, offered, num_feat, num_feat)
             for _ in range(num_block)
             for label in ("c1", "c2")
         )

@@ -135,7 +135,7 @@ class Denoising(Task):
         return profile(network, {"image_1280x720": HD}, size)
 
     @classmethod
-    def evaluate(  # type: ignore[override]  # a task names what it takes
+    def evaluate(  # type: ignore[override]  # each task has its own arguments
         cls,
         network: Space,
         data: Mapping[str, Path | str] | Path | str,
@@ -146,7 +146,7 @@ class Denoising(Task):
         """Measure PSNR on folders of clean images.
 
         Args:
-            data: Folder of each set by name, or a single folder; "packaged" stands for the packaged
+            data: Folder of each set by name, or a single folder; "packaged" names the packaged
                 test photographs.
             sigma: Standard deviation of the noise, in levels of 255.
 

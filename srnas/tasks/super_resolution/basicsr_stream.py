@@ -25,7 +25,7 @@ from srnas.errors import UserError, did_you_mean
 class BasicSRStream(DrawStream):
     """An endless iterator over shuffled batches of a BasicSR data set.
 
-    BasicSR draws crops and flips from the global random generators. They are seeded anew for each
+    BasicSR draws crops and flips from the global random generators. They are seeded again for each
     draw, so that the stream is reproducible.
 
     Args:
@@ -114,6 +114,6 @@ def _build(options: Mapping[str, Any], scale: int, hr_patch: int) -> Any:
     except KeyError as error:
         raise UserError(f"data: {kind} needs the option {error}") from error
     except Exception as error:
-        told = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"data: {kind} cannot be opened: {told}") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"data: {kind} cannot be opened: {reason}") from error
     return dataset

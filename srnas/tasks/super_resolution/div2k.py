@@ -41,7 +41,7 @@ SHA256 = {name: digest for digest, name in map(str.split, _SUMS)}
 
 @dataclass(frozen=True)
 class SubImages:
-    """How HR images are cut into overlapping square crops.
+    """Overlapping square crops of HR images.
 
     Attributes:
         crop: Side of a crop in HR pixels.

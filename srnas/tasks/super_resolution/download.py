@@ -69,8 +69,8 @@ def fetch(
 ) -> Path:
     """Download a file into a folder, unless it is there.
 
-    What has come so far is kept in NAME.part, from whose end the next call goes on if the server
-    can (HTTP's Range). The file gets its name once its sum is right.
+    The bytes received so far are kept in NAME.part. The next call continues at the end of this file
+    if the server can (HTTP's Range). The file gets its name once its sum is right.
 
     Args:
         archive: The file.
@@ -100,7 +100,7 @@ def fetch(
             have = part.stat().st_size if part.exists() else 0
             raise UserError(
                 f"{address}: cannot be fetched ({reason}); {have / 1e6:,.1f} MB are there, run the "
-                "command again to go on"
+                "command again to continue"
             ) from error
         found = hashlib.sha256()
         for block in read_blocks(part):

@@ -154,8 +154,8 @@ class TestOptions(Strict):
         data: Folder of each set by name, or "packaged" for the packaged test photographs.
         lr: Whether to use LR "files" where there are any, or LR "made" by bicubic.
         metrics: Metrics to measure.
-        protocol: Main protocol, "basicsr" or another name that `explain` prints. It says how the
-            metrics "psnr" and "ssim" are computed.
+        protocol: Main protocol, "basicsr" or another name that `explain` prints. The protocol
+            defines the metrics "psnr" and "ssim".
         explain: Whether to measure under the other protocols and common mistakes as well.
         scorecard: Whether to report cost, memory and runtime as well.
         self_ensemble: Whether to average over the eight flips and transpositions of an image.
@@ -223,5 +223,5 @@ class TestOptions(Strict):
             for name in self.data if self.save_images or self.crops else ():
                 file_name(name, "data")
         except UserError as error:
-            raise PydanticCustomError("model", "{told}", {"told": str(error)}) from error
+            raise PydanticCustomError("model", "{error}", {"error": str(error)}) from error
         return self

@@ -80,7 +80,7 @@ def _opencv_luma(image: Image) -> NDArray[Any]:
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in [
-        Protocol("basicsr", "Y of MATLAB's rgb2ycbcr, not rounded: the published tables", luma),
+        Protocol("basicsr", "Y of MATLAB's rgb2ycbcr, not rounded: the published results", luma),
         Protocol("imdn_script", "Y rounded to 8 bits: IMDN's own test script", _rounded_luma),
         Protocol("edsr", "luma of the RGB difference: EDSR's and DLSR's code", _edsr_luma),
         Protocol("ntire_esr", "R, G and B instead of Y: NTIRE's efficient SR challenges", rgb),

@@ -193,7 +193,7 @@ class SuperResolution(Task):
         return profile(network, sizes, size)
 
     @classmethod
-    def evaluate(  # type: ignore[override]  # a task names what it takes
+    def evaluate(  # type: ignore[override]  # each task has its own arguments
         cls,
         network: Space,
         data: Mapping[str, Path | str] | Path | str,
@@ -208,7 +208,7 @@ class SuperResolution(Task):
 
         Args:
             data: Folder of each set by name, or a single folder. A folder contains `HR/` and,
-                optionally, `LR_bicubic/X2` (X3, X4), or just HR images. "packaged" stands for the
+                optionally, `LR_bicubic/X2` (X3, X4), or just HR images. "packaged" names the
                 packaged test photographs.
             protocol: A name in `srnas.tasks.super_resolution.protocols`.
             lr: "files" uses LR files where there are any, "made" makes LR by bicubic.

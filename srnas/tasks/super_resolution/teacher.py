@@ -17,6 +17,7 @@ from srnas.data.patches import Batch
 from srnas.data.pixels import Pixels
 from srnas.data.taught import Lesson, Taught, learn, rehearse
 from srnas.distributed import Process
+from srnas.fast.memory_format import layout
 from srnas.losses import Loss
 from srnas.model_file import DEFAULT, DEFAULT_FILE
 from srnas.tasks.super_resolution.options import TeacherOptions
@@ -101,7 +102,7 @@ class Teacher:
 
     def _whole(self, lr: NDArray[Any]) -> Any:
         x = torch.from_numpy(lr.copy()).permute(2, 0, 1)[None].to(self.process.device)
-        y = self.network((x.float() / 255).to(memory_format=torch.channels_last))[0]
+        y = self.network((x.float() / 255).to(memory_format=layout()))[0]
         return y.float().permute(1, 2, 0).cpu().numpy()
 
 

@@ -120,7 +120,7 @@ class ONNXNetwork(nn.Module):
         self.file = file
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 4  # what is wrong is said in one line here
+        options.log_severity_level = 4  # the error below is one line
         try:
             self.session = onnxruntime.InferenceSession(
                 Path(file).read_bytes(), options, providers=["CPUExecutionProvider"]

@@ -111,7 +111,7 @@ def test_it_searches_trains_tests_and_exports_on_real_photographs(tmp_path):
 
 
 def test_a_killed_search_resumes_to_the_same_bits(tmp_path):
-    content = {"name": "search", **SHORT, "epochs": 12, "steps_per_epoch": 5, "space": TINY}
+    content = {"name": "search", **SHORT, "epochs": 4, "steps_per_epoch": 5, "space": TINY}
     content["data"] = {"train": {"packaged": "val"}, "batch_size": 4}
     content |= {name: {"lr": 1e-3} for name in ("weight_optimizer", "alpha_optimizer")}
     file = write_options(tmp_path / "o.yml", content)

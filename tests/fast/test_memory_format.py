@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from srnas.primitives import batchnorm
-from srnas.primitives.batchnorm import BatchNorm2d, in_fast_memory
+from srnas.fast import memory_format
+from srnas.fast.memory_format import in_fast_memory
+from srnas.primitives.batchnorm import BatchNorm2d
 
 
 @pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])
@@ -63,7 +64,7 @@ def test_the_memory_format_changes_where_channels_share_cache_lines_alone(thread
 
 
 def test_second_derivatives_by_finite_differences(monkeypatch):
-    monkeypatch.setattr(batchnorm, "NARROW", 100)
+    monkeypatch.setattr(memory_format, "NARROW", 100)
     torch.manual_seed(0)
     norm = BatchNorm2d(2).double()
     x = torch.randn(2, 2, 2, 3, dtype=torch.double).to(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""Edges that leave one feature map run together; the oracle is each of them on its own."""
+"""Edges that leave one feature map, fused; the oracle is each of them on its own."""
 
 import copy
 from functools import partial
@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from srnas.choice import RELAXATIONS, RelaxedBuilder, Supernet, run_nodes
-from srnas.choice import together as module
+from srnas.fast import fused_edges, without
 from srnas.spaces import space_builder
 
 DARTS = {"name": "darts", "num_feat": 4, "num_cell": 3}
@@ -33,14 +33,6 @@ def supernet(options, relaxation=None, **choices):
     return net.train()
 
 
-def one_by_one(nodes, inputs):
-    """What `run_nodes` replaces, without anything that runs together."""
-    outputs = list(inputs)
-    for node in nodes:
-        outputs.append(node(outputs))
-    return outputs[len(inputs) :]
-
-
 def results(net, x, seed=1):
     """Output, gradients of everything, and buffers after a pass."""
     net = copy.deepcopy(net)
@@ -54,23 +46,22 @@ def results(net, x, seed=1):
     return {"y": y} | dict(zip(parameters, gradients, strict=True)) | dict(net.named_buffers())
 
 
-def compare(net, monkeypatch, joined=True, tolerance=1e-9):
+def compare(net, monkeypatch, fuses=True, tolerance=1e-9):
     x = torch.randn(4, 3, 16, 16, dtype=torch.double).to(memory_format=torch.channels_last)
-    joint, made = module._Joint, []
-    monkeypatch.setattr(module, "_Joint", lambda *a: made.append(joint(*a)) or made[-1])
-    together = results(net, x)
-    ran = any(j.wide for j in made)
-    assert joined is None or ran == joined, "the test compares a thing with itself"
-    monkeypatch.setattr("srnas.spaces.darts.run_nodes", one_by_one)
-    monkeypatch.setattr("srnas.spaces.nasbench201.run_nodes", one_by_one)
-    alone = results(net, x)
-    assert together.keys() == alone.keys()
+    build, made = fused_edges._FusedSum, []
+    monkeypatch.setattr(fused_edges, "_FusedSum", lambda *a: made.append(build(*a)) or made[-1])
+    fused = results(net, x)
+    ran = any(one.wide for one in made)
+    assert fuses is None or ran == fuses, "the test compares a thing with itself"
+    with without("fused_edges"):
+        alone = results(net, x)
+    assert fused.keys() == alone.keys()
     for name, expected in alone.items():
         torch.testing.assert_close(
-            together[name], expected, rtol=tolerance, atol=tolerance, msg=lambda m, n=name: n + m
+            fused[name], expected, rtol=tolerance, atol=tolerance, msg=lambda m, n=name: n + m
         )
     assert alone["y"].abs().sum() > 0
-    assert joined is None or any(
+    assert fuses is None or any(
         alone[name].abs().sum() > 0 for name in alone if name.startswith("alphas")
     )
 
@@ -98,7 +89,7 @@ def test_output_gradients_and_statistics_are_those_of_the_edges_one_by_one(
 
 @pytest.mark.parametrize("options", [DARTS, NB201], ids=["darts", "nb201"])
 def test_so_they_are_without_convolutions_that_copy(options, monkeypatch):
-    monkeypatch.setattr(module, "copies_by_convolution", lambda x: False)
+    monkeypatch.setattr(fused_edges, "copies_by_convolution", lambda x: False)
     compare(supernet(options, affine=True), monkeypatch)
 
 
@@ -117,7 +108,7 @@ def test_edges_whose_candidates_were_dropped_keep_the_others(monkeypatch):
 @pytest.mark.parametrize("name", ["straight_through", "sigmoid", "crb", "dirichlet"])
 def test_so_they_are_with_other_relaxations(name, monkeypatch):
     sampled = RELAXATIONS.build({"name": name}).single
-    compare(supernet(NB201, name), monkeypatch, joined=None if sampled else True)
+    compare(supernet(NB201, name), monkeypatch, fuses=None if sampled else True)
 
 
 class Layers:
@@ -153,12 +144,13 @@ def test_candidates_of_a_plugin_may_have_these_layers_in_any_order(shift, monkey
     choose.shared.weights = rows
     x = [torch.randn(3, 6, 8, 7, dtype=torch.double, requires_grad=True) for _ in range(2)]
     twin = copy.deepcopy(nodes, {id(choose.shared): choose.shared})  # with the same weights
-    together = torch.cat(run_nodes(nodes, x))
-    alone = torch.cat(one_by_one(twin, x))
-    torch.testing.assert_close(together, alone, rtol=0, atol=1e-10)
+    fused = torch.cat(run_nodes(nodes, x))
+    with without("fused_edges"):
+        alone = torch.cat(run_nodes(twin, x))
+    torch.testing.assert_close(fused, alone, rtol=0, atol=1e-10)
     gradients = [
         torch.autograd.grad((y * y.detach().cos()).sum(), [*x, *rows.values(), *net.parameters()])
-        for y, net in ((together, nodes), (alone, twin))
+        for y, net in ((fused, nodes), (alone, twin))
     ]
     for found, expected in zip(*gradients, strict=True):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-8)

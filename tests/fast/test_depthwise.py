@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from srnas.primitives import depthwise
-from srnas.primitives.depthwise import DepthwiseConv2d, _Depthwise, kernel_gradient
+from srnas.fast import depthwise
+from srnas.fast.depthwise import _Depthwise, kernel_gradient
+from srnas.primitives.depthwise import DepthwiseConv2d
 
 SHAPES = [  # batch, channels, height, width, kernel, dilation
     (2, 3, 7, 9, 5, 1),

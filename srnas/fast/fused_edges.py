@@ -1,12 +1,12 @@
-"""Edges that leave the same feature map, run together.
+"""Edges that leave the same feature map, fused.
 
 The edges of a cell that read one feature map have the same candidates. One by one they are many
-small calls. Together, k edges with C channels are one convolution and one BatchNorm of k C channels
+small calls. Fused, k edges with C channels are one convolution and one BatchNorm of k C channels
 for each candidate, and what has no weights (ReLU, pooling with its BatchNorm) runs once. Outputs,
 gradients and running statistics are those of the edges one by one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
@@ -15,19 +15,54 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srnas.choice.mixed_op import MixedOp, PartialMixedOp, add_all, dense, weighted_output
-from srnas.primitives.batchnorm import BatchNorm2d, count_batch, in_fast_memory
+from srnas.choice.mixed_op import MixedOp, PartialMixedOp, add_all
+from srnas.fast import on
+from srnas.fast.depthwise import depthwise_conv2d
+from srnas.fast.folding import layers_of, weighted_output, without_zeros
+from srnas.fast.memory_format import dense, in_fast_memory
+from srnas.fast.merging import mergeable
+from srnas.primitives.batchnorm import BatchNorm2d, track
 from srnas.primitives.darts import FactorizedReduce, Zero
-from srnas.primitives.depthwise import DepthwiseConv2d, depthwise_conv2d
+from srnas.primitives.depthwise import DepthwiseConv2d
 
 Weights = Mapping[str, Tensor]
+Node = tuple[nn.ModuleList, Callable[[Sequence[Tensor]], Tensor]]  # edges, and sum of their outputs
 
 NORMS = (BatchNorm2d, nn.BatchNorm2d)
 WITHOUT_WEIGHTS = (nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.Identity, Zero)
 LAYERS = (nn.Conv2d, DepthwiseConv2d, FactorizedReduce, *NORMS, *WITHOUT_WEIGHTS)
 
 
-def run_together(edges: Sequence[nn.Module], x: Tensor) -> list[Tensor]:
+def run_nodes(nodes: Sequence[Node], inputs: Sequence[Tensor]) -> list[Tensor] | None:
+    """Run the nodes of a cell, map after map: all edges that leave one run before the next node.
+
+    Args:
+        nodes: The edges of each node, from the inputs of the cell and the nodes before it.
+        inputs: Inputs of the cell, (B, C, H, W) each.
+
+    Returns:
+        The output of each node; None if this is switched off.
+    """
+    if not on("fused_edges"):
+        return None
+    maps = list(inputs)
+    terms: list[list[Tensor]] = [[] for _ in nodes]
+    for number in range(len(inputs) + len(nodes)):
+        if number >= len(inputs):
+            index = number - len(inputs)
+            maps.append(nodes[index][1](terms[index]))
+        readers = [
+            (edges[number], term)
+            for (edges, _), term in zip(nodes, terms, strict=True)
+            if number < len(edges)
+        ]
+        outputs = run_edges([edge for edge, _ in readers], maps[number])
+        for (_, term), output in zip(readers, outputs, strict=True):
+            term.append(output)
+    return maps[len(inputs) :]
+
+
+def run_edges(edges: Sequence[nn.Module], x: Tensor) -> list[Tensor]:
     """Apply the edges that leave a feature map.
 
     Mixed operations of the same shape run together in training; other modules, those with hooks,
@@ -42,10 +77,13 @@ def run_together(edges: Sequence[nn.Module], x: Tensor) -> list[Tensor]:
     """
     partials = [edge for edge in edges if isinstance(edge, PartialMixedOp)]
     mixed = [edge.mixed for edge in partials] or [e for e in edges if isinstance(e, MixedOp)]
-    if len(edges) < 2 or len(mixed) < len(edges) or _hooked(edges):
-        return [edge(x) for edge in edges]
-    rows = [op.computed() for op in mixed]
-    if not _match(mixed, rows):
+    rows = [without_zeros(op.candidates, op.computed()) for op in mixed]
+    alike = all(
+        op.training and op.shape == mixed[0].shape and not mergeable(op.primitives, row)[0]
+        for op, row in zip(mixed, rows, strict=True)
+    )
+    hooked = any(module._forward_hooks or module._forward_pre_hooks for module in [*edges, *mixed])
+    if len(edges) < 2 or len(mixed) < len(edges) or hooked or not alike:
         return [edge(x) for edge in edges]
     if not partials:
         return _mixed(mixed, rows, x)
@@ -64,53 +102,35 @@ def copies_by_convolution(x: Tensor) -> bool:
     return x.device.type == "cpu"
 
 
-def _match(ops: Sequence[MixedOp], rows: Sequence[Weights]) -> bool:
-    """Return whether the operations, with weights by candidate, can run together."""
-    first = ops[0]
-    return all(
-        op.training and op.merge and op.shape == first.shape and not op.merged(row)[0]
-        for op, row in zip(ops, rows, strict=True)
-    )
-
-
-def _hooked(edges: Sequence[nn.Module]) -> bool:
-    modules = [*edges, *(edge.mixed for edge in edges if isinstance(edge, PartialMixedOp))]
-    return any(module._forward_hooks or module._forward_pre_hooks for module in modules)
-
-
 def _mixed(ops: Sequence[MixedOp], rows: Sequence[Weights], x: Tensor) -> list[Tensor]:
     """Return the output of each operation: candidates that all have together, the others alone."""
     x = dense(x)
-    joint = _Joint(len(ops), x)
+    fused = _FusedSum(len(ops), x)
     outputs: list[list[Tensor]] = [[] for _ in ops]
     for name in dict.fromkeys(name for row in rows for name in row):
         candidates = [op.candidates[name] for op, row in zip(ops, rows, strict=True) if name in row]
         same = all(op.primitives.get(name) == ops[0].primitives.get(name) for op in ops)
-        if same and len(candidates) == len(ops) and _joinable(candidates):
-            joint.add(candidates, torch.stack([row[name] for row in rows]))
+        if same and len(candidates) == len(ops) and _fusible(candidates):
+            fused.add(candidates, torch.stack([row[name] for row in rows]))
             continue
         for op, row, output in zip(ops, rows, outputs, strict=True):
             if name in row:
                 output.append(weighted_output(row[name], op.candidates[name], x))
     for op, output in zip(ops, outputs, strict=True):
         output += op.auxiliary(x)
-    for part, output in zip(joint.outputs(), outputs, strict=False):
+    for part, output in zip(fused.outputs(), outputs, strict=False):
         output.append(part)
     return [add_all(output) for output in outputs]
 
 
-def _layers(candidate: nn.Module) -> list[nn.Module]:
-    return list(candidate) if isinstance(candidate, nn.Sequential) else [candidate]
-
-
-def _joinable(candidates: Sequence[nn.Module]) -> bool:
+def _fusible(candidates: Sequence[nn.Module]) -> bool:
     """Return whether candidates of one primitive consist of layers that can run together."""
     return all(
         type(layer) in LAYERS
         and (type(layer) is not nn.Conv2d or (layer.groups, layer.padding_mode) == (1, "zeros"))
         and (type(layer) is not FactorizedReduce or type(layer.bn) in NORMS)
         for candidate in candidates
-        for layer in _layers(candidate)
+        for layer in layers_of(candidate)
     )
 
 
@@ -130,7 +150,7 @@ class _Map:
     shift: Tensor | None = None
 
 
-class _Joint:
+class _FusedSum:
     """The sum of candidates that k edges have in common.
 
     Args:
@@ -151,7 +171,7 @@ class _Joint:
             candidates: The candidate of each edge.
             weights: Their weights (k,).
         """
-        columns = list(zip(*map(_layers, candidates), strict=True))
+        columns = list(zip(*map(layers_of, candidates), strict=True))
         y = _Map(self.x, True)
         for number, column in enumerate(columns, 1):
             y = self._layer(column, y, weights if number == len(columns) else None)
@@ -276,7 +296,7 @@ class _Joint:
         if mean is not None and variance is not None:
             parts = [t.chunk(self.count) if wide else [t] * self.count for t in (mean, variance)]
             for one, *statistics in zip(norms, *parts, strict=True):
-                _track(one, *statistics)
+                track(one, *statistics)
         return _Map(x, False) if wide else _Map(x, True, scale, shift)
 
 
@@ -292,13 +312,3 @@ def _affine(
     if weights is None:
         return scale, shift
     return weights[:, None] * scale, weights[:, None] * shift
-
-
-@torch.no_grad()
-def _track(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
-    """Update running statistics with the mean and the unbiased variance of a batch."""
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    momentum = count_batch(norm)
-    norm.running_mean.lerp_(mean, momentum)
-    norm.running_var.lerp_(variance, momentum)

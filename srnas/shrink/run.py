@@ -1,0 +1,451 @@
+"""The whole way from a trained network to a faster one, in stages that are kept in a folder.
+
+In `OUT/shrink/` are `options.json`; `starts.pt` and `fits.pt`, the alternatives before the fits and
+after those so far; `losses.jsonl`, a row for each alternative; `costs.json`; `choice.json`;
+`again.jsonl` and `again.json`, losses around the first choice and the second choice; `narrowed/`,
+all of these anew if the first choice changed the whole network; `start.safetensors`, the composed
+network; `plan.json`, the number of steps of the distillation, which is a training in `OUT` itself;
+`result.json`. A killed run goes on after the last finished piece, to the same bits; times are
+measured once and kept.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from srnas.choice import Space
+from srnas.cost import count_parameters
+from srnas.distributed import Process, start
+from srnas.engine.estimate import time_steps, time_validation
+from srnas.engine.train import Trainer
+from srnas.engine.train import train as run_training
+from srnas.errors import UserError
+from srnas.files import (
+    append_line,
+    finish_lines,
+    load_tensors,
+    read_json,
+    read_json_lines,
+    save_tensors,
+    write_json,
+)
+from srnas.lock import hold
+from srnas.model_file import Model, load_model, save_model
+from srnas.options import TrainOptions, check_options
+from srnas.progress import Progress, duration
+from srnas.shrink.alternatives import Alternative, list_alternatives, open_model
+from srnas.shrink.choose import choose, least
+from srnas.shrink.costs import UNITS, measure_alternatives
+from srnas.shrink.fit import Fits
+from srnas.shrink.options import ShrinkOptions
+from srnas.shrink.score import Scorer, composed
+from srnas.shrink.start import Starter, moments
+from srnas.tasks import Task
+from srnas.tasks.base import Batches
+
+MOMENT_BATCHES = 24
+SCORE_BATCHES = 8
+SAVE_EVERY = 20  # steps of the fits
+TOLERANCE = 0.05  # between predicted and measured cost
+SLACK = 0.005  # of the budget, for the noise of a measurement
+ROUNDS = 6  # of choosing and measuring
+FRONT = 16  # budgets in the predicted front
+ANOTHER = "give another --out"
+
+
+def shrink(options: ShrinkOptions, resume: bool = False) -> Path:
+    """Make a trained network faster or smaller.
+
+    Args:
+        options: The network, the budget and the images.
+        resume: Whether to continue a run that exists.
+
+    Returns:
+        The model file.
+
+    Raises:
+        UserError: The network, the images or the budget do not fit, or the folder exists and
+            `resume` is off.
+        Interrupted: The user asked to stop the distillation; its state is saved.
+    """
+    folder = options.out / "shrink"
+    with hold(options.out / ".shrink.lock", options.out, ANOTHER):
+        given = options.model_dump(mode="json")
+        file = folder / "options.json"
+        if file.exists():
+            if not resume:
+                raise UserError(f"{options.out}: exists; continue it by --resume, or {ANOTHER}")
+            before = read_json(file)
+            changed = [key for key in given if before.get(key) != given[key]]
+            if changed:
+                raise UserError(
+                    f"{file}: {changed[0]} was {before.get(changed[0])!r} when this run began and "
+                    f"is {given[changed[0]]!r} now; resume with the same options, or {ANOTHER}"
+                )
+        folder.mkdir(parents=True, exist_ok=True)
+        run = _Run(options, folder)
+        if not file.exists():
+            write_json(file, given)
+        return run.go()
+
+
+@dataclass
+class Choice:
+    """What was chosen for the budget.
+
+    Attributes:
+        numbers: Numbers of the alternatives.
+        base: Cost of the original network.
+        most: The budget.
+        predicted, measured: Costs of the chosen network.
+        loss: Its predicted loss.
+        factor: What the predicted savings were multiplied by, to agree with the measured ones.
+    """
+
+    numbers: list[int]
+    base: float
+    most: float
+    predicted: float
+    measured: float
+    loss: float
+    factor: float
+
+
+@dataclass
+class _Run:
+    """One run with what its stages share."""
+
+    options: ShrinkOptions
+    folder: Path
+    began: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.process: Process = start(self.options.device, self.options.threads)
+        torch.manual_seed(self.options.seed)
+        self.model = load_model(self.options.model)
+        self.original = open_model(self.model, str(self.options.model), self.options.space)
+        self.reference = self.original.network
+        self.alternatives = list_alternatives(self.original)
+        self.stages = self.folder
+
+    def go(self) -> Path:
+        """Take the stages that are not done."""
+        choice, fitted = self.first_choice()
+        wide = [n for n in choice.numbers if not self.alternatives[n].scope]
+        if wide:
+            self._narrow(self.alternatives[wide[0]], fitted)
+            choice, fitted = self.first_choice()
+        chosen = [self.alternatives[n] for n in choice.numbers]
+        again = self._losses("again.jsonl", fitted, chosen)
+        own, costs = self.measure()
+        choice = self.choose("again.json", again, own, costs, choice.factor)
+        chosen = [self.alternatives[n] for n in choice.numbers]
+        self.keep(composed(self.original, chosen, fitted), chosen)
+        file = self.distil(chosen)
+        self.sum_up(file, choice, chosen)
+        return file
+
+    def first_choice(self) -> tuple[Choice, dict[Alternative, nn.Module]]:
+        """Choose by what each alternative loses alone."""
+        fitted = self.fit()
+        losses = self._losses("losses.jsonl", fitted)
+        return self.choose("choice.json", losses, *self.measure()), fitted
+
+    def _narrow(self, one: Alternative, fitted: dict[Alternative, nn.Module]) -> None:
+        """Take the network that an alternative changed as a whole, and begin anew from there."""
+        network = fitted[one]
+        assert isinstance(network, Space)
+        self.original = replace(
+            self.original,
+            network=network.eval().requires_grad_(False),
+            genotype=self.original.changed_genotype(one.changes),
+        )
+        self.alternatives = [a for a in list_alternatives(self.original) if a.scope]
+        self.stages = self.folder / "narrowed"
+        self.stages.mkdir(exist_ok=True)
+
+    @cached_property
+    def opened(self) -> tuple[Task, Batches]:
+        """The task and the stream of batches, with the outputs of the network as targets."""
+        options = self._training(self.original.genotype.choices, None, 1)
+        task, (batches,) = options.task.open(
+            options, self.process, self.original.network, ("train",)
+        )
+        return task, batches
+
+    @cached_property
+    def first(self) -> list[Tensor]:
+        """LR images that second moments and losses are measured on: the first of the stream."""
+        _, batches = self.opened
+        state = batches.state_dict()
+        images = [next(batches)[0] for _ in range(MOMENT_BATCHES)]
+        batches.load_state_dict(state)
+        return images
+
+    def fit(self) -> dict[Alternative, nn.Module]:
+        """Fit all alternatives."""
+        file, steps = self.stages / "fits.pt", self.options.fit_steps
+        saved = load_tensors(file) if file.exists() else None
+        if saved is None:
+            found = moments(self.original, self.alternatives, lambda: self.first)
+            starter = Starter(self.original, found)
+            networks = [starter.network(one) for one in self.alternatives]
+        else:
+            networks = [self.original.changed(one.changes).eval() for one in self.alternatives]
+        fits = Fits(self.original, self.alternatives, networks, max(1, steps))
+        done, data = 0, None
+        if saved is not None:
+            fits.load_state_dict(saved["fits"])
+            done, data = saved["step"], saved["data"]
+        else:
+            starts = fits.modules.state_dict()
+            save_tensors(self.stages / "starts.pt", dict(starts))
+        if done < steps:
+            self._fit(fits, done, data)
+        return dict(zip(self.alternatives, fits.modules, strict=True))
+
+    def _fit(self, fits: Fits, done: int, data: Any) -> None:
+        steps, (_, batches) = self.options.fit_steps, self.opened
+        if data is not None:
+            batches.load_state_dict(data)
+        with Progress(steps, done) as progress:
+            progress.tell(f"fit {len(self.alternatives)} alternatives to what they replace")
+            for step in range(done, steps):
+                losses = fits.step(step, next(batches)[0])
+                progress.advance(step + 1)
+                if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
+                    state = {
+                        "step": step + 1,
+                        "fits": fits.state_dict(),
+                        "data": batches.state_dict(),
+                    }
+                    save_tensors(self.stages / "fits.pt", state)
+                    progress.say(f"relative error {sum(losses) / len(losses):.4f}")
+
+    def _losses(
+        self,
+        name: str,
+        fitted: dict[Alternative, nn.Module],
+        chosen: Sequence[Alternative] = (),
+    ) -> list[float]:
+        """Measure what each alternative adds to the loss, beside the chosen ones."""
+        file, count = self.stages / name, len(self.alternatives)
+        if file.exists():
+            finish_lines(file)
+        rows = read_json_lines(file) if file.exists() else []
+        if len(rows) < count:
+            scorer = Scorer(self.reference, self.first[:SCORE_BATCHES])
+            with Progress(count, len(rows)) as progress:
+                for number in range(len(rows), count):
+                    one = self.alternatives[number]
+                    loss = scorer.added(self.original.network, one, fitted, chosen)
+                    row = {"number": number, "alternative": str(one), "loss": loss}
+                    append_line(file, json.dumps(row))
+                    rows.append(row)
+                    progress.advance(number + 1)
+                    if progress.live or (number + 1) % 10 == 0 or number + 1 == count:
+                        progress.say("losses of single alternatives")
+        return [row["loss"] for row in rows]
+
+    def measure(self) -> tuple[float, list[float]]:
+        """Return the cost of the network, and what each alternative adds to it."""
+        file = self.stages / "costs.json"
+        if not file.exists():
+            how = self.options.setting
+            first, own, added = measure_alternatives(
+                self.reference, self.original, self.alternatives, how
+            )
+            content = {"setting": asdict(how), "reference": first, "network": own, "added": added}
+            write_json(file, content)
+        content = read_json(file)
+        scale = self.base / content["reference"]  # of two runs on a machine that was slower in one
+        return scale * content["network"], [scale * cost for cost in content["added"]]
+
+    @cached_property
+    def base(self) -> float:
+        """Cost of the original network."""
+        return float(read_json(self.folder / "costs.json")["reference"])
+
+    def choose(
+        self,
+        name: str,
+        losses: Sequence[float],
+        own: float,
+        costs: Sequence[float],
+        factor: float = 1.0,
+    ) -> Choice:
+        """Choose for the budget, and measure what was chosen, until both agree."""
+        file = self.stages / name
+        if file.exists():
+            return Choice(**{k: v for k, v in read_json(file).items() if k != "front"})
+        most = self.options.most(self.base)
+        unit, target = UNITS[self.options.setting.kind], most
+        for _ in range(ROUNDS):
+            scaled = [factor * cost for cost in costs]
+            numbers = self._affordable(losses, scaled, own, most, target)
+            predicted = own + sum(scaled[n] for n in numbers)
+            measured = self.base * self._ratio([self.alternatives[n] for n in numbers])
+            print(
+                f"chosen for {target:,.4g} {unit}: predicted {predicted:,.4g}, measured "
+                f"{measured:,.4g}; {len(numbers)} replacements",
+                flush=True,
+            )
+            off = abs(predicted / measured - 1) > TOLERANCE
+            if not off and measured <= most * (1 + SLACK):
+                break
+            if off and predicted < own:
+                factor *= max(own - measured, 1e-3 * own) / (own - predicted)
+            else:
+                target *= most / measured
+        loss = sum(losses[n] for n in numbers)
+        choice = Choice(numbers, self.base, most, predicted, measured, loss, factor)
+        write_json(file, {**asdict(choice), "front": self.front(losses, own, scaled)})
+        return choice
+
+    def _affordable(
+        self,
+        losses: Sequence[float],
+        costs: Sequence[float],
+        own: float,
+        most: float,
+        target: float,
+    ) -> list[int]:
+        numbers = choose(self.alternatives, losses, costs, target - own)
+        if numbers is None:
+            unit = UNITS[self.options.setting.kind]
+            cheapest = own + least(self.alternatives, costs)
+            raise UserError(
+                f"a budget of {most:,.4g} {unit} cannot be met: the network has {self.base:,.4g}, "
+                f"the cheapest choice about {cheapest:,.4g}"
+            )
+        return numbers
+
+    def _ratio(self, chosen: Sequence[Alternative]) -> float:
+        """Return the cost of the network of a choice relative to the original's, in one run.
+
+        A machine may be slower than when the costs were measured.
+        """
+        changes = {label: value for one in chosen for label, value in one.changes.items()}
+        networks = [self.reference, self.original.changed(changes).eval()]
+        before, after = self.options.setting.measure(networks)
+        return after / before
+
+    def front(
+        self, losses: Sequence[float], own: float, costs: Sequence[float]
+    ) -> list[dict[str, Any]]:
+        """Return the predicted loss and choice for a series of budgets, from the least to all."""
+        lowest = least(self.alternatives, costs)
+        rows = []
+        for number in range(FRONT):
+            most = lowest * (1 - number / FRONT)
+            numbers = choose(self.alternatives, losses, costs, most + 1e-9 * abs(lowest)) or []
+            rows.append(
+                {
+                    "cost": own + sum(costs[n] for n in numbers),
+                    "loss": sum(losses[n] for n in numbers),
+                    "numbers": numbers,
+                }
+            )
+        return rows
+
+    def keep(self, network: Space, chosen: Sequence[Alternative]) -> None:
+        """Write the composed network."""
+        file = self.folder / "start.safetensors"
+        if file.exists():
+            return
+        changes = {label: value for one in chosen for label, value in one.changes.items()}
+        genotype = self.original.changed_genotype(changes)
+        provenance = {
+            "shrunk_from": {"file": self.options.model.name, "genotype": str(self.model.genotype)},
+            "replaced": [str(one) for one in chosen],
+        }
+        save_model(file, Model(network, self.original.space, genotype, provenance))
+
+    def distil(self, chosen: Sequence[Alternative]) -> Path:
+        """Train the composed network to the original's outputs, and measure what came out."""
+        changes = {label: value for one in chosen for label, value in one.changes.items()}
+        genotype = self.original.changed_genotype(changes)
+        start_file = self.folder / "start.safetensors"
+        plan = self.folder / "plan.json"
+        if not plan.exists():
+            write_json(plan, {"steps": self._steps(genotype.choices, start_file)})
+        steps = read_json(plan)["steps"]
+        file = start_file
+        if steps:
+            options = self._training(genotype.choices, start_file, steps)
+            file = run_training(options, (self.options.out / "options.yml").exists())
+        return file
+
+    def sum_up(self, file: Path, choice: Choice, chosen: Sequence[Alternative]) -> None:
+        """Write what the network cost and reached before and after."""
+        target = self.folder / "result.json"
+        if target.exists():
+            return
+        networks = {
+            "original": self.reference,
+            "started": composed(self.original, chosen, self._starts()),
+            "fitted": load_model(self.folder / "start.safetensors").network,
+            "distilled": load_model(file).network,
+        }
+        setting = self.options.setting
+        sizes = {name: count_parameters(networks[name]) for name in ("original", "distilled")}
+        quality = {name: self._quality(network) for name, network in networks.items()}
+        result = {
+            "model": str(file),
+            "replaced": [str(one) for one in chosen],
+            "setting": asdict(setting),
+            "cost": {"original": choice.base, "result": choice.measured, "budget": choice.most},
+            "params": sizes,
+            "quality": quality,
+        }
+        write_json(target, result)
+        for name, before in quality["original"].items():
+            after = quality["distilled"][name]["psnr"]
+            print(f"{name:<12} {before['psnr']:.3f} dB before, {after:.3f} dB after")
+        unit, ratio = UNITS[setting.kind], choice.base / choice.measured
+        costs = f"{choice.base:,.4g} before, {choice.measured:,.4g} after"
+        print(f"{unit:<12} {costs}: {ratio:.2f} times")
+
+    def _starts(self) -> dict[Alternative, nn.Module]:
+        """Return the alternatives before the fits."""
+        networks = [self.original.changed(one.changes).eval() for one in self.alternatives]
+        fits = Fits(self.original, self.alternatives, networks, 1)
+        fits.modules.load_state_dict(load_tensors(self.stages / "starts.pt"))
+        return dict(zip(self.alternatives, fits.modules, strict=True))
+
+    def _quality(self, network: Space) -> dict[str, dict[str, float]]:
+        task, _ = self.opened
+        quality = {"validation": task.validate(network)}
+        if self.options.test:
+            sets = {name: str(folder) for name, folder in self.options.test.items()}
+            measured = type(task).evaluate(network, sets, device=str(self.process.device))
+            quality |= {n: {"psnr": f["psnr"], "ssim": f["ssim"]} for n, f in measured.items()}
+        return quality
+
+    def _steps(self, choices: dict[str, Any], init: Path) -> int:
+        """Return the number of steps that the minutes leave."""
+        if self.options.steps is not None:
+            return self.options.steps
+        left = 60 * self.options.minutes - (time.monotonic() - self.began)
+        options = self._training(choices, init, 1000)
+        task, batches = self.opened
+        network = load_model(init).network.to(self.process.device).train()
+        trainer = Trainer(options, network, task, batches)
+        seconds = time_steps(trainer.step, self.process.device)
+        seconds += time_validation(task, trainer.judged) / 1000
+        steps = max(100, int(left / seconds) // 100 * 100)
+        print(f"distillation: {steps:,} steps in {duration(steps * seconds)}", flush=True)
+        return steps
+
+    def _training(self, choices: dict[str, Any], init: Path | None, steps: int) -> TrainOptions:
+        content = self.options.training(self.original.space.to_dict(), choices, init, steps)
+        options = check_options("train", content, "srnas shrink")
+        assert isinstance(options, TrainOptions)
+        return options
