@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from tests.helpers import (
     class_options,
     class_train_options,
     search_options,
+    together,
     train_options,
     write_options,
 )
@@ -384,22 +386,28 @@ def test_a_search_that_exists_is_refused_or_with_resume_returned(tmp_path, photo
         srnas.search(content, resume=True, seed=1)
 
 
-def test_an_interrupted_search_resumes_to_the_bits_of_a_whole_one(
-    tmp_path, photo_folder, monkeypatch
-):
-    content = search_options(tmp_path, photo_folder, warmup_epochs=0)
-    whole = srnas.search(content, experiments=tmp_path / "whole")
+def interrupted(content):
+    """Search, interrupted by SIGINT in the middle of step 8."""
     begin = SearchStepper.begin
 
-    def interrupted(stepper, step):
+    def interrupt(stepper, step):
         if step == 7:
             os.kill(os.getpid(), signal.SIGINT)
         begin(stepper, step)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(SearchStepper, "begin", interrupted)
-        with pytest.raises(srnas.Interrupted, match="stopped at step 8 of 20"):
-            srnas.search(content)
+    with (
+        mock.patch.object(SearchStepper, "begin", interrupt),
+        pytest.raises(srnas.Interrupted, match="stopped at step 8 of 20"),
+    ):
+        srnas.search(content)
+
+
+def test_an_interrupted_search_resumes_to_the_bits_of_a_whole_one(tmp_path, photo_folder):
+    content = search_options(tmp_path, photo_folder, warmup_epochs=0)
+    whole = srnas.search(content, experiments=tmp_path / "whole")
+    # In a process of its own: where a runner of tests does not run them in its main thread, which
+    # alone handles signals, SIGINT would end the runner.
+    together((interrupted, content))
     folder = tmp_path / "experiments/search"
     assert len(read_json_lines(folder / "alphas.jsonl")) == 1  # of four epochs
     resumed = srnas.search(content, resume=True)

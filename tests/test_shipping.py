@@ -2,8 +2,6 @@
 
 import re
 import shlex
-import subprocess
-import sys
 
 import pytest
 import yaml
@@ -12,7 +10,8 @@ from PIL import Image
 from srnas.data.packaged import packaged_pairs
 from srnas.model_file import load_model, save_model
 from srnas.options import load_options
-from tests.helpers import ROOT, srnas
+from tests.helpers import ROOT, Started, srnas
+from tests.preloaded import run_script
 
 PAGE = (ROOT / "docs/shipping.md").read_text()
 BLOCKS = re.findall(r"```(bash|python|yaml)\n(.*?)```", PAGE, re.DOTALL)
@@ -40,8 +39,10 @@ def test_the_page_works_from_top_to_bottom(folder):
     ran = 0
     for language, block in BLOCKS:
         if language == "python":
-            run = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True)
-            assert run.returncode == 0, run.stderr
+            (folder / "block.py").write_text(block)
+            process = Started((folder / "block.py",), work=run_script)
+            _, told = process.communicate()
+            assert process.returncode == 0, told
             ran += 1
         for line in block.replace("\\\n", " ").splitlines() if language == "bash" else ():
             command, *arguments = shlex.split(line)

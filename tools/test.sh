@@ -4,4 +4,5 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 bash tools/setup.sh
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # the tests run side by side, a core each
-exec "${VENV:-.venv}/bin/python" -m pytest -n "${TEST_PROCESSES:-2}" "$@"
+# worksteal leaves the tests of a file on one process, which keeps what they share
+exec "${VENV:-.venv}/bin/python" -m pytest -n "${TEST_PROCESSES:-2}" --dist worksteal "$@"

@@ -1,13 +1,12 @@
 """Worker processes stop when their parent is asked to."""
 
+import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 from srnas.table.pool import run_jobs
-from tests.helpers import ROOT
+from tests.helpers import FORKSERVER
 
 JOBS = 100
 
@@ -29,19 +28,19 @@ def main(folder):
 
 
 def test_a_job_that_misses_the_signal_is_the_last_of_its_worker(tmp_path):
-    code = f"from tests.table.test_pool import main; main({str(tmp_path)!r})"
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE)
+    process = FORKSERVER.Process(target=main, args=(tmp_path,))
+    process.start()
 
     def lines():
         return sum(file.read_bytes().count(b"\n") for file in tmp_path.glob("*.jsonl"))
 
-    while not lines() and process.poll() is None:
+    while not lines() and process.is_alive():
         time.sleep(0.02)
-    assert lines(), process.stderr.read().decode()
-    process.send_signal(signal.SIGINT)  # to the parent alone
+    assert lines()
+    os.kill(process.pid, signal.SIGINT)  # to the parent alone
     before = lines()
-    process.communicate(timeout=60)
-    assert process.returncode != 0
+    process.join(60)
+    assert process.exitcode
     assert lines() <= before + 4, "a worker went on with its other jobs"
     done = lines()
     time.sleep(0.5)
