@@ -17,11 +17,11 @@ def load_plugin(file: Path) -> None:
     """
     if not file.is_file():
         raise UserError(f"--plugin {file}: no such file")
-    loaded_plugins[str(file)] = file.absolute()
     try:
         runpy.run_path(str(file))
     except Exception as error:  # it is the user's code, which may raise anything
         raise UserError(f"--plugin {file}: {fault_of(error, str(file))}") from error
+    loaded_plugins[str(file)] = file.absolute()
 
 
 def fault_of(error: Exception, file: str) -> str:
