@@ -159,6 +159,9 @@ class SearchOptions(RunOptions):
         derive_threshold: Minimum probability of an edge of the genotype. Edges below it are
             dropped, except the strongest of each node (FairDARTS). It has no effect on nodes that
             keep all edges.
+        init: A trained network of the same space to start from, a model file or published weights.
+            The candidate that it has at a position starts as it is, the others as close to it as a
+            closed form brings them; it must have the widths of the supernet.
         epochs: Number of epochs.
         steps_per_epoch: Number of steps per epoch.
         warmup_epochs: Number of epochs at the start in which only the weights are trained.
@@ -193,6 +196,7 @@ class SearchOptions(RunOptions):
     alpha_std: Annotated[float, Ge(0)] = 1e-3
     alpha_init: float | list[float] = 0.0
     derive_threshold: Annotated[float, Interval(ge=0, le=1)] | None = None
+    init: Path | None = None
     epochs: PositiveInt
     steps_per_epoch: PositiveInt
     warmup_epochs: Count = 0

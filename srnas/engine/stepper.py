@@ -13,6 +13,7 @@ from srnas.choice.pruning import prune, shrink
 from srnas.choice.widen import Widening
 from srnas.distributed import Process, average_gradients, move
 from srnas.engine.checkpoint import Meter, Stateful
+from srnas.engine.initial import start_from
 from srnas.errors import UserError
 from srnas.options import SearchOptions, ShrinkOptions
 from srnas.regularizers import Regularizer
@@ -91,7 +92,10 @@ class SearchStepper:
                 "together, without a perturbation; choose another update rule"
             )
         self.partial_channels = options.partial_channels
-        self.supernet = self._placed(build_supernet(options))
+        supernet = build_supernet(options)
+        if options.init:
+            start_from(supernet, options)
+        self.supernet = self._placed(supernet)
         self.task, (self.train_batches, self.alpha_batches) = options.task.open(
             options,
             process,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import truediv
 from statistics import median
 from typing import Any, Literal
 
@@ -39,7 +40,11 @@ class Setting:
     repeats: int = 15
 
     def measure(self, networks: Sequence[Space]) -> list[float]:
-        """Return the cost of networks; times are measured in turns.
+        """Return the cost of networks.
+
+        Times are measured in turns. That of a network is the median of the first one's, times the
+        median over the rounds of its ratio to the first one: a machine that is slower in some
+        rounds is so for both.
 
         Raises:
             UserError: The runtime is not installed, or cannot express a network.
@@ -61,7 +66,9 @@ class Setting:
                 after_round=lambda done: progress.advance(len(networks) + done),
             )
             progress.say("timed")
-        return [round(median(row), 4) for row in rows]
+        first = rows[0]
+        ratios = [median(map(truediv, row, first)) for row in rows]
+        return [round(median(first) * ratio, 4) for ratio in ratios]
 
     def _count(self, network: Space) -> int:
         if self.kind == "macs":

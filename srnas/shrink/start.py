@@ -1,7 +1,6 @@
 """Weights of alternatives before anything is fitted, in closed form.
 
-- A convolution in place of another one has its kernel, padded or cropped; a separable one the best
-  approximation of rank 1 for each input channel (the first singular vectors: Eckart, Young, 1936).
+- Operations come as close to others as `srnas.choice.closed_form` brings them.
 - A narrower layer keeps the channels from which linear least squares restore the others best in
   what reads them; the readers' weights then take the restored ones (He et al., *Channel Pruning for
   Accelerating Very Deep Neural Networks*, ICCV 2017, with forward selection in place of LASSO).
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from srnas.choice import Choice, OpChoice, Space, WidthChoice
 from srnas.choice.channels import ChannelSet, Cut, cut, select
+from srnas.choice.closed_form import take_after
 from srnas.shrink.alternatives import Alternative, Original
 from srnas.spaces import open_choices
 
@@ -87,73 +87,9 @@ class Starter:
 
     def _approximate(self, choice: OpChoice, value: str, scope: str, network: Space) -> None:
         """Give an operation in a network the weights that come closest to the original's."""
-        base = choice.candidates[self.original.genotype.choices[choice.label]]
-        module = self.original.network.get_submodule(scope)
-        if base.linear_size:
-            kernel, bias = base.as_kernel(module)  # type: ignore[attr-defined]
-            approximate(network.get_submodule(scope), kernel, bias)
-
-
-@torch.no_grad()
-def approximate(module: nn.Module, kernel: Tensor, bias: Tensor) -> bool:
-    """Bring a module as close to a dense convolution as a closed form can.
-
-    Args:
-        module: A convolution, or one without and one with a 1x1 kernel, the first depthwise; and
-            perhaps BatchNorm.
-        kernel: (C_out, C_in, side, side).
-        bias: (C_out,).
-
-    Returns:
-        Whether the module has such a form; others are left as they are.
-    """
-    layers = [m for m in module.modules() if not list(m.children())]
-    convs = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
-    norms = [layer for layer in layers if isinstance(layer, nn.BatchNorm2d)]
-    if len(convs) + len(norms) < len(layers) or any(conv.dilation != (1, 1) for conv in convs):
-        return False
-    if len(convs) == 1 and convs[0].groups == 1:
-        convs[0].weight.copy_(resized(kernel, convs[0].kernel_size[0]))
-    elif len(convs) == 2 and convs[0].groups == kernel.shape[1] and convs[1].kernel_size == (1, 1):
-        depthwise, pointwise = separated(resized(kernel, convs[0].kernel_size[0]))
-        convs[0].weight.copy_(depthwise)
-        convs[1].weight.copy_(pointwise)
-        if convs[0].bias is not None:
-            convs[0].bias.zero_()
-    else:
-        return False
-    if convs[-1].bias is not None:
-        convs[-1].bias.copy_(bias)
-    for norm in norms:
-        norm.reset_running_stats()
-        if norm.affine:
-            norm.weight.fill_((1 + norm.eps) ** 0.5)
-            norm.bias.zero_()
-    return True
-
-
-def resized(kernel: Tensor, side: int) -> Tensor:
-    """Pad a kernel (..., k, k) with zeros, or take its middle, to (..., side, side)."""
-    margin = (side - kernel.shape[-1]) // 2
-    return nn.functional.pad(kernel, (margin,) * 4)
-
-
-def separated(kernel: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the depthwise and pointwise kernels nearest to a dense one.
-
-    They minimize the squared difference of the kernels, for each input channel on its own.
-
-    Args:
-        kernel: (C_out, C_in, k, k).
-
-    Returns:
-        Depthwise (C_in, 1, k, k), of norm 1, and pointwise (C_out, C_in, 1, 1).
-    """
-    matrices = kernel.movedim(1, 0).flatten(2)  # (C_in, C_out, k * k)
-    u, s, v = torch.linalg.svd(matrices, full_matrices=False)
-    side = kernel.shape[-1]
-    depthwise = v[:, 0].reshape(-1, 1, side, side)
-    return depthwise, (u[:, :, 0] * s[:, :1]).T[:, :, None, None].contiguous()
+        based_on = choice.candidates[self.original.genotype.choices[choice.label]]
+        base, module = (net.get_submodule(scope) for net in (self.original.network, network))
+        take_after(module, choice.candidates[value], base, based_on)
 
 
 def forward_selection(moment: Tensor, use: Tensor, count: int) -> Tensor:

@@ -7,18 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from srnas.choice.closed_form import approximate, resized, separated
 from srnas.model_file import Model
 from srnas.primitives.sr import SR_PRIMITIVES
 from srnas.shrink.alternatives import list_alternatives, open_model
-from srnas.shrink.start import (
-    Starter,
-    approximate,
-    forward_selection,
-    moments,
-    resized,
-    restoration,
-    separated,
-)
+from srnas.shrink.start import Starter, forward_selection, moments, restoration
 from srnas.spaces import check_space, derived_network, published_genotype
 
 SPACE = {"name": "imdn", "num_feat": 16, "num_block": 2}
