@@ -31,6 +31,10 @@ def model(tmp_path):
     return file, network
 
 
+def begin(given):
+    search(check_options("search", given, "here"))
+
+
 def supernet(tmp_path, photos, file, **changes):
     options = {**search_options(tmp_path, photos), "space": SPACE, "init": str(file), **changes}
     checked = check_options("search", options, "here")
@@ -78,7 +82,7 @@ def test_a_search_begins_there_and_resumes_to_the_same_bits(tmp_path, photo_fold
     assert torch.equal(stepper.supernet.network.fuse.weight, network.fuse.weight)
     whole = check_options("search", given, "here", ["name=whole"])
     search(whole)
-    assert killed(9, options.folder / "checkpoints", search, options)
+    assert killed(9, options.folder / "checkpoints", begin, given)
     search(options, resume=True)
     assert_same_run(whole.folder, options.folder)
 
