@@ -80,11 +80,11 @@ def test_a_search_begins_there_and_resumes_to_the_same_bits(tmp_path, photo_fold
     options = check_options("search", given, "here")
     stepper = SearchStepper(options, Process(torch.device("cpu")))
     assert torch.equal(stepper.supernet.network.fuse.weight, network.fuse.weight)
-    whole = check_options("search", given, "here", ["name=whole"])
-    search(whole)
+    search(options)
+    whole = options.folder.rename(tmp_path / "whole")
     assert killed(9, options.folder / "checkpoints", begin, given)
     search(options, resume=True)
-    assert_same_run(whole.folder, options.folder)
+    assert_same_run(whole, options.folder)
 
 
 def test_what_does_not_fit_is_one_line(tmp_path, photo_folder, model):
