@@ -38,6 +38,7 @@ LABELS = ("c1", "c2", "c3", "c4")
 IMDN = dict.fromkeys(LABELS, "conv_3x3")
 SEPARABLE = dict.fromkeys(LABELS, "ds_conv_3x3")
 TINY = {"name": "imdn", "scale": 2, "num_feat": 8, "num_block": 1}
+CLOSED = {"search_rest": None, "search_feat": None}
 SHORT = {"epochs": 2, "steps_per_epoch": 2}
 
 
@@ -125,7 +126,7 @@ def test_load_gives_the_network_of_the_file_ready_to_use(kind):
     assert isinstance(model.network, torch.nn.Module)
     assert not any(module.training for module in model.network.modules())
     assert {p.device.type for p in model.network.parameters()} == {"cpu"}
-    assert model.space.to_dict() == {**TINY, "candidates": None, "per_block": False}
+    assert model.space.to_dict() == {**TINY, "candidates": None, "per_block": False, **CLOSED}
     assert model.genotype == srnas.Genotype("imdn", IMDN)
     x = np.random.default_rng(0).random((1, 3, 16, 20), dtype=np.float32)
     with torch.no_grad():

@@ -253,7 +253,7 @@ def draw(rows: Sequence[Method]) -> Figure:
 def write_image(rows: Sequence[Method], path: Path) -> None:
     """Write the figure as SVG, with the plotted numbers in its description."""
     described = json.dumps(rounded([row._asdict() for row in rows]))
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(fname=STYLE):
         metadata = {"Date": None, "Creator": None, "Description": described}
         draw(rows).savefig(path, format="svg", metadata=metadata)
     text = path.read_text()

@@ -118,8 +118,10 @@ class IMDN(SuperResolutionSpace):
         return self.upsample(self.stream(self.body_end(self.stream(fused))) + features)
 
     @classmethod
-    def published_choices(cls, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    def published_choices(cls, options: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Return those of IMDN, with its widths where they are open."""
+        if cls.published is None:
+            return None
         feat = options.get("num_feat", 64)
         widths = {"rest": feat - feat // QUARTERS, "feat": feat}
         opens = {label: w for label, w in widths.items() if options.get(f"search_{label}")}

@@ -55,7 +55,7 @@ def draw(groups: list[Group]) -> Figure:
         shift = 0.4 * (number - 0.5)
         bars = axes.barh(places + shift, ratios, 0.36, color=COLORS[number], label=f"{name} step")
         axes.bar_label(bars, fmt="%.2f", padding=2, fontsize=7)
-    axes.axvline(1, color=STYLE["axes.labelcolor"], lw=1)
+    axes.axvline(1, color=mpl.rcParams["axes.labelcolor"], lw=1)
     axes.set_yticks(places, [group.title for group in groups])
     axes.invert_yaxis()
     axes.margins(x=0.07)
@@ -66,7 +66,7 @@ def draw(groups: list[Group]) -> Figure:
 
 def main() -> None:
     """Write the chart."""
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(fname=STYLE):
         metadata = {"Date": None, "Creator": None}
         draw(read_groups()).savefig(IMAGE, format="svg", metadata=metadata)
     text = IMAGE.read_text()
