@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         list_spaces,
         load,
         search,
+        shrink,
         train,
         upscale,
     )
@@ -45,6 +46,7 @@ __all__ = [
     "list_spaces",
     "load",
     "search",
+    "shrink",
     "train",
     "upscale",
 ]

@@ -169,6 +169,27 @@ def train(
     return TrainResult(load_model(file), file.parent)
 
 
+def shrink(*, resume: bool = False, **options: Any) -> TrainResult:
+    """Make a trained network faster or smaller, as `srnas shrink` does.
+
+    Args:
+        resume: Continue a run that exists, to the same result.
+        options: Those of `srnas.shrinking.options.ShrinkOptions`: `model`, `out`, `data` (a list of
+            folders), one budget such as `speedup=2`, and others.
+
+    Raises:
+        UserError: The options, the network or the images do not fit, the budget cannot be met, or
+            the run exists and `resume` is off.
+        Interrupted: Ctrl-C; the state is saved.
+    """
+    from srnas.report.page import write_report
+    from srnas.shrinking.options import check_shrink_options
+    from srnas.shrinking.run import shrink as run_shrink
+
+    checked = check_shrink_options(options)
+    return TrainResult(load_model(run_shrink(checked, resume, write_report)), checked.out)
+
+
 def evaluate(model: Model, data: Any, *, device: str = "auto", **how: Any) -> dict[str, Any]:
     """Measure a model on images that it was not trained on.
 

@@ -68,8 +68,9 @@ def command(
     srnas shrink --model IMDN_x2.pth --speedup 2 --minutes 60 --data DIR --out DIR
     """
     from srnas.overrides import apply_overrides
-    from srnas.shrink.options import check_shrink_options
-    from srnas.shrink.run import shrink
+    from srnas.report.page import write_report
+    from srnas.shrinking.options import check_shrink_options
+    from srnas.shrinking.run import shrink
 
     given: dict[str, Any] = {
         "model": model, "out": out, "data": data, "lr_data": lr_data or [], "val": val,
@@ -79,7 +80,7 @@ def command(
         "minutes": minutes, "steps": steps, "fit_steps": fit_steps, "seed": seed,
         "device": device or "auto", "threads": threads, "space": apply_overrides({}, space or []),
     }  # fmt: skip
-    print(shrink(check_shrink_options(given), resume))
+    print(shrink(check_shrink_options(given), resume, write_report))
 
 
 def _milliseconds(text: str | None) -> float | None:

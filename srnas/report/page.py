@@ -63,6 +63,7 @@ def write_report(run_dir: Path, refresh: int | None = None) -> Path:
             alphas=_alphas(run),
             convergence=_convergence(run),
             curves=_curves(run),
+            shrunk=_shrunk(run),
             beside=_beside(run),
             tests=[_test(one) for one in content if isinstance(one, dict) and one.keys() >= TESTED],
             crops=_crops(run),
@@ -141,6 +142,32 @@ def _crops(run: RunRecord) -> list[tuple[str, str]]:
         used += file.stat().st_size
         crops += [picture(file)] if used <= PICTURES else []
     return crops
+
+
+def _shrunk(run: RunRecord) -> dict[str, Any] | None:
+    """Return what `srnas shrink` did to the network that this run distilled."""
+    folder = run.folder / "shrink"
+    if not (folder / "result.json").exists():
+        return None
+    result = read_json(folder / "result.json")
+    narrowed = folder / "narrowed"
+    choice = read_json((narrowed if narrowed.exists() else folder) / "again.json")
+    cost, unit = result["cost"], result["unit"]
+    qualities = result["quality"]
+    front = sorted((row["cost"], 1e6 * row["loss"]) for row in choice["front"])
+    title = "Predicted loss at a budget, mean squared error x 1e6; dotted: the budget"
+    return {
+        "original": f"{cost['original']:,.4g} {unit}",
+        "result": f"{cost['result']:,.4g} {unit}",
+        "times": f"{cost['original'] / cost['result']:.2f}",
+        "stages": ("set", *qualities),
+        "rows": [
+            (name, *(f"{stage[name]['psnr']:.3f}" for stage in qualities.values()))
+            for name in qualities["original"]
+        ],
+        "replaced": result["replaced"],
+        "front": [lines(title, {"": front}, unit, mark=cost["budget"])],
+    }
 
 
 def _beside(run: RunRecord) -> dict[str, Any] | None:

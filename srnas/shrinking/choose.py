@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from srnas.shrink.alternatives import Alternative
+from srnas.shrinking.alternatives import Alternative
 
 
 def choose(

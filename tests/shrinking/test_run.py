@@ -6,18 +6,19 @@ import shutil
 import pytest
 import torch
 
+import srnas as srnas_api
 from srnas.cost import count_macs, count_parameters
 from srnas.errors import UserError
 from srnas.files import read_json, read_json_lines
 from srnas.model_file import load_model, save_model
-from srnas.shrink.alternatives import list_alternatives, open_model
-from srnas.shrink.fit import Fits
-from srnas.shrink.options import check_shrink_options
-from srnas.shrink.run import shrink
-from srnas.shrink.score import Scorer, composed
-from srnas.shrink.start import Starter, moments
+from srnas.shrinking.alternatives import list_alternatives, open_model
+from srnas.shrinking.fit import Fits
+from srnas.shrinking.options import check_shrink_options
+from srnas.shrinking.run import shrink
+from srnas.shrinking.score import Scorer, composed
+from srnas.shrinking.start import Starter, moments
 from tests.helpers import assert_same_run, killed, srnas, told
-from tests.shrink.test_start import images, original
+from tests.shrinking.test_start import images, original
 
 STAGES = ["options.json", "starts.pt", "fits.pt", "losses.jsonl", "costs.json", "choice.json",
           "again.jsonl", "again.json", "start.safetensors", "plan.json", "result.json"]  # fmt: skip
@@ -198,7 +199,7 @@ def test_a_folder_is_not_written_twice_nor_with_other_options(tmp_path, photo_fo
 def test_the_command(tmp_path, photo_folder, model):
     done = srnas(
         "shrink", "--model", model, "--data", photo_folder, "--out", tmp_path / "o",
-        "--params", "4000", "--steps", "0", "--fit-steps", "1", "--threads", "1",
+        "--params", "4000", "--steps", "2", "--fit-steps", "1", "--threads", "1",
         "search_rest=[2, 6]", "--test", f"photos={photo_folder}",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -206,7 +207,24 @@ def test_the_command(tmp_path, photo_folder, model):
     rows = read_json_lines(tmp_path / "o/shrink/losses.jsonl")
     assert len(rows) > 5
     assert json.loads((tmp_path / "o/shrink/options.json").read_text())["params"] == 4000
-    assert count_parameters(load_model(tmp_path / "o/shrink/start.safetensors").network) <= 4000
+    assert count_parameters(load_model(tmp_path / "o/model.safetensors").network) <= 4000
+    page = (tmp_path / "o/report.html").read_text()
+    result = read_json(tmp_path / "o/shrink/result.json")
+    for figure in (
+        result["quality"]["distilled"]["photos"]["psnr"],
+        result["quality"]["original"]["photos"]["psnr"],
+    ):
+        assert f"{figure:.3f}" in page
+    assert result["replaced"][0] in page
+
+
+def test_the_function_does_what_the_command_does(tmp_path, photo_folder, model):
+    result = srnas_api.shrink(
+        model=model, out=tmp_path / "f", data=[photo_folder], params=4000, steps=2, fit_steps=1,
+        threads=1, space={"search_rest": [2, 6]},
+    )  # fmt: skip
+    assert result.folder == tmp_path / "f"
+    assert count_parameters(result.model.network) <= 4000
 
 
 def test_opened_networks_compute_what_they_did(shared):

@@ -11,7 +11,7 @@ measured once and kept.
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -40,13 +40,13 @@ from srnas.lock import hold
 from srnas.model_file import Model, load_model, save_model
 from srnas.options import TrainOptions, check_options
 from srnas.progress import Progress, duration
-from srnas.shrink.alternatives import Alternative, list_alternatives, open_model
-from srnas.shrink.choose import choose, least
-from srnas.shrink.costs import UNITS, measure_alternatives
-from srnas.shrink.fit import Fits
-from srnas.shrink.options import ShrinkOptions
-from srnas.shrink.score import Scorer, composed
-from srnas.shrink.start import Starter, moments
+from srnas.shrinking.alternatives import Alternative, list_alternatives, open_model
+from srnas.shrinking.choose import choose, least
+from srnas.shrinking.costs import UNITS, measure_alternatives
+from srnas.shrinking.fit import Fits
+from srnas.shrinking.options import ShrinkOptions
+from srnas.shrinking.score import Scorer, composed
+from srnas.shrinking.start import Starter, moments
 from srnas.tasks import Task
 from srnas.tasks.base import Batches
 
@@ -60,12 +60,17 @@ FRONT = 16  # budgets in the predicted front
 ANOTHER = "give another --out"
 
 
-def shrink(options: ShrinkOptions, resume: bool = False) -> Path:
+def shrink(
+    options: ShrinkOptions,
+    resume: bool = False,
+    report: Callable[[Path], object] | None = None,
+) -> Path:
     """Make a trained network faster or smaller.
 
     Args:
         options: The network, the budget and the images.
         resume: Whether to continue a run that exists.
+        report: Called with the folder of the distillation at the end.
 
     Returns:
         The model file.
@@ -93,7 +98,10 @@ def shrink(options: ShrinkOptions, resume: bool = False) -> Path:
         run = _Run(options, folder)
         if not file.exists():
             write_json(file, given)
-        return run.go()
+        model = run.go()
+        if report and (options.out / "options.yml").exists():
+            report(options.out)
+        return model
 
 
 @dataclass
@@ -401,6 +409,7 @@ class _Run:
             "model": str(file),
             "replaced": [str(one) for one in chosen],
             "setting": asdict(setting),
+            "unit": UNITS[setting.kind],
             "cost": {"original": choice.base, "result": choice.measured, "budget": choice.most},
             "params": sizes,
             "quality": quality,

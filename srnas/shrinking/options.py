@@ -19,7 +19,7 @@ from srnas.components import (
     first_error,
 )
 from srnas.errors import UserError
-from srnas.shrink.costs import Kind, Setting
+from srnas.shrinking.costs import Kind, Setting
 
 Positive = Annotated[float, Gt(0)]
 BUDGETS = ("speedup", "latency", "macs", "params", "size")

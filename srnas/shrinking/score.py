@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from srnas.choice import Space
-from srnas.shrink.alternatives import Alternative, Original
-from srnas.shrink.fit import replaced
+from srnas.shrinking.alternatives import Alternative, Original
+from srnas.shrinking.fit import replaced
 
 Fitted = Mapping[Alternative, nn.Module]
 """Modules by alternative."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from srnas.choice import Space
-from srnas.shrink.alternatives import Alternative, Original
+from srnas.shrinking.alternatives import Alternative, Original
 
 RATE = 1e-3
 RATE_OF_NETWORK = 3e-4

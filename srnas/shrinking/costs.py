@@ -11,7 +11,7 @@ from srnas.cost import count_macs, count_parameters
 from srnas.latency.runtime import open_network
 from srnas.machine import WARMUP, time_alternately
 from srnas.progress import Progress
-from srnas.shrink.alternatives import Alternative, Original, layers_of
+from srnas.shrinking.alternatives import Alternative, Original, layers_of
 
 Kind = Literal["latency", "macs", "params", "size"]
 BYTES = 4  # of a parameter in a file

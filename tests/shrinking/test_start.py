@@ -10,8 +10,8 @@ from torch import nn
 from srnas.choice.closed_form import approximate, resized, separated
 from srnas.model_file import Model
 from srnas.primitives.sr import SR_PRIMITIVES
-from srnas.shrink.alternatives import list_alternatives, open_model
-from srnas.shrink.start import Starter, forward_selection, moments, restoration
+from srnas.shrinking.alternatives import list_alternatives, open_model
+from srnas.shrinking.start import Starter, forward_selection, moments, restoration
 from srnas.spaces import check_space, derived_network, published_genotype
 
 SPACE = {"name": "imdn", "num_feat": 16, "num_block": 2}

@@ -5,8 +5,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from srnas.shrink.alternatives import Alternative
-from srnas.shrink.choose import choose, least
+from srnas.shrinking.alternatives import Alternative
+from srnas.shrinking.choose import choose, least
 
 
 def problem(seed):

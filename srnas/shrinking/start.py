@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from srnas.choice import Choice, OpChoice, Space, WidthChoice
 from srnas.choice.channels import ChannelSet, Cut, cut, select
 from srnas.choice.closed_form import take_after
-from srnas.shrink.alternatives import Alternative, Original
+from srnas.shrinking.alternatives import Alternative, Original
 from srnas.spaces import open_choices
 
 RIDGE = 1e-6  # of the mean variance, in least squares
