@@ -1,0 +1,68 @@
+"""docs/shrinking.md: its commands, its Python and its options work."""
+
+import re
+import shlex
+
+import pytest
+import yaml
+from PIL import Image
+
+import srnas as api
+from srnas.data.packaged import packaged_pairs
+from srnas.model_file import load_model, save_model
+from srnas.options import check_options
+from tests.helpers import ROOT, srnas
+
+PAGE = (ROOT / "docs/shrinking.md").read_text()
+BLOCKS = re.findall(r"```(bash|python|yaml)\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder as the page has it, with a small network for IMDN."""
+    model = load_model(ROOT / "tests/compatibility/v0_1_0/models/imdn.safetensors")
+    save_model(tmp_path / "IMDN_x2.pth", model)
+    (tmp_path / "photos").mkdir()
+    for pair in packaged_pairs("train")[:2]:
+        photo = Image.open(pair.hr).convert("RGB").crop((0, 0, 160, 120))
+        photo.save(tmp_path / "photos" / f"{pair.name}.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_command_runs_with_short_lengths(folder):
+    (block,) = (block for language, block in BLOCKS if language == "bash")
+    _, *arguments = shlex.split(block)
+    for option, value in (("--minutes", None), ("--speedup", "--params")):
+        place = arguments.index(option)
+        arguments[place : place + 2] = [value, "4500"] if value else []
+    short = ["--steps", "1", "--fit-steps", "1", "--threads", "1"]
+    done = srnas(*arguments, *short)
+    assert done.returncode == 0, done.stderr
+    assert load_model(folder / "experiments/imdn_half/model.safetensors").genotype.choices
+
+
+def test_the_function_takes_these_arguments(folder, monkeypatch):
+    (block,) = (block for language, block in BLOCKS if language == "python")
+    given = {}
+    monkeypatch.setattr(api, "shrink", lambda **options: given.update(options), raising=False)
+    exec(compile(block, "docs/shrinking.md", "exec"), {})
+    budget = {"speedup": None, "params": 4500}
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    short = {**given, **budget, "steps": 1, "fit_steps": 1, "threads": 1}
+    assert api.shrink(**short).folder.name == "imdn_half"
+
+
+def test_a_search_has_the_options_of_the_page(folder):
+    (block,) = (block for language, block in BLOCKS if language == "yaml")
+    content = yaml.safe_load(block)
+    options = check_options("search", {**content, **SEARCH}, "docs/shrinking.md")
+    assert options.init.name == "IMDN_x2.pth"
+    assert options.teacher.hr_weight == 0
+
+
+SEARCH = {
+    "name": "s", "epochs": 1, "steps_per_epoch": 1,
+    "weight_optimizer": {"lr": 1e-3}, "alpha_optimizer": {"lr": 1e-3},
+}  # fmt: skip
