@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from annotated_types import Gt, Len, MinLen
+from annotated_types import Gt, Interval, Len, MinLen
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -53,6 +53,8 @@ class ShrinkOptions(Strict):
         fit_steps: Number of steps of the fits; 0 for none.
         minutes: Minutes for everything, which decide the number of steps of the distillation.
         steps: Number of steps of the distillation, in place of `minutes`; 0 for none.
+        check: Number of random compositions whose losses are compared with sums of losses, at
+            least 3; 0 for none.
         batch_size: Number of patches of a batch.
         lr_patch: Side of the LR patches in pixels.
         peak: Largest learning rate of the distillation.
@@ -82,6 +84,7 @@ class ShrinkOptions(Strict):
     fit_steps: Count = 200
     minutes: Positive = 60.0
     steps: Count | None = None
+    check: Annotated[int, Interval(ge=0, le=10_000)] = 20
     batch_size: BatchSize = 8
     lr_patch: Side = 32
     peak: Positive = 1e-3
@@ -89,6 +92,12 @@ class ShrinkOptions(Strict):
     seed: Seed = 0
     device: str = "auto"
     threads: Threads | None = None
+
+    @model_validator(mode="after")
+    def _enough_to_compare(self) -> "ShrinkOptions":
+        if 0 < self.check < 3:
+            raise PydanticCustomError("model", "check: give 0, or 3 or more", {})
+        return self
 
     @model_validator(mode="after")
     def _one_budget(self) -> "ShrinkOptions":

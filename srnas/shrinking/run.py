@@ -5,11 +5,12 @@ after those so far; `losses.jsonl`, a row for each alternative; `costs.json`; `c
 `again.jsonl` and `again.json`, losses around the first choice and the second choice; `narrowed/`,
 all of these anew if the first choice changed the whole network; `start.safetensors`, the composed
 network; `plan.json`, the number of steps of the distillation, which is a training in `OUT` itself;
-`result.json`. A killed run goes on after the last finished piece, to the same bits; times are
-measured once and kept.
+`sums.json`, how well losses add up; `result.json`. A killed run goes on after the last finished
+piece, to the same bits; times are measured once and kept.
 """
 
 import json
+import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -18,10 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from scipy.stats import pearsonr, spearmanr
 from torch import Tensor, nn
 
 from srnas.choice import Space
 from srnas.cost import count_parameters
+from srnas.data.structures import write_structures
 from srnas.distributed import Process, start
 from srnas.engine.estimate import time_steps, time_validation
 from srnas.engine.train import Trainer
@@ -45,7 +48,7 @@ from srnas.shrinking.choose import choose, least
 from srnas.shrinking.costs import UNITS, measure_alternatives
 from srnas.shrinking.fit import Fits
 from srnas.shrinking.options import ShrinkOptions
-from srnas.shrinking.score import Scorer, composed
+from srnas.shrinking.score import Scorer, assembled, composed
 from srnas.shrinking.start import Starter, moments
 from srnas.tasks import Task
 from srnas.tasks.base import Batches
@@ -56,6 +59,7 @@ SAVE_EVERY = 20  # steps of the fits
 TOLERANCE = 0.05  # between predicted and measured cost
 SLACK = 0.005  # of the budget, for the noise of a measurement
 ROUNDS = 6  # of choosing and measuring
+STRUCTURES = "fine lines"  # a set that is drawn
 FRONT = 16  # budgets in the predicted front
 ANOTHER = "give another --out"
 
@@ -150,6 +154,7 @@ class _Run:
         if wide:
             self._narrow(self.alternatives[wide[0]], fitted)
             choice, fitted = self.first_choice()
+        self.check_sums(fitted)
         chosen = [self.alternatives[n] for n in choice.numbers]
         again = self._losses("again.jsonl", fitted, chosen)
         own, costs = self.measure()
@@ -262,6 +267,41 @@ class _Run:
                         progress.say("losses of single alternatives")
         return [row["loss"] for row in rows]
 
+    def check_sums(self, fitted: dict[Alternative, nn.Module]) -> None:
+        """Compare sums of losses with the losses of random compositions."""
+        file = self.stages / "sums.json"
+        if file.exists() or not self.options.check:
+            return
+        losses = self._losses("losses.jsonl", fitted)
+        scorer = Scorer(self.reference, self.first[:SCORE_BATCHES])
+        before = scorer.loss(self.original.network)
+        generator = random.Random(self.options.seed)
+        rows = []
+        for _ in range(self.options.check):
+            numbers = self._random_composition(generator)
+            chosen = [self.alternatives[n] for n in numbers]
+            loss = scorer.loss(assembled(self.original.network, chosen, fitted)) - before
+            rows.append({"sum": sum(losses[n] for n in numbers), "loss": loss, "numbers": numbers})
+        pairs = [row["sum"] for row in rows], [row["loss"] for row in rows]
+        correlations = {
+            "pearson": round(float(pearsonr(*pairs).statistic), 4),
+            "spearman": round(float(spearmanr(*pairs).statistic), 4),
+        }
+        write_json(file, {**correlations, "compositions": rows})
+        print(f"sums of losses against losses of {len(rows)} random compositions: {correlations}")
+
+    def _random_composition(self, generator: random.Random) -> list[int]:
+        """Return numbers of alternatives that exclude each other nowhere."""
+        numbers = [n for n, one in enumerate(self.alternatives) if one.scope]
+        generator.shuffle(numbers)
+        share, covered, chosen = generator.uniform(0.1, 0.9), set[str](), []
+        for number in numbers:
+            one = self.alternatives[number]
+            if generator.random() < share and not covered & one.covers:
+                chosen.append(number)
+                covered |= one.covers
+        return sorted(chosen) or numbers[:1]
+
     def measure(self) -> tuple[float, list[float]]:
         """Return the cost of the network, and what each alternative adds to it."""
         file = self.stages / "costs.json"
@@ -372,7 +412,7 @@ class _Run:
         genotype = self.original.changed_genotype(changes)
         provenance = {
             "shrunk_from": {"file": self.options.model.name, "genotype": str(self.model.genotype)},
-            "replaced": [str(one) for one in chosen],
+            "replaced": self._replaced(chosen),
         }
         save_model(file, Model(network, self.original.space, genotype, provenance))
 
@@ -407,7 +447,7 @@ class _Run:
         quality = {name: self._quality(network) for name, network in networks.items()}
         result = {
             "model": str(file),
-            "replaced": [str(one) for one in chosen],
+            "replaced": self._replaced(chosen),
             "setting": asdict(setting),
             "unit": UNITS[setting.kind],
             "cost": {"original": choice.base, "result": choice.measured, "budget": choice.most},
@@ -431,12 +471,18 @@ class _Run:
 
     def _quality(self, network: Space) -> dict[str, dict[str, float]]:
         task, _ = self.opened
+        sets = {STRUCTURES: str(write_structures(self.folder / "structures"))}
+        sets |= {name: str(folder) for name, folder in self.options.test.items()}
+        measured = type(task).evaluate(network, sets, device=str(self.process.device))
         quality = {"validation": task.validate(network)}
-        if self.options.test:
-            sets = {name: str(folder) for name, folder in self.options.test.items()}
-            measured = type(task).evaluate(network, sets, device=str(self.process.device))
-            quality |= {n: {"psnr": f["psnr"], "ssim": f["ssim"]} for n, f in measured.items()}
-        return quality
+        return quality | {n: {"psnr": f["psnr"], "ssim": f["ssim"]} for n, f in measured.items()}
+
+    def _replaced(self, chosen: Sequence[Alternative]) -> list[str]:
+        """Return the choices that differ from the original's."""
+        changes = {label: value for one in chosen for label, value in one.changes.items()}
+        now = self.original.changed_genotype(changes).choices
+        before = open_model(self.model, "", self.options.space).genotype.choices
+        return [f"{label}={value}" for label, value in now.items() if value != before[label]]
 
     def _steps(self, choices: dict[str, Any], init: Path) -> int:
         """Return the number of steps that the minutes leave."""

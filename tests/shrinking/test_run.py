@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
@@ -44,7 +45,7 @@ def options(tmp_path, photos, model, **changes):
         shutil.copytree(photos, val)
     given = {
         "model": model, "out": tmp_path / "out", "data": [photos], "fit_steps": 4, "steps": 3,
-        "batch_size": 2, "lr_patch": 16, "threads": 1, "device": "cpu", "val": val,
+        "batch_size": 2, "lr_patch": 16, "threads": 1, "device": "cpu", "val": val, "check": 5,
         "space": {"search_rest": [2, 6], "search_feat": [8]},
     }  # fmt: skip
     if not {"params", "macs", "size", "speedup", "latency"} & changes.keys():
@@ -79,6 +80,7 @@ def test_the_result_keeps_the_budget(tmp_path, photo_folder, model, budget, shar
     result = read_json(tmp_path / "out/shrink/result.json")
     assert result["cost"]["result"] == pytest.approx(count(found.network))
     assert set(result["quality"]) == {"original", "started", "fitted", "distilled"}
+    assert set(result["quality"]["fitted"]) == {"validation", "fine lines"}
     front = read_json(tmp_path / "out/shrink/again.json")["front"]
     costs, losses = ([row[key] for row in front] for key in ("cost", "loss"))
     assert costs == sorted(costs)
@@ -168,6 +170,22 @@ def test_the_composed_network_computes_what_its_modules_do_in_place():
     fresh = original()
     network = composed(fresh, [wide, narrow], fitted)
     torch.testing.assert_close(network(x), expected)
+
+
+def test_sums_of_losses_are_compared_with_those_of_random_compositions(
+    tmp_path, photo_folder, model
+):
+    shrink(options(tmp_path, photo_folder, model, steps=0, fit_steps=0, check=12))
+    found = read_json(tmp_path / "out/shrink/sums.json")
+    losses = [row["loss"] for row in read_json_lines(tmp_path / "out/shrink/losses.jsonl")]
+    rows = found["compositions"]
+    assert len(rows) == 12
+    for row in rows:
+        assert row["sum"] == pytest.approx(sum(losses[n] for n in row["numbers"]))
+        if len(row["numbers"]) == 1:
+            assert row["loss"] == pytest.approx(row["sum"], rel=1e-3, abs=1e-12)
+    pairs = [[row[key] for row in rows] for key in ("sum", "loss")]
+    assert found["pearson"] == pytest.approx(np.corrcoef(pairs)[0, 1], abs=1e-3)
 
 
 def test_what_cannot_be_is_one_line(tmp_path, photo_folder, model, shared):
