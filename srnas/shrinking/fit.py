@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from srnas.choice import Space
-from srnas.shrinking.alternatives import Alternative, Original
+from srnas.shrinking.alternatives import Alternative
 
 RATE = 1e-3
 RATE_OF_NETWORK = 3e-4
@@ -24,7 +24,7 @@ class Fits:
     """Alternatives that learn what their modules compute.
 
     Args:
-        original: The network whose modules they replace.
+        network: The network whose modules they replace, on its device.
         alternatives: The alternatives.
         networks: For each, the network with it in its place; only the module in it is trained.
         steps: Number of steps of the fit.
@@ -32,15 +32,17 @@ class Fits:
 
     def __init__(
         self,
-        original: Original,
+        network: nn.Module,
         alternatives: Sequence[Alternative],
         networks: Sequence[Space],
         steps: int,
     ) -> None:
-        self.original, self.steps = original, steps
+        self.network, self.steps = network, steps
         self.scopes = [one.scope for one in alternatives]
+        device = next(network.parameters()).device
         pairs = zip(networks, self.scopes, strict=True)
-        self.modules = nn.ModuleList(network.get_submodule(scope) for network, scope in pairs)
+        modules = [changed.get_submodule(scope).to(device) for changed, scope in pairs]
+        self.modules = nn.ModuleList(modules)
         self.rates = [RATE if scope else RATE_OF_NETWORK for scope in self.scopes]
         groups = [{"params": [*module.parameters()]} for module in self.modules]
         self.optimizer = torch.optim.Adam(groups, lr=RATE)
@@ -56,8 +58,8 @@ class Fits:
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * cosine
         self.optimizer.zero_grad()
-        with torch.no_grad(), observed(self.original.network, self.scopes) as seen:
-            self.original.network(x)
+        with torch.no_grad(), observed(self.network, self.scopes) as seen:
+            self.network(x)
         losses = []
         for scope, module in zip(self.scopes, self.modules, strict=True):
             inputs, output = seen[scope]

@@ -9,6 +9,7 @@ network; `plan.json`, the number of steps of the distillation, which is a traini
 piece, to the same bits; times are measured once and kept.
 """
 
+import copy
 import json
 import random
 import time
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 from srnas.choice import Space
 from srnas.cost import count_parameters
 from srnas.data.structures import write_structures
-from srnas.distributed import Process, start
+from srnas.distributed import Process, move, start
 from srnas.engine.estimate import time_steps, time_validation
 from srnas.engine.train import Trainer
 from srnas.engine.train import train as run_training
@@ -144,8 +145,12 @@ class _Run:
         self.model = load_model(self.options.model)
         self.original = open_model(self.model, str(self.options.model), self.options.space)
         self.reference = self.original.network
-        self.alternatives = list_alternatives(self.original)
+        self.offered = self.alternatives = list_alternatives(self.original)
         self.stages = self.folder
+
+    def on_device(self, network: Space) -> Space:
+        """Return a copy of a network on the device."""
+        return move(copy.deepcopy(network), self.process.device)
 
     def go(self) -> Path:
         """Take the stages that are not done."""
@@ -156,8 +161,10 @@ class _Run:
             choice, fitted = self.first_choice()
         self.check_sums(fitted)
         chosen = [self.alternatives[n] for n in choice.numbers]
-        again = self._losses("again.jsonl", fitted, chosen)
         own, costs = self.measure()
+        costs = [cost for one, cost in zip(self.offered, costs, strict=True) if one.scope]
+        self.alternatives = [one for one in self.offered if one.scope]
+        again = self._losses("again.jsonl", fitted, chosen)
         choice = self.choose("again.json", again, own, costs, choice.factor)
         chosen = [self.alternatives[n] for n in choice.numbers]
         self.keep(composed(self.original, chosen, fitted), chosen)
@@ -177,10 +184,11 @@ class _Run:
         assert isinstance(network, Space)
         self.original = replace(
             self.original,
-            network=network.eval().requires_grad_(False),
+            network=network.cpu().eval().requires_grad_(False),
             genotype=self.original.changed_genotype(one.changes),
         )
-        self.alternatives = [a for a in list_alternatives(self.original) if a.scope]
+        self.offered = [one for one in list_alternatives(self.original) if one.scope]
+        self.alternatives = self.offered
         self.stages = self.folder / "narrowed"
         self.stages.mkdir(exist_ok=True)
 
@@ -207,12 +215,14 @@ class _Run:
         file, steps = self.stages / "fits.pt", self.options.fit_steps
         saved = load_tensors(file) if file.exists() else None
         if saved is None:
-            found = moments(self.original, self.alternatives, lambda: self.first)
+            images = [x.cpu() for x in self.first]
+            found = moments(self.original, self.offered, lambda: images)
             starter = Starter(self.original, found)
-            networks = [starter.network(one) for one in self.alternatives]
+            networks = [starter.network(one) for one in self.offered]
         else:
-            networks = [self.original.changed(one.changes).eval() for one in self.alternatives]
-        fits = Fits(self.original, self.alternatives, networks, max(1, steps))
+            networks = [self.original.changed(one.changes).eval() for one in self.offered]
+        network = self.on_device(self.original.network)
+        fits = Fits(network, self.offered, networks, max(1, steps))
         done, data = 0, None
         if saved is not None:
             fits.load_state_dict(saved["fits"])
@@ -222,14 +232,14 @@ class _Run:
             save_tensors(self.stages / "starts.pt", dict(starts))
         if done < steps:
             self._fit(fits, done, data)
-        return dict(zip(self.alternatives, fits.modules, strict=True))
+        return dict(zip(self.offered, fits.modules, strict=True))
 
     def _fit(self, fits: Fits, done: int, data: Any) -> None:
         steps, (_, batches) = self.options.fit_steps, self.opened
         if data is not None:
             batches.load_state_dict(data)
         with Progress(steps, done) as progress:
-            progress.tell(f"fit {len(self.alternatives)} alternatives to what they replace")
+            progress.tell(f"fit {len(self.offered)} alternatives to what they replace")
             for step in range(done, steps):
                 losses = fits.step(step, next(batches)[0])
                 progress.advance(step + 1)
@@ -254,11 +264,12 @@ class _Run:
             finish_lines(file)
         rows = read_json_lines(file) if file.exists() else []
         if len(rows) < count:
-            scorer = Scorer(self.reference, self.first[:SCORE_BATCHES])
+            scorer = Scorer(self.on_device(self.reference), self.first[:SCORE_BATCHES])
+            network = self.on_device(self.original.network)
             with Progress(count, len(rows)) as progress:
                 for number in range(len(rows), count):
                     one = self.alternatives[number]
-                    loss = scorer.added(self.original.network, one, fitted, chosen)
+                    loss = scorer.added(network, one, fitted, chosen)
                     row = {"number": number, "alternative": str(one), "loss": loss}
                     append_line(file, json.dumps(row))
                     rows.append(row)
@@ -273,14 +284,15 @@ class _Run:
         if file.exists() or not self.options.check:
             return
         losses = self._losses("losses.jsonl", fitted)
-        scorer = Scorer(self.reference, self.first[:SCORE_BATCHES])
-        before = scorer.loss(self.original.network)
+        scorer = Scorer(self.on_device(self.reference), self.first[:SCORE_BATCHES])
+        network = self.on_device(self.original.network)
+        before = scorer.loss(network)
         generator = random.Random(self.options.seed)
         rows = []
         for _ in range(self.options.check):
             numbers = self._random_composition(generator)
             chosen = [self.alternatives[n] for n in numbers]
-            loss = scorer.loss(assembled(self.original.network, chosen, fitted)) - before
+            loss = scorer.loss(assembled(network, chosen, fitted)) - before
             rows.append({"sum": sum(losses[n] for n in numbers), "loss": loss, "numbers": numbers})
         pairs = [row["sum"] for row in rows], [row["loss"] for row in rows]
         correlations = {
@@ -308,7 +320,7 @@ class _Run:
         if not file.exists():
             how = self.options.setting
             first, own, added = measure_alternatives(
-                self.reference, self.original, self.alternatives, how
+                self.reference, self.original, self.offered, how
             )
             content = {"setting": asdict(how), "reference": first, "network": own, "added": added}
             write_json(file, content)
@@ -464,17 +476,17 @@ class _Run:
 
     def _starts(self) -> dict[Alternative, nn.Module]:
         """Return the alternatives before the fits."""
-        networks = [self.original.changed(one.changes).eval() for one in self.alternatives]
-        fits = Fits(self.original, self.alternatives, networks, 1)
+        networks = [self.original.changed(one.changes).eval() for one in self.offered]
+        fits = Fits(self.original.network, self.offered, networks, 1)
         fits.modules.load_state_dict(load_tensors(self.stages / "starts.pt"))
-        return dict(zip(self.alternatives, fits.modules, strict=True))
+        return dict(zip(self.offered, fits.modules, strict=True))
 
     def _quality(self, network: Space) -> dict[str, dict[str, float]]:
         task, _ = self.opened
         sets = {STRUCTURES: str(write_structures(self.folder / "structures"))}
         sets |= {name: str(folder) for name, folder in self.options.test.items()}
         measured = type(task).evaluate(network, sets, device=str(self.process.device))
-        quality = {"validation": task.validate(network)}
+        quality = {"validation": task.validate(self.on_device(network))}
         return quality | {n: {"psnr": f["psnr"], "ssim": f["ssim"]} for n, f in measured.items()}
 
     def _replaced(self, chosen: Sequence[Alternative]) -> list[str]:

@@ -120,7 +120,7 @@ def test_fits_do_not_depend_on_what_else_is_fitted():
     some = found[::7]
 
     def fitted(which):
-        fits = Fits(net, which, [start.network(one) for one in which], 3)
+        fits = Fits(net.network, which, [start.network(one) for one in which], 3)
         for step, x in enumerate(images(3)):
             fits.step(step, x)
         return {str(one): m.state_dict() for one, m in zip(which, fits.modules, strict=True)}
@@ -136,7 +136,7 @@ def test_a_fit_lowers_the_error_on_other_images():
     net = original()
     found = [one for one in list_alternatives(net) if one.scope][::5]
     start = Starter(net, moments(net, found, images))
-    fits = Fits(net, found, [start.network(one) for one in found], 60)
+    fits = Fits(net.network, found, [start.network(one) for one in found], 60)
     scorer = Scorer(net.network, [torch.rand(2, 3, 20, 20)])
 
     def losses():
