@@ -5,8 +5,8 @@ after those so far; `losses.jsonl`, a row for each alternative; `costs.json`; `c
 `again.jsonl` and `again.json`, losses around the first choice and the second choice; `narrowed/`,
 all of these anew if the first choice changed the whole network; `start.safetensors`, the composed
 network; `plan.json`, the number of steps of the distillation, which is a training in `OUT` itself;
-`sums.json`, how well losses add up; `result.json`. A killed run goes on after the last finished
-piece, to the same bits; times are measured once and kept.
+`sums.json`, how well losses add up; `clock.json`; `result.json`. A killed run
+goes on after the last finished piece, to the same bits; times are measured once and kept.
 """
 
 import copy
@@ -48,7 +48,7 @@ from srnas.shrinking.alternatives import Alternative, list_alternatives, open_mo
 from srnas.shrinking.choose import choose, least
 from srnas.shrinking.costs import UNITS, measure_alternatives
 from srnas.shrinking.fit import Fits
-from srnas.shrinking.options import ShrinkOptions
+from srnas.shrinking.options import ShrinkOptions, check_shrink_options
 from srnas.shrinking.score import Scorer, assembled, composed
 from srnas.shrinking.start import Starter, moments
 from srnas.tasks import Task
@@ -92,11 +92,11 @@ def shrink(
         if file.exists():
             if not resume:
                 raise UserError(f"{options.out}: exists; continue it by --resume, or {ANOTHER}")
-            before = read_json(file)
-            changed = [key for key in given if before.get(key) != given[key]]
+            before = check_shrink_options(read_json(file)).model_dump(mode="json")
+            changed = [key for key in given if before[key] != given[key]]
             if changed:
                 raise UserError(
-                    f"{file}: {changed[0]} was {before.get(changed[0])!r} when this run began and "
+                    f"{file}: {changed[0]} was {before[changed[0]]!r} when this run began and "
                     f"is {given[changed[0]]!r} now; resume with the same options, or {ANOTHER}"
                 )
         folder.mkdir(parents=True, exist_ok=True)
@@ -147,6 +147,17 @@ class _Run:
         self.reference = self.original.network
         self.offered = self.alternatives = list_alternatives(self.original)
         self.stages = self.folder
+        clock = self.folder / "clock.json"
+        self.spent = float(read_json(clock)["seconds"]) if clock.exists() else 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that this and former processes have worked on the stages, up to `tick`."""
+        return self.spent + time.monotonic() - self.began
+
+    def tick(self) -> None:
+        """Keep how long the stages have taken."""
+        write_json(self.folder / "clock.json", {"seconds": round(self.seconds, 1)})
 
     def on_device(self, network: Space) -> Space:
         """Return a copy of a network on the device."""
@@ -250,6 +261,7 @@ class _Run:
                         "data": batches.state_dict(),
                     }
                     save_tensors(self.stages / "fits.pt", state)
+                    self.tick()
                     progress.say(f"relative error {sum(losses) / len(losses):.4f}")
 
     def _losses(
@@ -367,6 +379,7 @@ class _Run:
         loss = sum(losses[n] for n in numbers)
         choice = Choice(numbers, self.base, most, predicted, measured, loss, factor)
         write_json(file, {**asdict(choice), "front": self.front(losses, own, scaled)})
+        self.tick()
         return choice
 
     def _affordable(
@@ -500,7 +513,7 @@ class _Run:
         """Return the number of steps that the minutes leave."""
         if self.options.steps is not None:
             return self.options.steps
-        left = 60 * self.options.minutes - (time.monotonic() - self.began)
+        left = 60 * self.options.minutes - self.seconds
         options = self._training(choices, init, 1000)
         task, batches = self.opened
         network = load_model(init).network.to(self.process.device).train()
