@@ -9,6 +9,7 @@ from PIL import Image
 
 import srnas as api
 from srnas.data.packaged import packaged_pairs
+from srnas.files import read_json
 from srnas.model_file import load_model, save_model
 from srnas.options import check_options
 from tests.helpers import ROOT, srnas
@@ -60,6 +61,17 @@ def test_a_search_has_the_options_of_the_page(folder):
     options = check_options("search", {**content, **SEARCH}, "docs/shrinking.md")
     assert options.init.name == "IMDN_x2.pth"
     assert options.teacher.hr_weight == 0
+
+
+def test_the_figures_of_the_page_are_the_stored_ones():
+    stored = read_json(ROOT / "datasets/imdn_x2_shrink.json")
+    rows = [line.split(" | ") for line in PAGE.splitlines() if line.startswith("| ")][2:]
+    base = stored["rows"][0]["ms"]
+    for cells, row in zip(rows, stored["rows"], strict=True):
+        quality = [row["quality"][name] for name in ("Set5", "Set14")]
+        assert cells[1:4] == [f"{row['params']:,}", f"{row['ms']:.1f}", f"{base / row['ms']:.2f}"]
+        assert [float(cell) for cell in cells[4:6]] == [round(psnr, 3) for psnr, _ in quality]
+    assert f"by {stored['sums']['pearson']:.3f} (" in PAGE
 
 
 SEARCH = {
