@@ -30,7 +30,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, core_schema
 
-from srnas.docstrings import entries, summary
+from srnas.docstrings import entries, explain, summary
 from srnas.errors import UserError, did_you_mean, short
 
 T = TypeVar("T")
@@ -58,17 +58,6 @@ OneOrEach = Annotated[
 """A value for all, or a list with that of each one: `OneOrEach[Channels]`."""
 
 
-def _explain(schema: dict[str, Any], model: type[BaseModel]) -> None:
-    """Put the docstring of a model into its JSON Schema, where editors show it."""
-    schema.pop("description", None)  # the whole docstring
-    if text := summary(model):
-        schema["description"] = text
-    texts = entries(model, "Attributes")
-    for key, option in schema.get("properties", {}).items():
-        if key in texts:
-            option["description"] = texts[key]
-
-
 class Strict(BaseModel):
     """Base class of options models, which reject unknown keys and suggest the closest known one.
 
@@ -77,7 +66,7 @@ class Strict(BaseModel):
     """
 
     model_config = ConfigDict(
-        json_schema_extra=_explain,
+        json_schema_extra=explain,
         extra="forbid",
         frozen=True,
         allow_inf_nan=False,

@@ -53,3 +53,14 @@ def _docstring(owner: Any) -> str:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
+
+
+def explain(schema: dict[str, Any], model: type) -> None:
+    """Put the docstring of a model into its JSON Schema, where editors show it."""
+    schema.pop("description", None)  # the whole docstring
+    if text := summary(model):
+        schema["description"] = text
+    texts = entries(model, "Attributes")
+    for key, option in schema.get("properties", {}).items():
+        if key in texts:
+            option["description"] = texts[key]
