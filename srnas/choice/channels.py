@@ -33,12 +33,14 @@ class ChannelSet:
         read: Inputs of linear layers that read them.
         linear: Whether nothing but sums lies between `made` and `read`, so that they can be
             rotated.
+        fixed: How many of the first channels have to stay.
     """
 
     count: int
     made: tuple[Slice, ...]
     read: tuple[Slice, ...]
     linear: bool = False
+    fixed: int = 0
 
 
 class Cut(NamedTuple):

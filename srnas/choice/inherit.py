@@ -9,7 +9,6 @@ from srnas.choice.channels import cut, select
 from srnas.choice.mixed_op import MixedOp
 from srnas.choice.open_choices import Choices
 from srnas.choice.supernet import Supernet
-from srnas.choice.width import WidthChoice
 
 
 def inherited(supernet: Supernet, network: nn.Module, choices: Choices) -> dict[str, Tensor]:
@@ -27,12 +26,9 @@ def inherited(supernet: Supernet, network: nn.Module, choices: Choices) -> dict[
         ValueError: A tensor cannot be had from the supernet, as behind inputs that were chosen.
     """
     known = dict(kept_tensors(supernet, choices))
-    for choice in supernet.choices.whole:
-        if isinstance(choice, WidthChoice):
-            sets = supernet.network.channel_sets(choice.label)
-            share = choices[choice.place] / choice.widths[-1]
-            first = [select(one, torch.arange(round(one.count * share))) for one in sets]
-            known = cut(known, first)
+    values = {str(place): value for place, value in choices.items()}
+    cuts = supernet.network.channel_cuts(values)
+    known = cut(known, [select(one, torch.arange(width)) for one, width in cuts])
     state = dict(network.state_dict())
     for key, tensor in state.items():
         source = known.get(key)

@@ -136,10 +136,20 @@ class Space(nn.Module, ABC):
         """
         return None
 
-    def channel_sets(self, label: str) -> list[ChannelSet]:
-        """Return the channels that a searched width cuts, by default unknown ([]).
+    def channel_cuts(self, choices: Mapping[str, Any]) -> list[tuple[ChannelSet, int]]:
+        """Return sets of channels, and how many a network with other choices has of each.
 
-        Of layers in none of the sets, the first channels are taken.
+        Of layers in none of the sets, the first channels are taken; by default of all.
+
+        Args:
+            choices: Choices of the other network by label.
+        """
+        return []
+
+    def repeated(self, label: str) -> list[str]:
+        """Return the names of the convolutions that a searched depth repeats, in their order.
+
+        By default they are unknown ([]).
         """
         return []
 

@@ -81,12 +81,12 @@ class MaskedChannels(nn.Module):
         self.register_buffer("masks", masks, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to the same shape, where C is the largest width."""
-        return x * self.mask().to(x.dtype)
+        """Map (B, C, H, W) to the same shape, where C is at most the largest width."""
+        return x * self.mask()[: x.shape[1]].to(x.dtype)
 
     def rest(self, x: Tensor) -> Tensor | None:
         """Return the channels of x, (B, C, H, W), within the width; None if it has none."""
-        return x * (1 - self.mask()).to(x.dtype)
+        return x * (1 - self.mask()[: x.shape[1]]).to(x.dtype)
 
     def mask(self) -> Tensor:
         """Return the factors of the channels, (C, 1, 1)."""

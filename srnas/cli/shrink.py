@@ -53,6 +53,10 @@ def command(
     input_size: Annotated[
         str, typer.Option("--input", metavar="WxH", help="LR image that is timed")
     ] = "160x90",
+    reuse: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Run on the same network, whose measurements are taken"),
+    ] = None,
     minutes: Annotated[float, typer.Option(help="Minutes for everything")] = 60.0,
     steps: Annotated[
         int | None, typer.Option(min=0, help="Steps of the distillation, in place of --minutes")
@@ -76,7 +80,7 @@ def command(
         "model": model, "out": out, "data": data, "lr_data": lr_data or [], "val": val,
         "test": _sets(test or []), "speedup": speedup, "latency": _milliseconds(latency),
         "macs": macs, "params": params, "size": size, "runtime": runtime, "precision": precision,
-        "runtime_threads": runtime_threads, "input": list(parse_size(input_size)),
+        "runtime_threads": runtime_threads, "input": list(parse_size(input_size)), "reuse": reuse,
         "minutes": minutes, "steps": steps, "fit_steps": fit_steps, "seed": seed,
         "device": device or "auto", "threads": threads, "space": apply_overrides({}, space or []),
     }  # fmt: skip

@@ -1,7 +1,7 @@
 """Attentions at the end of a block of convolutions.
 
 Each maps the output of the block's convolutions and the input of the block, (B, C, H, W) both, to
-the same shape.
+the same shape. `reads` and `makes` name the layers whose inputs and outputs are these channels.
 """
 
 from collections.abc import Callable
@@ -32,6 +32,7 @@ class LocalImportance(nn.Module):
 
     min_size = POOL
     scales_by_first = True
+    reads, makes = ("squeeze",), ("excite",)
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
@@ -56,6 +57,7 @@ class Gate(nn.Module):
 
     min_size = 1
     scales_by_first = True
+    reads, makes = ("conv",), ("conv",)
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
@@ -94,6 +96,7 @@ class Guided(nn.Module):
     """
 
     min_size = 1
+    reads, makes = ("guide",), ("guide",)
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import product
+from operator import ne
 from typing import Any
 
 import torch
@@ -109,17 +110,20 @@ def list_alternatives(original: Original) -> list[Alternative]:
     found = []
     base = _macs(original, {})
     known: dict[str, int] = {}  # equal changes of equal modules
+    effects = set[tuple[Any, ...]]()  # of alternatives that make the same module, one will do
     for scope, own in labels.items():
         inner = [name for s, names in labels.items() if _inside(s, scope) for name in names]
         values = [choices[label].alternatives() for label in own]
         layers = layers_of(original.network, scope)
-        for chosen in product(*values):
+        now = [original.genotype.choices[label] for label in own]
+        for chosen in sorted(product(*values), key=lambda one: sum(map(ne, one, now))):
             changes = dict(zip(own, chosen, strict=True))
             key = (chosen, [label.rpartition("/")[2] for label in own], layers)
             macs = known.get(str(key))
             if macs is None:
                 macs = known[str(key)] = _macs(original, changes)
-            if macs < base:
+            if macs < base and (effect := _effect(original, scope, changes)) not in effects:
+                effects.add(effect)
                 covers = frozenset({*own, *inner})
                 kept = {k: v for k, v in changes.items() if v != original.genotype.choices[k]}
                 found.append(Alternative(kept, scope, covers))
@@ -133,6 +137,11 @@ def layers_of(network: Space, scope: str) -> tuple[Any, ...]:
     module = network.get_submodule(scope)
     types = [f"{name}: {type(inner).__name__}" for name, inner in module.named_modules()]
     return (*types, *((key, tuple(t.shape)) for key, t in module.state_dict().items()))
+
+
+def _effect(original: Original, scope: str, changes: Mapping[str, Any]) -> tuple[Any, ...]:
+    with torch.device("meta"):
+        return scope, *layers_of(original.changed(changes), scope)
 
 
 def _inside(name: str, scope: str) -> bool:

@@ -50,6 +50,8 @@ class ShrinkOptions(Strict):
         repeats: Number of runs of each network, whose median counts.
         space: Options of the space that go over those that it opens by itself, such as
             {search_widths: [16, 32]}.
+        reuse: Folder (`out`) of another run with the same network, images and setting, whose fits,
+            losses and costs are taken.
         fit_steps: Number of steps of the fits; 0 for none.
         minutes: Minutes for everything, which decide the number of steps of the distillation.
         steps: Number of steps of the distillation, in place of `minutes`; 0 for none.
@@ -81,6 +83,7 @@ class ShrinkOptions(Strict):
     input: Annotated[list[Side], Len(2, 2)] = Field([160, 90])
     repeats: PositiveInt = 15
     space: dict[str, Any] = Field({})
+    reuse: Path | None = None
     fit_steps: Count = 200
     minutes: Positive = 60.0
     steps: Count | None = None

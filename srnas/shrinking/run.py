@@ -35,6 +35,7 @@ from srnas.shrinking.alternatives import Alternative, open_model
 from srnas.shrinking.costs import UNITS
 from srnas.shrinking.fit import Fits
 from srnas.shrinking.options import ShrinkOptions, check_shrink_options
+from srnas.shrinking.reuse import take_over
 from srnas.shrinking.score import composed
 from srnas.shrinking.stages import Choice, Stages
 
@@ -79,6 +80,7 @@ def shrink(
         folder.mkdir(parents=True, exist_ok=True)
         run = _Run(options, folder)
         if not file.exists():
+            take_over(options, folder, len(run.alternatives))
             write_json(file, given)
         model = run.go()
         if report and (options.out / "options.yml").exists():

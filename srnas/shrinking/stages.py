@@ -29,13 +29,14 @@ from srnas.files import (
 from srnas.model_file import load_model
 from srnas.options import TrainOptions, check_options
 from srnas.progress import Progress
+from srnas.shrinking.activations import observe
 from srnas.shrinking.alternatives import Alternative, list_alternatives, open_model
-from srnas.shrinking.choose import choose, least
+from srnas.shrinking.choose import choose, least, total
 from srnas.shrinking.costs import UNITS, measure_alternatives
 from srnas.shrinking.fit import Fits
 from srnas.shrinking.options import ShrinkOptions
 from srnas.shrinking.score import Scorer, assembled
-from srnas.shrinking.start import Starter, moments
+from srnas.shrinking.start import Starter
 from srnas.tasks import Task
 from srnas.tasks.base import Batches
 
@@ -146,7 +147,7 @@ class Stages:
         saved = load_tensors(file) if file.exists() else None
         if saved is None:
             images = [x.cpu() for x in self.first]
-            found = moments(self.original, self.offered, lambda: images)
+            found = observe(self.original, self.offered, lambda: images)
             starter = Starter(self.original, found)
             networks = [starter.network(one) for one in self.offered]
         else:
@@ -281,7 +282,7 @@ class Stages:
         for _ in range(ROUNDS):
             scaled = [factor * cost for cost in costs]
             numbers = self._affordable(losses, scaled, own, most, target)
-            predicted = own + sum(scaled[n] for n in numbers)
+            predicted = total(self.alternatives, scaled, own, numbers)
             measured = self.base * self._ratio([self.alternatives[n] for n in numbers])
             print(
                 f"chosen for {target:,.4g} {unit}: predicted {predicted:,.4g}, measured "
@@ -295,6 +296,9 @@ class Stages:
                 factor *= max(own - measured, 1e-3 * own) / (own - predicted)
             else:
                 target *= most / measured
+        else:
+            share = measured / most - 1
+            print(f"the budget is missed by {share:.1%} after {ROUNDS} rounds", flush=True)
         loss = sum(losses[n] for n in numbers)
         choice = Choice(numbers, self.base, most, predicted, measured, loss, factor)
         write_json(file, {**asdict(choice), "front": self.front(losses, own, scaled)})
@@ -309,10 +313,10 @@ class Stages:
         most: float,
         target: float,
     ) -> list[int]:
-        numbers = choose(self.alternatives, losses, costs, target - own)
+        numbers = choose(self.alternatives, losses, costs, own, target)
         if numbers is None:
             unit = UNITS[self.options.setting.kind]
-            cheapest = own + least(self.alternatives, costs)
+            cheapest = least(self.alternatives, costs, own)
             raise UserError(
                 f"a budget of {most:,.4g} {unit} cannot be met: the network has {self.base:,.4g}, "
                 f"the cheapest choice about {cheapest:,.4g}"
@@ -333,14 +337,14 @@ class Stages:
         self, losses: Sequence[float], own: float, costs: Sequence[float]
     ) -> list[dict[str, Any]]:
         """Return the predicted loss and choice for a series of budgets, from the least to all."""
-        lowest = least(self.alternatives, costs)
+        lowest = least(self.alternatives, costs, own)
         rows = []
         for number in range(FRONT):
-            most = lowest * (1 - number / FRONT)
-            numbers = choose(self.alternatives, losses, costs, most + 1e-9 * abs(lowest)) or []
+            most = (lowest + (own - lowest) * number / FRONT) * (1 + 1e-9)
+            numbers = choose(self.alternatives, losses, costs, own, most) or []
             rows.append(
                 {
-                    "cost": own + sum(costs[n] for n in numbers),
+                    "cost": total(self.alternatives, costs, own, numbers),
                     "loss": sum(losses[n] for n in numbers),
                     "numbers": numbers,
                 }

@@ -5,25 +5,20 @@
   what reads them; the readers' weights then take the restored ones (He et al., *Channel Pruning for
   Accelerating Very Deep Neural Networks*, ICCV 2017, with forward selection in place of LASSO).
   Channels between which there are only sums are rotated to their principal components.
+- Of fewer convolutions in a row, the last one becomes what comes closest, by linear least squares,
+  to the output of the original's last one.
 - Where a space does not say what its channels do, the first ones are taken.
 """
-
-from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from srnas.choice import Choice, OpChoice, Space, WidthChoice
+from srnas.choice import OpChoice, Space
 from srnas.choice.channels import ChannelSet, Cut, cut, select
 from srnas.choice.closed_form import take_after
+from srnas.shrinking.activations import RIDGE, Activations, cuts_of, shortened
 from srnas.shrinking.alternatives import Alternative, Original
 from srnas.spaces import open_choices
-
-RIDGE = 1e-6  # of the mean variance, in least squares
-
-Moments = Mapping[tuple[str, int, int], Tensor]
-"""E[x x^T] (n, n) of the inputs of layers, by layer, first channel and number of channels."""
 
 
 class Starter:
@@ -31,11 +26,11 @@ class Starter:
 
     Args:
         original: The network.
-        moments: What `moments` returned for the alternatives.
+        seen: What `observe` returned for the alternatives.
     """
 
-    def __init__(self, original: Original, moments: Moments) -> None:
-        self.original, self.moments = original, moments
+    def __init__(self, original: Original, seen: Activations) -> None:
+        self.original, self.seen = original, seen
         self.choices = open_choices(original.space)
 
     def network(self, alternative: Alternative) -> Space:
@@ -43,12 +38,11 @@ class Starter:
         changes = alternative.changes
         network = self.original.changed(changes)
         known = dict(self.original.network.state_dict())
-        for label, value in changes.items():
-            choice = self.choices[label]
-            if isinstance(choice, WidthChoice):
-                sets = self.original.network.channel_sets(label)
-                share = value / self.original.genotype.choices[label]
-                known = cut(known, [self._cut(one, round(one.count * share)) for one in sets])
+        for layer, last in shortened(self.original, alternative):
+            weight, bias = self.seen.fits[layer, last].solution()
+            known |= {f"{layer}.weight": weight.float(), f"{layer}.bias": bias.float()}
+        cuts = cuts_of(self.original, alternative)
+        known = cut(known, [self._cut(one, width) for one, width in cuts])
         state = network.state_dict()
         for key, tensor in state.items():
             if key in known and known[key].ndim == tensor.ndim:
@@ -62,14 +56,16 @@ class Starter:
 
     def _cut(self, channels: ChannelSet, width: int) -> Cut:
         """Return how a set of channels becomes narrower."""
+        if width == 0:
+            return select(channels, torch.arange(0))
         layers = self.original.network
         dense = all(isinstance(layers.get_submodule(s.layer), nn.Conv2d) for s in channels.read)
-        moment = sum(self.moments[s.layer, s.first, channels.count] for s in channels.read)
+        moment = sum(self.seen.moments[s.layer, s.first, channels.count] for s in channels.read)
         assert isinstance(moment, Tensor)
         if channels.linear and dense:
             vectors = torch.linalg.eigh(moment).eigenvectors.flip(1)[:, :width].float()
             return Cut(channels, vectors.T.contiguous(), vectors)
-        keep = forward_selection(moment, self._use(channels), width)
+        keep = forward_selection(moment, self._use(channels), width, channels.fixed)
         if not dense:
             return select(channels, keep)
         return select(channels, keep, restoration(moment, keep).float())
@@ -92,7 +88,7 @@ class Starter:
         take_after(module, choice.candidates[value], base, based_on)
 
 
-def forward_selection(moment: Tensor, use: Tensor, count: int) -> Tensor:
+def forward_selection(moment: Tensor, use: Tensor, count: int, fixed: int = 0) -> Tensor:
     """Choose channels from which the others can be restored, one at a time.
 
     Each is the one after which the squared error of what reads the channels, after linear least
@@ -102,6 +98,7 @@ def forward_selection(moment: Tensor, use: Tensor, count: int) -> Tensor:
         moment: E[x x^T], (n, n).
         use: W^T W of the readers, (n, n).
         count: Number of channels to choose, at most n.
+        fixed: How many of the first channels are among them.
 
     Returns:
         Their numbers, ascending, (count,).
@@ -112,7 +109,7 @@ def forward_selection(moment: Tensor, use: Tensor, count: int) -> Tensor:
     for _ in range(count):
         spared = (residual * (use @ residual)).sum(0) / (residual.diagonal() + floor)
         spared[chosen] = -1.0
-        best = int(spared.argmax())
+        best = len(chosen) if len(chosen) < fixed else int(spared.argmax())
         chosen.append(best)
         column = residual[:, best].clone()
         residual -= torch.outer(column, column) / (column[best] + floor)
@@ -127,46 +124,3 @@ def restoration(moment: Tensor, keep: Tensor) -> Tensor:
     restore = torch.linalg.solve(kept, moment[keep]).T
     restore[keep] = torch.eye(len(keep), dtype=torch.double)
     return restore
-
-
-def moments(
-    original: Original, alternatives: list[Alternative], batches: Callable[[], list[Tensor]]
-) -> dict[tuple[str, int, int], Tensor]:
-    """Measure the second moments of the channels that widths cut.
-
-    Args:
-        original: The network.
-        alternatives: All alternatives.
-        batches: Returns the LR images (B, 3, H, W) to measure on.
-    """
-    choices: Mapping[str, Choice] = open_choices(original.space)
-    labels = {label for one in alternatives for label in one.changes}
-    sets = [
-        one
-        for label in sorted(labels)
-        if isinstance(choices[label], WidthChoice)
-        for one in original.network.channel_sets(label)
-    ]
-    keys = {(s.layer, s.first, one.count) for one in sets for s in one.read}
-    sums: dict[tuple[str, int, int], Any] = dict.fromkeys(keys, 0)
-
-    def hook(layer: str) -> Callable[..., None]:
-        def add(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            x = inputs[0].movedim(1, -1).flatten(0, -2).double()
-            for key in keys:
-                if key[0] == layer:
-                    piece = x[:, key[1] : key[1] + key[2]]
-                    sums[key] = sums[key] + piece.T @ piece / len(piece)
-
-        return add
-
-    handles = [
-        original.network.get_submodule(layer).register_forward_pre_hook(hook(layer))
-        for layer in {key[0] for key in keys}
-    ]
-    with torch.no_grad():
-        for x in batches():
-            original.network(x)
-    for handle in handles:
-        handle.remove()
-    return sums

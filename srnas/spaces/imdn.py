@@ -161,19 +161,17 @@ class IMDN(SuperResolutionSpace):
         block = f"blocks.{int(group.removeprefix('block')) - 1}"
         return block if name == "rest" else f"{block}.{name}"
 
-    def channel_sets(self, label: str) -> list[ChannelSet]:
-        """Return the channels that are passed on in a block, or those between the blocks."""
-        if label == "feat":
-            return self._stream_sets()
-        name = self.scope(label)
-        assert name
-        block = self.get_submodule(name)
-        assert isinstance(block, IMDBlock)
-        kept, rest = block.split
-        return [
-            ChannelSet(rest, (Slice(f"{name}.{conv}", kept),), (Slice(f"{name}.{after}"),))
-            for conv, after in pairwise(CONVS)
-        ]
+    def channel_cuts(self, choices: Mapping[str, Any]) -> list[tuple[ChannelSet, int]]:
+        """Return the channels between the blocks, and those that are passed on in them."""
+        cuts = []
+        if "feat" in choices:
+            cuts += [(one, choices["feat"]) for one in self._stream_sets()]
+        for number, block in enumerate(self.blocks):
+            width = choices.get(f"block{number + 1}/rest", choices.get("rest"))
+            if width is not None:
+                assert isinstance(block, IMDBlock)
+                cuts += [(one, width) for one in _rest_sets(f"blocks.{number}", block)]
+        return cuts
 
     def _stream_sets(self) -> list[ChannelSet]:
         feat, blocks = self.stream.channels, [f"blocks.{n}" for n in range(len(self.blocks))]
@@ -195,6 +193,14 @@ class IMDN(SuperResolutionSpace):
     def from_published(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Rename the keys of the authors' weight files; unknown keys are kept."""
         return {_our_key(key): tensor for key, tensor in state.items()}
+
+
+def _rest_sets(name: str, block: "IMDBlock") -> list[ChannelSet]:
+    kept, rest = block.split
+    return [
+        ChannelSet(rest, (Slice(f"{name}.{conv}", kept),), (Slice(f"{name}.{after}"),))
+        for conv, after in pairwise(CONVS)
+    ]
 
 
 class IMDBlock(nn.Module):

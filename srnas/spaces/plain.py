@@ -6,7 +6,7 @@ Wang, Li, Wang, Liu: PlainUSR: Chasing Faster ConvNet for Efficient Super-Resolu
 
 import copy
 from collections.abc import Mapping, Sequence
-from functools import partial
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -15,18 +15,19 @@ from annotated_types import Interval, MaxLen, MinLen
 from torch import Tensor, nn
 
 from srnas.choice import Builder, OpChoice, Place, Primitive
+from srnas.choice.channels import ChannelSet, Slice
 from srnas.choice.depth import Repeated
 from srnas.choice.width import Channels as Stated
 from srnas.components import Channels, OneOrEach
 from srnas.diagram import Diagram
 from srnas.errors import UserError, counted
 from srnas.primitives.attention import AttentionPrimitive
-from srnas.primitives.reparameterized import REPARAMETERIZED, Reparameterized, merge_convolutions
+from srnas.primitives.reparameterized import Reparameterized, merge_convolutions
 from srnas.spaces import SPACES
 from srnas.spaces.kinds import SuperResolutionSpace
+from srnas.spaces.plain_block import Block, Piece, concatenate, take
 from srnas.spaces.plain_weights import is_authors, read_options, rename
 
-NEGATIVE_SLOPE = 0.05
 RGB = 3
 FOLD = 2  # side of the squares of pixels that `unshuffle` makes one pixel of
 
@@ -43,8 +44,9 @@ class Plain(SuperResolutionSpace):
     channels, and pixel shuffle. At first the output is the nearest pixel of the image, plus what
     the random weights add.
 
-    Choices, as far as the options open them: block1/width, block1/convs and block1/attention, and
-    those of the other blocks. `docs/spaces.md` has the options of the published networks.
+    Choices, as far as the options open them: feat; block1/width, block1/hidden, block1/convs and
+    block1/attention, and those of the other blocks. `docs/spaces.md` has the options of the
+    published networks.
 
     Args:
         scale: Scale factor.
@@ -61,6 +63,10 @@ class Plain(SuperResolutionSpace):
             features have a quarter of the pixels. The image then has twelve channels.
         search_widths: Widths that are open to search for each block. `widths` are then those of the
             network without a genotype; the following likewise.
+        search_feat: Numbers of channels beside the image's that are open to search. A block acts on
+            as many of its channels as there are.
+        search_hidden: Numbers of channels between the convolutions of a block that are open to
+            search for each block, as far as it has so many. They need `reparameterize: none`.
         search_convs: Numbers of convolutions that are open to search for each block.
         search_attention: Attentions that are open to search for each block.
     """
@@ -80,6 +86,8 @@ class Plain(SuperResolutionSpace):
         reparameterize: Literal["none", "rep_mbconv", "ecb", "conv3xc"] = "none",
         unshuffle: bool = False,
         search_widths: Annotated[list[Channels], MinLen(1)] | None = None,
+        search_feat: Annotated[list[Channels], MinLen(1)] | None = None,
+        search_hidden: Annotated[list[Channels], MinLen(1)] | None = None,
         search_convs: Annotated[list[Convs], MinLen(1)] | None = None,
         search_attention: Annotated[list[Attention], MinLen(1)] | None = None,
     ) -> None:
@@ -92,8 +100,11 @@ class Plain(SuperResolutionSpace):
                 f"space plain: widths has {largest}, but num_feat is {num_feat}; give the largest "
                 "width or more"
             )
+        if search_hidden and reparameterize != "none":
+            raise UserError("space plain: search_hidden needs reparameterize: none")
         fold = FOLD if unshuffle else 1
-        self.channels = num_feat + RGB * fold**2
+        self.stream = _stream(choose, num_feat, search_feat, widths)
+        self.channels = self.stream.channels + RGB * fold**2
         self.head = _head(self.channels, fold)
         table: dict[str, Primitive] = {
             name: AttentionPrimitive(name, attention_feat) for name in search_attention or ()
@@ -106,38 +117,53 @@ class Plain(SuperResolutionSpace):
         )
         blocks = []
         for number, (width, count, name) in enumerate(stated, 1):
-            channels = _width(choose, number, width, search_widths)
-            depth = _depth(choose, number, count, search_convs, channels.channels)
+            own = _width(choose, number, width, search_widths)
+            wide = min(own.channels, self.stream.channels)
+            depth = _depth(choose, number, count, search_convs, wide)
+            hidden = _hidden(choose, number, wide, search_hidden)
             if table:
-                place, wide = Place(f"block{number}", "attention"), channels.channels
+                place = Place(f"block{number}", "attention")
                 last = choose.add(OpChoice(place, table, wide, wide, splits=False))
             else:
-                last = AttentionPrimitive(name, attention_feat).build(channels.channels, 0)
-            blocks.append(Block(channels, depth, last, reparameterize))
+                last = AttentionPrimitive(name, attention_feat).build(wide, 0)
+            blocks.append(Block(self.stream, own, hidden, depth, last, reparameterize))
         self.blocks = nn.ModuleList(blocks)
-        self.widths = [block.channels for block in blocks]
         self.min_size = fold * (max(block.min_size for block in blocks) - 1) + 1
         self.upsample = _tail(self.channels, scale, fold)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map LR (B, 3, H, W) to SR (B, 3, scale*H, scale*W), RGB in [0, 1], not clipped."""
-        pieces = [(self.channels, self.head(x))]
-        for block, width in zip(self.blocks, self.widths, strict=True):
-            first, others = _take(pieces, width)
-            pieces = [(width, block(first)), *others]
-        y: Tensor = self.upsample(_concatenate([piece for _, piece in pieces]))
+        pieces: list[Piece] = [(self.channels, self._masked(self.head(x)))]
+        for block in self._parts:
+            first, others = take(pieces, block.channels)
+            pieces = [(block.channels, block(first)), *others]
+        y: Tensor = self.upsample(concatenate([piece for _, piece in pieces]))
         if self.unshuffle:  # an odd side has been rounded up
             y = _crop(y, self.scale * x.shape[2], self.scale * x.shape[3])
         return y
+
+    @property
+    def _parts(self) -> list[Block]:
+        return [block for block in self.blocks if isinstance(block, Block)]
+
+    def _masked(self, y: Tensor) -> Tensor:
+        """Weigh the channels beside the image's, where their number is open in a supernet."""
+        if isinstance(self.stream, Stated):
+            return y
+        feat = self.stream.channels
+        return torch.cat([self.stream(y[:, :feat]), y[:, feat:]], dim=1)
 
     @classmethod
     def published_choices(cls, options: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the choices that the options state, where they are open."""
         widths = options["widths"]
-        return {
+        feat = options.get("num_feat") or max([*widths, *(options["search_widths"] or ())])
+        stated = {"feat": feat} if options["search_feat"] else {}
+        return stated | {
             f"block{number}/{label}": value
             for label, value_of, search in (
                 ("width", "widths", "search_widths"),
+                ("hidden", "widths", "search_hidden"),
                 ("convs", "convs", "search_convs"),
                 ("attention", "attention", "search_attention"),
             )
@@ -147,22 +173,60 @@ class Plain(SuperResolutionSpace):
 
     @classmethod
     def opened(cls, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Open fewer channels and fewer convolutions to each block."""
-        largest = max(options["widths"])
-        shares = (1, 2, 3, 4, 5, 6, 7)  # eighths
-        widths = {max(1, largest * share // 8) for share in shares} | set(options["widths"])
+        """Open fewer channels between the blocks, and in them, and fewer convolutions."""
+        largest = options["num_feat"] or max(options["widths"])
+        step = 8 if largest > 32 else max(1, largest // 8)
         convs = options["convs"] if isinstance(options["convs"], list) else [options["convs"]]
+        hidden = {*range(2 * step, largest, 2 * step), *options["widths"]}
         return {
-            "search_widths": sorted(widths),
+            "num_feat": largest,
+            "reparameterize": "none",
+            "search_feat": [*range(2 * step, largest, step), largest],
+            "search_hidden": sorted(hidden),
             "search_convs": list(range(1, max(convs) + 1)),
-            "num_feat": options["num_feat"] or largest,
         }
 
     @classmethod
-    def scope(cls, label: str) -> str:
-        """Return the block."""
-        group, _, _ = label.rpartition("/")
-        return f"blocks.{int(group.removeprefix('block')) - 1}"
+    def scope(cls, label: str) -> str | None:
+        """Return the network, or the block; what goes into it must stay as wide as it is."""
+        group, _, name = label.rpartition("/")
+        if name == "feat":
+            return ""
+        return None if name == "width" else f"blocks.{int(group.removeprefix('block')) - 1}"
+
+    def channel_cuts(self, choices: Mapping[str, Any]) -> list[tuple[ChannelSet, int]]:
+        """Return the channels that are passed on through the network, and those in the blocks."""
+        feat: int = self.stream.channels
+        kept = choices.get("feat", feat)
+        blocks = self._parts
+        cuts = []
+        ends = sorted({block.channels for block in blocks} | {feat})
+        for first, end in pairwise([0, *ends]):
+            made, read = [Slice(_conv_of(self.head, "head"), first)], [Slice("upsample.0", first)]
+            for index, block in enumerate(blocks):
+                if block.channels > first:
+                    makes, reads = block.ends(_own(choices, index))
+                    made += [Slice(f"blocks.{index}.{name}", first) for name in makes]
+                    read += [Slice(f"blocks.{index}.{name}", first) for name in reads]
+            gated = first == 0 and any(block.gated for block in blocks)
+            channels = ChannelSet(end - first, tuple(made), tuple(read), fixed=int(gated))
+            cuts.append((channels, min(max(kept - first, 0), end - first)))
+        for index, block in enumerate(blocks):
+            own = _own(choices, index)
+            width = min(own.get("hidden", block.inner), own.get("width", block.channels), kept)
+            for before, after in block.gaps(own):
+                made, read = ([Slice(f"blocks.{index}.{name}")] for name in (before, after))
+                channels = ChannelSet(block.inner, tuple(made), tuple(read))
+                cuts.append((channels, min(width, block.inner)))
+        return cuts
+
+    def repeated(self, label: str) -> list[str]:
+        """Return the convolutions of a block."""
+        name = self.scope(label)
+        return [
+            f"{name}.convs.{n}"
+            for n in range(len([*self.get_submodule(f"{name}.convs").children()]))
+        ]
 
     def merge(self) -> dict[str, Any]:
         """Make plain convolutions of those in a form for training; see `Space.merge`."""
@@ -182,14 +246,15 @@ class Plain(SuperResolutionSpace):
                 (value if isinstance(value, list) else [value] * blocks)[index]
                 for value in (options["convs"], options["attention"])
             )
-            found = [
-                choices.get(f"block{index + 1}/{label}", stated)
-                for label, stated in (("width", width), ("convs", convs), ("attention", attention))
-            ]
-            kind = "fixed" if found == [width, convs, attention] else "found"
-            width, convs, attention = found
-            ends = "" if attention == "none" else f", {attention}"
-            text = f"{width}: {convs} conv 3x3{ends}"
+            own, feat = _own(choices, index), choices.get("feat", width)
+            stated = {"width": width, "hidden": width, "convs": convs, "attention": attention}
+            found = stated | own
+            kind = "fixed" if found == stated and feat >= width else "found"
+            wide = min(found["width"], feat)
+            through = min(found["hidden"], wide)
+            inner = f" through {through}" if through < wide and found["convs"] > 1 else ""
+            ends = "" if found["attention"] == "none" else f", {found['attention']}"
+            text = f"{wide}: {found['convs']} conv 3x3{inner}{ends}"
             before = diagram.add(f"block{index}", text, kind, [before])
         before = diagram.add("tail", "conv 3x3", "fixed", [before])
         diagram.add("y", "pixel shuffle", "end", [before])
@@ -233,38 +298,6 @@ class Plain(SuperResolutionSpace):
         return adapted
 
 
-class Block(nn.Module):
-    """3x3 convolutions with leaky ReLU between them, and an attention.
-
-    Args:
-        width: Number of channels of input and output.
-        depth: Number of convolutions.
-        attention: Maps the output of the convolutions and the input to the output.
-        reparameterize: Form in which the convolutions are trained.
-    """
-
-    def __init__(self, width: Any, depth: Any, attention: nn.Module, reparameterize: str) -> None:
-        super().__init__()
-        self.width, self.depth, self.attention = width, depth, attention
-        self.channels: int = width.channels
-        build, count = REPARAMETERIZED[reparameterize], int(depth.count)
-        mixes = [False] * (count - 1) + [getattr(attention, "scales_by_first", False)]
-        self.convs = nn.ModuleList(build(self.channels, mix) for mix in mixes)
-        self.min_size: int = max(getattr(m, "min_size", 1) for m in attention.modules())
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, channels, H, W) to the same shape."""
-        before = self.width(x)
-        rest: Tensor | None = self.width.rest(x)
-        steps = [partial(self._step, number) for number in range(len(self.convs))]
-        y = self.attention(self.depth(before, steps), before)
-        return y if rest is None else y + rest
-
-    def _step(self, number: int, x: Tensor) -> Tensor:
-        active = x if number == 0 else F.leaky_relu(x, NEGATIVE_SLOPE)
-        return self.width(self.convs[number](active))
-
-
 def _width(choose: Builder, number: int, width: int, searched: list[int] | None) -> Any:
     if not searched:
         return Stated(width)
@@ -281,6 +314,42 @@ def _depth(
     return choose.depth(
         Place(f"block{number}", "convs"), counts, lambda d: 9.0 * d * channels * channels
     )
+
+
+def _stream(
+    choose: Builder, num_feat: int, searched: list[int] | None, widths: Sequence[int]
+) -> Any:
+    if not searched:
+        return Stated(num_feat)
+    if max(searched) > num_feat:
+        raise UserError(
+            f"space plain: search_feat has {max(searched)}, but num_feat is {num_feat}; give "
+            "numbers up to that"
+        )
+
+    def cost(feat: int) -> float:
+        return 45.0 * feat + sum(18.0 * min(width, feat) ** 2 for width in widths)
+
+    return choose.width(Place.of("feat"), sorted(set(searched)), cost)
+
+
+def _hidden(choose: Builder, number: int, width: int, searched: list[int] | None) -> Any:
+    if not searched:
+        return Stated(width)
+    values = sorted(set(searched))
+    return choose.width(
+        Place(f"block{number}", "hidden"), values, lambda h: 18.0 * width * min(h, width)
+    )
+
+
+def _own(choices: Mapping[str, Any], index: int) -> dict[str, Any]:
+    """Return the choices of a block, without its name."""
+    group = f"block{index + 1}/"
+    return {k.removeprefix(group): v for k, v in choices.items() if k.startswith(group)}
+
+
+def _conv_of(module: nn.Module, name: str) -> str:
+    return name if isinstance(module, nn.Conv2d) else f"{name}.1"
 
 
 @torch.no_grad()
@@ -333,25 +402,3 @@ def _crop(y: Tensor, height: int, width: int) -> Tensor:
     if torch.compiler.is_exporting():  # which cannot prove that they are not more than y has
         return F.pad(y, (0, width - y.shape[3], 0, height - y.shape[2]))
     return y[:, :, :height, :width]
-
-
-Piece = tuple[int, Tensor]
-"""A number of channels, and features of as many."""
-
-
-def _take(pieces: Sequence[Piece], width: int) -> tuple[Tensor, list[Piece]]:
-    """Return the first channels of successive pieces, and the pieces of the others."""
-    taken: list[Tensor] = []
-    rest = list(pieces)
-    while width > 0:
-        count, piece = rest.pop(0)
-        if count > width:
-            piece, other = piece.split([width, count - width], dim=1)
-            rest.insert(0, (count - width, other))
-        taken.append(piece)
-        width -= count
-    return _concatenate(taken), rest
-
-
-def _concatenate(pieces: list[Tensor]) -> Tensor:
-    return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)

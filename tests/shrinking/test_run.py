@@ -12,12 +12,13 @@ from srnas.cost import count_macs, count_parameters
 from srnas.errors import UserError
 from srnas.files import read_json, read_json_lines
 from srnas.model_file import load_model, save_model
+from srnas.shrinking.activations import observe
 from srnas.shrinking.alternatives import list_alternatives, open_model
 from srnas.shrinking.fit import Fits
 from srnas.shrinking.options import check_shrink_options
 from srnas.shrinking.run import shrink
 from srnas.shrinking.score import Scorer, composed
-from srnas.shrinking.start import Starter, moments
+from srnas.shrinking.start import Starter
 from tests.helpers import assert_same_run, killed, srnas, told
 from tests.shrinking.test_start import images, original
 
@@ -116,7 +117,7 @@ def test_killed_in_any_stage_it_goes_on_to_the_same_bits(tmp_path, photo_folder,
 def test_fits_do_not_depend_on_what_else_is_fitted():
     net = original()
     found = list_alternatives(net)
-    start = Starter(net, moments(net, found, images))
+    start = Starter(net, observe(net, found, images))
     some = found[::7]
 
     def fitted(which):
@@ -135,7 +136,7 @@ def test_fits_do_not_depend_on_what_else_is_fitted():
 def test_a_fit_lowers_the_error_on_other_images():
     net = original()
     found = [one for one in list_alternatives(net) if one.scope][::5]
-    start = Starter(net, moments(net, found, images))
+    start = Starter(net, observe(net, found, images))
     fits = Fits(net.network, found, [start.network(one) for one in found], 60)
     scorer = Scorer(net.network, [torch.rand(2, 3, 20, 20)])
 
@@ -154,7 +155,7 @@ def test_a_fit_lowers_the_error_on_other_images():
 def test_the_composed_network_computes_what_its_modules_do_in_place():
     net = original()
     found = list_alternatives(net)
-    start = Starter(net, moments(net, found, images))
+    start = Starter(net, observe(net, found, images))
     wide = next(one for one in found if one.scope == "blocks.1")
     narrow = next(one for one in found if one.scope == "blocks.0.c2")
     fitted = {one: start.network(one).get_submodule(one.scope) for one in (wide, narrow)}

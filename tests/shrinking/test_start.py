@@ -10,8 +10,9 @@ from torch import nn
 from srnas.choice.closed_form import approximate, resized, separated
 from srnas.model_file import Model
 from srnas.primitives.sr import SR_PRIMITIVES
+from srnas.shrinking.activations import observe
 from srnas.shrinking.alternatives import list_alternatives, open_model
-from srnas.shrinking.start import Starter, forward_selection, moments, restoration
+from srnas.shrinking.start import Starter, forward_selection, restoration
 from srnas.spaces import check_space, derived_network, published_genotype
 
 SPACE = {"name": "imdn", "num_feat": 16, "num_block": 2}
@@ -35,7 +36,7 @@ def images(count=3):
 
 def starter(net):
     found = list_alternatives(net)
-    return found, Starter(net, moments(net, found, images))
+    return found, Starter(net, observe(net, found, images))
 
 
 def relative(y, expected):
