@@ -70,6 +70,11 @@ class Choice:
     loss: float
     factor: float
 
+    @property
+    def fits(self) -> bool:
+        """Whether what was chosen keeps the budget, up to the noise of a measurement."""
+        return self.measured <= self.most * (1 + SLACK)
+
 
 @dataclass
 class Stages:
@@ -279,9 +284,12 @@ class Stages:
             return Choice(**{k: v for k, v in read_json(file).items() if k != "front"})
         most = self.options.most(self.base)
         unit, target = UNITS[self.options.setting.kind], most
+        tried: dict[tuple[int, ...], Choice] = {}
         for _ in range(ROUNDS):
             scaled = [factor * cost for cost in costs]
             numbers = self._affordable(losses, scaled, own, most, target)
+            if tuple(numbers) in tried:
+                break
             predicted = total(self.alternatives, scaled, own, numbers)
             measured = self.base * self._ratio([self.alternatives[n] for n in numbers])
             print(
@@ -289,18 +297,22 @@ class Stages:
                 f"{measured:,.4g}; {len(numbers)} replacements",
                 flush=True,
             )
+            loss = sum(losses[n] for n in numbers)
+            choice = Choice(numbers, self.base, most, predicted, measured, loss, factor)
+            tried[tuple(numbers)] = choice
             off = abs(predicted / measured - 1) > TOLERANCE
-            if not off and measured <= most * (1 + SLACK):
+            if not off and choice.fits:
                 break
             if off and predicted < own:
                 factor *= max(own - measured, 1e-3 * own) / (own - predicted)
             else:
                 target *= most / measured
+        fitting = [one for one in tried.values() if one.fits]
+        if fitting:
+            choice = min(fitting, key=lambda one: one.loss)
         else:
-            share = measured / most - 1
-            print(f"the budget is missed by {share:.1%} after {ROUNDS} rounds", flush=True)
-        loss = sum(losses[n] for n in numbers)
-        choice = Choice(numbers, self.base, most, predicted, measured, loss, factor)
+            choice = min(tried.values(), key=lambda one: one.measured)
+            print(f"the budget is missed by {choice.measured / most - 1:.1%}", flush=True)
         write_json(file, {**asdict(choice), "front": self.front(losses, own, scaled)})
         self.tick()
         return choice
