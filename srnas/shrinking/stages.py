@@ -287,8 +287,10 @@ class Stages:
         tried: dict[tuple[int, ...], Choice] = {}
         for _ in range(ROUNDS):
             scaled = [factor * cost for cost in costs]
-            numbers = self._affordable(losses, scaled, own, most, target)
-            if tuple(numbers) in tried:
+            numbers = choose(self.alternatives, losses, scaled, own, target)
+            if numbers is None and not tried:
+                raise self._impossible(most, least(self.alternatives, scaled, own))
+            if numbers is None or tuple(numbers) in tried:
                 break
             predicted = total(self.alternatives, scaled, own, numbers)
             measured = self.base * self._ratio([self.alternatives[n] for n in numbers])
@@ -312,28 +314,19 @@ class Stages:
             choice = min(fitting, key=lambda one: one.loss)
         else:
             choice = min(tried.values(), key=lambda one: one.measured)
+            if choice.measured > most * (1 + TOLERANCE):
+                raise self._impossible(most, choice.measured)
             print(f"the budget is missed by {choice.measured / most - 1:.1%}", flush=True)
         write_json(file, {**asdict(choice), "front": self.front(losses, own, scaled)})
         self.tick()
         return choice
 
-    def _affordable(
-        self,
-        losses: Sequence[float],
-        costs: Sequence[float],
-        own: float,
-        most: float,
-        target: float,
-    ) -> list[int]:
-        numbers = choose(self.alternatives, losses, costs, own, target)
-        if numbers is None:
-            unit = UNITS[self.options.setting.kind]
-            cheapest = least(self.alternatives, costs, own)
-            raise UserError(
-                f"a budget of {most:,.4g} {unit} cannot be met: the network has {self.base:,.4g}, "
-                f"the cheapest choice about {cheapest:,.4g}"
-            )
-        return numbers
+    def _impossible(self, most: float, cheapest: float) -> UserError:
+        unit = UNITS[self.options.setting.kind]
+        return UserError(
+            f"a budget of {most:,.4g} {unit} cannot be met: the network has {self.base:,.4g}, the "
+            f"cheapest choice about {cheapest:,.4g}"
+        )
 
     def _ratio(self, chosen: Sequence[Alternative]) -> float:
         """Return the cost of the network of a choice relative to the original's, in one run.

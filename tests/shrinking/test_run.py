@@ -18,6 +18,7 @@ from srnas.shrinking.fit import Fits
 from srnas.shrinking.options import check_shrink_options
 from srnas.shrinking.run import shrink
 from srnas.shrinking.score import Scorer, composed
+from srnas.shrinking.stages import Stages
 from srnas.shrinking.start import Starter
 from tests.helpers import assert_same_run, killed, srnas, told
 from tests.shrinking.test_start import images, original
@@ -254,3 +255,57 @@ def test_opened_networks_compute_what_they_did(shared):
         x = torch.rand(1, 3, 24, 24)
         assert torch.equal(net.network(x), loaded.network(x))
         assert list_alternatives(net), name
+
+
+def test_another_budget_takes_over_what_was_measured(tmp_path, photo_folder, model):
+    first = options(tmp_path, photo_folder, model, steps=0)
+    shrink(first)
+    budget = {"params": 3500, "steps": 0}
+    fresh = options(tmp_path, photo_folder, model, out=tmp_path / "fresh", **budget)
+    shrink(fresh)
+    reused = options(
+        tmp_path, photo_folder, model, out=tmp_path / "reused", reuse=tmp_path / "out", **budget
+    )
+    shrink(reused)
+    for name in (*STAGES[1:7], "start.safetensors"):
+        one, other = (run.out / "shrink" / name for run in (fresh, reused))
+        assert one.read_bytes() == other.read_bytes(), name
+    assert (reused.out / "shrink/clock.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"seed": 1}, "seed was 0, it is 1 now; leave --reuse out"),
+        ({"runtime": "openvino", "latency": 1.0}, r"costs.json: measured as .*asked for is"),
+        ({"reuse": "nothing"}, "no such file; --reuse takes the --out of a run"),
+    ],
+)
+def test_measurements_of_something_else_are_refused(tmp_path, photo_folder, model, changes, text):
+    shrink(options(tmp_path, photo_folder, model, steps=0, fit_steps=0))
+    given = {"steps": 0, "fit_steps": 0, "reuse": tmp_path / "out", "out": tmp_path / "b"}
+    other = options(tmp_path, photo_folder, model, **{**given, **changes})
+    with pytest.raises(UserError, match=text):
+        shrink(other)
+
+
+def test_a_run_that_has_not_measured_all_is_not_reused(tmp_path, photo_folder, model):
+    shrink(options(tmp_path, photo_folder, model, steps=0, fit_steps=0))
+    rows = tmp_path / "out/shrink/losses.jsonl"
+    rows.write_text("".join(rows.read_text().splitlines(keepends=True)[:-1]))
+    given = options(tmp_path, photo_folder, model, steps=0, fit_steps=0, reuse=tmp_path / "out",
+                    out=tmp_path / "b")  # fmt: skip
+    with pytest.raises(UserError, match="has not measured all alternatives; continue it first"):
+        shrink(given)
+
+
+def test_a_budget_that_measured_choices_miss_is_said(
+    tmp_path, photo_folder, model, monkeypatch, capsys
+):
+    monkeypatch.setattr(Stages, "_ratio", lambda self, chosen: 0.9)
+    given = options(tmp_path, photo_folder, model, steps=0, fit_steps=0)
+    with pytest.raises(UserError, match="cannot be met"):
+        shrink(given)
+    monkeypatch.setattr(Stages, "_ratio", lambda self, chosen: 0.72)
+    shrink(given, resume=True)
+    assert "the budget is missed by 2.9%" in capsys.readouterr().out

@@ -392,6 +392,17 @@ SEARCHED = {
     "search_convs": [1, 2],
     "search_attention": ["none", "gate", "span"],
 }
+NARROWED = {
+    "name": "plain",
+    "widths": [8, 4, 8],
+    "num_feat": 10,
+    "attention": ["lia", "gate", "spanv2"],
+    "convs": 3,
+    "search_widths": [3, 4, 8],
+    "search_feat": [4, 6, 10],
+    "search_hidden": [2, 5, 8],
+    "search_convs": [1, 2, 3],
+}
 
 
 def test_widths_convolutions_and_attentions_of_each_block_are_open():
@@ -437,3 +448,38 @@ def test_with_one_hot_weights_the_supernet_is_the_derived_network_of_its_weights
     stated = derived_network(fixed, published_genotype(fixed)).double()
     stated.load_state_dict(derived.state_dict())
     assert torch.equal(stated(x), derived(x))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_channels_between_and_in_blocks_are_the_first_ones_of_the_supernet(seed):
+    torch.manual_seed(0)
+    net = Supernet(space_builder(NARROWED), "plain").double()
+    (genotype,) = sample_genotypes(NARROWED, 8, 0)[seed : seed + 1]
+    choices = net.network.read_choices(genotype.choices)
+    rows = {}
+    for choice in net.choices.whole:
+        rows |= choice.encode(choices[choice.place])
+    derived = derived_network(NARROWED, genotype).double()
+    derived.load_state_dict(inherited(net, derived, choices))
+    feat = genotype.choices["feat"]
+    assert derived.head.weight.shape[0] == feat + 3
+    for number, block in enumerate(derived.blocks, 1):
+        width, hidden, convs = (
+            genotype.choices[f"block{number}/{name}"] for name in ("width", "hidden", "convs")
+        )
+        wide = min(width, feat)
+        inner = min(hidden, wide)
+        assert block.convs[-1].weight.shape[0] == block.convs[0].weight.shape[1] == wide
+        assert [conv.weight.shape[0] for conv in block.convs[:-1]] == [inner] * (convs - 1)
+    x = torch.rand(1, 3, 11, 14, dtype=torch.float64)
+    with net.replaced({k: torch.tensor(row, dtype=torch.float64) for k, row in rows.items()}):
+        torch.testing.assert_close(net(x), derived(x), atol=1e-10, rtol=0)
+
+
+def test_channels_that_cannot_be_are_one_line():
+    for options, text in (
+        ({"search_hidden": [4], "reparameterize": "ecb"}, "search_hidden needs reparameterize"),
+        ({"search_feat": [9], "num_feat": 8}, "search_feat has 9, but num_feat is 8"),
+    ):
+        with pytest.raises(UserError, match=text):
+            derived_network({**SMALL, **options}, GENOTYPE)
