@@ -34,6 +34,10 @@ def command(
         list[str] | None,
         typer.Option(metavar="NAME=DIR", help="A set to measure at the end; repeatable"),
     ] = None,
+    export: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TARGET[:PRECISION]", help="Write onnx, onnx:int8, ...; repeatable"),
+    ] = None,
     speedup: Annotated[
         float | None, typer.Option(help="How many times as fast the result is to be")
     ] = None,
@@ -81,6 +85,7 @@ def command(
         "test": _sets(test or []), "speedup": speedup, "latency": _milliseconds(latency),
         "macs": macs, "params": params, "size": size, "runtime": runtime, "precision": precision,
         "runtime_threads": runtime_threads, "input": list(parse_size(input_size)), "reuse": reuse,
+        "export": export or [],
         "minutes": minutes, "steps": steps, "fit_steps": fit_steps, "seed": seed,
         "device": device or "auto", "threads": threads, "space": apply_overrides({}, space or []),
     }  # fmt: skip

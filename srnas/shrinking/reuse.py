@@ -7,7 +7,7 @@ from srnas.errors import UserError
 from srnas.files import read_json, read_json_lines
 from srnas.shrinking.options import BUDGETS, ShrinkOptions, check_shrink_options
 
-OWN = {*BUDGETS, "out", "test", "val", "minutes", "steps", "peak", "hr_weight", "reuse",
+OWN = {*BUDGETS, "out", "test", "val", "minutes", "steps", "peak", "hr_weight", "reuse", "export",
        "device", "threads"}  # fmt: skip
 FILES = ("starts.pt", "fits.pt", "losses.jsonl", "sums.json", "costs.json")
 

@@ -33,6 +33,7 @@ from srnas.model_file import Model, load_model, save_model
 from srnas.progress import duration
 from srnas.shrinking.alternatives import Alternative, open_model
 from srnas.shrinking.costs import UNITS
+from srnas.shrinking.deliver import check_wishes, deliver
 from srnas.shrinking.fit import Fits
 from srnas.shrinking.options import ShrinkOptions, check_shrink_options
 from srnas.shrinking.reuse import take_over
@@ -64,6 +65,7 @@ def shrink(
         Interrupted: The user asked to stop the distillation; its state is saved.
     """
     folder = options.out / "shrink"
+    check_wishes(options)
     with hold(options.out / ".shrink.lock", options.out, ANOTHER):
         given = options.model_dump(mode="json")
         file = folder / "options.json"
@@ -109,6 +111,7 @@ class _Run(Stages):
         self.keep(composed(self.original, chosen, fitted), chosen)
         file = self.distil(chosen)
         self.sum_up(file, choice, chosen)
+        deliver(self.options, file)
         return file
 
     def keep(self, network: Space, chosen: Sequence[Alternative]) -> None:

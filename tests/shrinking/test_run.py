@@ -206,6 +206,13 @@ def test_what_cannot_be_is_one_line(tmp_path, photo_folder, model, shared):
     empty = tmp_path / "empty"
     empty.mkdir()
     assert "no images" in says(data=[empty], params=3000, out=tmp_path / "e")
+    few = tmp_path / "few"
+    few.mkdir()
+    for file in sorted(photo_folder.iterdir())[:2]:
+        shutil.copy(file, few)
+    assert "2 images in all; fits and losses need 4 photographs" in says(data=[few], params=3000)
+    assert "export onnxx: did you mean 'onnx'" in says(export=["onnxx"], params=3000)
+    assert "export onnx:int3: onnx has fp32, fp16, int8" in says(export=["onnx:int3"], params=3000)
 
 
 def test_a_folder_is_not_written_twice_nor_with_other_options(tmp_path, photo_folder, model):
@@ -220,7 +227,7 @@ def test_the_command(tmp_path, photo_folder, model):
     done = srnas(
         "shrink", "--model", model, "--data", photo_folder, "--out", tmp_path / "o",
         "--params", "4000", "--steps", "2", "--fit-steps", "1", "--threads", "1",
-        "search_rest=[2, 6]", "--test", f"photos={photo_folder}",
+        "search_rest=[2, 6]", "--test", f"photos={photo_folder}", "--export", "onnx",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "photos" in done.stdout
@@ -236,6 +243,12 @@ def test_the_command(tmp_path, photo_folder, model):
     ):
         assert f"{figure:.3f}" in page
     assert result["replaced"][0] in page
+    assert page.count("data:image/png") >= 1, "crops"
+    tested = read_json(tmp_path / "o/test.json")
+    assert tested["results"][0]["psnr"] == pytest.approx(
+        result["quality"]["distilled"]["photos"]["psnr"], abs=1e-3
+    )
+    assert [file.name for file in (tmp_path / "o/export").iterdir()] == ["model-onnx.onnx"]
 
 
 def test_the_function_does_what_the_command_does(tmp_path, photo_folder, model):
