@@ -24,7 +24,7 @@ def folder(tmp_path, monkeypatch):
     model = load_model(ROOT / "tests/compatibility/v0_1_0/models/imdn.safetensors")
     save_model(tmp_path / "IMDN_x2.pth", model)
     (tmp_path / "photos").mkdir()
-    for pair in packaged_pairs("train")[:2]:
+    for pair in packaged_pairs("train")[:4]:
         photo = Image.open(pair.hr).convert("RGB").crop((0, 0, 160, 120))
         photo.save(tmp_path / "photos" / f"{pair.name}.png")
     monkeypatch.chdir(tmp_path)
