@@ -151,7 +151,9 @@ def _shrunk(run: RunRecord) -> dict[str, Any] | None:
         return None
     result = read_json(folder / "result.json")
     narrowed = folder / "narrowed"
-    choice = read_json((narrowed if narrowed.exists() else folder) / "again.json")
+    stages = narrowed if narrowed.exists() else folder
+    choice = read_json(stages / "again.json")
+    sums = read_json(stages / "sums.json") if (stages / "sums.json").exists() else None
     cost, unit = result["cost"], result["unit"]
     qualities = result["quality"]
     front = sorted((row["cost"], 1e6 * row["loss"]) for row in choice["front"])
@@ -166,6 +168,7 @@ def _shrunk(run: RunRecord) -> dict[str, Any] | None:
             for name in qualities["original"]
         ],
         "replaced": result["replaced"],
+        "sums": sums and {**sums, "count": len(sums["compositions"])},
         "front": [lines(title, {"": front}, unit, mark=cost["budget"])],
     }
 

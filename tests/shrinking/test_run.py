@@ -244,6 +244,8 @@ def test_the_command(tmp_path, photo_folder, model):
         assert f"{figure:.3f}" in page
     assert result["replaced"][0] in page
     assert page.count("data:image/png") >= 1, "crops"
+    sums = read_json(tmp_path / "o/shrink/sums.json")
+    assert f"(Spearman: {sums['spearman']:.3f})" in page
     tested = read_json(tmp_path / "o/test.json")
     assert tested["results"][0]["psnr"] == pytest.approx(
         result["quality"]["distilled"]["photos"]["psnr"], abs=1e-3

@@ -130,6 +130,10 @@ class Chance:
     def given(self, name: str, file: Path) -> Composition:
         """A genotype, whose operations are fitted like those of the run."""
         choices = read_json(file)
+        known = self.stages[0].offered
+        own = [one for one in known if all(choices.get(k) == v for k, v in one.changes.items())]
+        if any("/" in label for label in choices):  # of the run's own alternatives
+            return self.compose(name, 0, own)
         space = {**self.options.space, "candidates": sorted({"conv_3x3", *choices.values()})}
         options = self.options.model_copy(update={"space": space})
         folder = self.options.out / f"chance_{name}"
@@ -138,9 +142,8 @@ class Chance:
         run = Stages(options, folder)
         run.first = self.first.first
         wanted = {
-            label: choices[label.rpartition("/")[2]]
+            label: choices.get(label, choices.get(label.rpartition("/")[2]))
             for label in run.original.genotype.choices
-            if label.rpartition("/")[2] in choices
         }
         run.offered = [
             one

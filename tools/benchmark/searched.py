@@ -6,7 +6,7 @@
 RUN is the `--out` of a run in which only operations are open. The search starts from its network
 (`init:`), with its outputs as targets (`teacher:`) and the expected latency of its table as a
 penalty. The genotype is that of the largest alphas; `budget.json` has the one whose product of
-probabilities is largest among those that keep the budget, which `chance.py --genotype` takes.
+probabilities is largest among those within 3% below the budget, which `chance.py --genotype` takes.
 """
 
 import argparse
@@ -14,16 +14,21 @@ import json
 from math import log
 from pathlib import Path
 
+import numpy as np
+from scipy.optimize import Bounds, LinearConstraint, milp
+
 from srnas.choice import Genotype
 from srnas.data.images import list_images
 from srnas.engine.search import search
 from srnas.files import read_json, read_json_lines, write_json
 from srnas.latency.table import LatencyTable
 from srnas.options import load_options
-from srnas.shrinking.choose import choose, total
+from srnas.shrinking.choose import total
 from srnas.shrinking.options import check_shrink_options
 from srnas.shrinking.stages import Stages
 from srnas.spaces import open_choices
+
+WITHIN = 0.03  # of the budget, below it
 
 
 def main() -> None:
@@ -119,8 +124,18 @@ def project(run: Stages, own: float, added: list[float], found: Genotype, folder
         if found.choices[label] == value:
             argmax.append(number)
     most = run.options.most(run.base)
-    numbers = choose(run.offered, losses, added, own, most)
-    assert numbers is not None
+    labels = [next(iter(one.changes)) for one in run.offered]
+    covered = np.array([[label == other for other in labels] for label in sorted(set(labels))])
+    solved = milp(
+        np.array(losses),
+        integrality=np.ones(len(losses)),
+        bounds=Bounds(0, 1),
+        constraints=[
+            LinearConstraint(covered.astype(float), -np.inf, 1),
+            LinearConstraint(np.array([added]), (1 - WITHIN) * most - own, most - own),
+        ],
+    )
+    numbers = [int(n) for n in np.flatnonzero(solved.x > 0.5)]
     changes = {k: v for n in numbers for k, v in run.offered[n].changes.items()}
     write_json(folder / "budget.json", {**base, **changes})
     report = {
