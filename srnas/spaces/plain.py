@@ -25,10 +25,9 @@ from srnas.primitives.attention import AttentionPrimitive
 from srnas.primitives.reparameterized import Reparameterized, merge_convolutions
 from srnas.spaces import SPACES
 from srnas.spaces.kinds import SuperResolutionSpace
-from srnas.spaces.plain_block import Block, Piece, concatenate, take
+from srnas.spaces.plain_parts import RGB, Block, Piece, concatenate, head, tail, take
 from srnas.spaces.plain_weights import is_authors, read_options, rename
 
-RGB = 3
 FOLD = 2  # side of the squares of pixels that `unshuffle` makes one pixel of
 
 Convs = Annotated[int, Interval(ge=1, le=8)]
@@ -105,7 +104,7 @@ class Plain(SuperResolutionSpace):
         fold = FOLD if unshuffle else 1
         self.stream = _stream(choose, num_feat, search_feat, widths)
         self.channels = self.stream.channels + RGB * fold**2
-        self.head = _head(self.channels, fold)
+        self.head = head(self.channels, fold)
         table: dict[str, Primitive] = {
             name: AttentionPrimitive(name, attention_feat) for name in search_attention or ()
         }
@@ -129,7 +128,7 @@ class Plain(SuperResolutionSpace):
             blocks.append(Block(self.stream, own, hidden, depth, last, reparameterize))
         self.blocks = nn.ModuleList(blocks)
         self.min_size = fold * (max(block.min_size for block in blocks) - 1) + 1
-        self.upsample = _tail(self.channels, scale, fold)
+        self.upsample = tail(self.channels, scale, fold)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map LR (B, 3, H, W) to SR (B, 3, scale*H, scale*W), RGB in [0, 1], not clipped."""
@@ -350,39 +349,6 @@ def _own(choices: Mapping[str, Any], index: int) -> dict[str, Any]:
 
 def _conv_of(module: nn.Module, name: str) -> str:
     return name if isinstance(module, nn.Conv2d) else f"{name}.1"
-
-
-@torch.no_grad()
-def _head(channels: int, fold: int) -> nn.Module:
-    """Build the first convolution, whose last channels are the image's pixels and its own values.
-
-    A 3x3 convolution of squares of pixels is one of stride `fold`. Zeros are added so that a side
-    that `fold` does not divide is rounded up.
-    """
-    conv = nn.Conv2d(RGB, channels, 3 * fold, stride=fold, padding=1 if fold == 1 else 0)
-    for index, place in enumerate(_image_channels(channels, fold)):
-        color, (row, column) = index // fold**2, divmod(index % fold**2, fold)
-        conv.weight[place, color, fold + row, fold + column] += 1
-    if fold == 1:
-        return conv
-    return nn.Sequential(nn.ZeroPad2d((fold, 2 * fold - 1, fold, 2 * fold - 1)), conv)
-
-
-@torch.no_grad()
-def _tail(channels: int, scale: int, fold: int) -> nn.Sequential:
-    """Build the last convolution, which passes the image to its sub-pixels, and pixel shuffle."""
-    side = scale * fold
-    conv = nn.Conv2d(channels, RGB * side**2, 3, padding=1)
-    squares = conv.weight.view(RGB, fold, scale, fold, scale, channels, 3, 3)
-    for index, place in enumerate(_image_channels(channels, fold)):
-        color, (row, column) = index // fold**2, divmod(index % fold**2, fold)
-        squares[color, row, :, column, :, place, 1, 1] += 1
-    return nn.Sequential(conv, nn.PixelShuffle(side))
-
-
-def _image_channels(channels: int, fold: int) -> range:
-    """Return the channels of the image, the last ones, in the order of pixel unshuffle."""
-    return range(channels - RGB * fold**2, channels)
 
 
 def _for_each(widths: Sequence[int], value: Any, option: str) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The block of plain networks, on successive pieces of the features."""
+"""The parts of plain networks: both ends, the block, and successive pieces of the features."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -12,6 +12,7 @@ from srnas.choice.mixed_op import MixedOp
 from srnas.primitives.reparameterized import REPARAMETERIZED
 
 NEGATIVE_SLOPE = 0.05
+RGB = 3
 
 Piece = tuple[int, Tensor]
 """A number of channels, and features of as many."""
@@ -125,3 +126,36 @@ def take(pieces: Sequence[Piece], width: int) -> tuple[Tensor, list[Piece]]:
 def concatenate(pieces: list[Tensor]) -> Tensor:
     """Return successive pieces as one."""
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)
+
+
+@torch.no_grad()
+def head(channels: int, fold: int) -> nn.Module:
+    """Build the first convolution, whose last channels are the image's pixels and its own values.
+
+    A 3x3 convolution of squares of pixels is one of stride `fold`. Zeros are added so that a side
+    that `fold` does not divide is rounded up.
+    """
+    conv = nn.Conv2d(RGB, channels, 3 * fold, stride=fold, padding=1 if fold == 1 else 0)
+    for index, place in enumerate(_image_channels(channels, fold)):
+        color, (row, column) = index // fold**2, divmod(index % fold**2, fold)
+        conv.weight[place, color, fold + row, fold + column] += 1
+    if fold == 1:
+        return conv
+    return nn.Sequential(nn.ZeroPad2d((fold, 2 * fold - 1, fold, 2 * fold - 1)), conv)
+
+
+@torch.no_grad()
+def tail(channels: int, scale: int, fold: int) -> nn.Sequential:
+    """Build the last convolution, which passes the image to its sub-pixels, and pixel shuffle."""
+    side = scale * fold
+    conv = nn.Conv2d(channels, RGB * side**2, 3, padding=1)
+    squares = conv.weight.view(RGB, fold, scale, fold, scale, channels, 3, 3)
+    for index, place in enumerate(_image_channels(channels, fold)):
+        color, (row, column) = index // fold**2, divmod(index % fold**2, fold)
+        squares[color, row, :, column, :, place, 1, 1] += 1
+    return nn.Sequential(conv, nn.PixelShuffle(side))
+
+
+def _image_channels(channels: int, fold: int) -> range:
+    """Return the channels of the image, the last ones, in the order of pixel unshuffle."""
+    return range(channels - RGB * fold**2, channels)
