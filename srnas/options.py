@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from annotated_types import Ge, Gt, Interval, MinLen
+from annotated_types import Ge, Gt, Interval, Len, MinLen
 from pydantic import Field, ValidationError, model_validator
 from pydantic.json_schema import models_json_schema
 from pydantic_core import PydanticCustomError
@@ -136,6 +136,34 @@ class ShrinkOptions(Strict):
     warmup: Annotated[float, Interval(ge=0, lt=1)] = 0.0
 
 
+class SampledOptions(Strict):
+    """A search that trains networks by themselves, drawn by Thompson sampling.
+
+    Its epochs are networks, `steps_per_epoch` the steps of each, with `weight_optimizer`.
+
+    Attributes:
+        random: Number of random networks at the beginning.
+        at_once: Number of networks that are trained at once, in processes of their own. They are
+            drawn from the same posterior, so the result depends on it.
+        ratio: Prior variance of what an alternative adds to the score, as a multiple of the
+            variance of the noise of a training.
+        ema: Decay of the moving average of the weights; 0 for none.
+        until: The search stops when the best network is expected to be better by less than this,
+            in units of the score.
+        most: Largest cost; or the smallest and the largest one, for a front.
+        latency: File of `srnas latency table`, for costs in milliseconds; without one, costs are
+            MACs per pixel of the searched parts.
+    """
+
+    random: Annotated[int, Interval(ge=2, le=10_000)] = 6
+    at_once: Annotated[int, Interval(ge=1, le=256)] = 1
+    ratio: Annotated[float, Gt(0)] = 0.67
+    ema: Annotated[float, Interval(ge=0, lt=1)] = 0.99
+    until: Annotated[float, Gt(0)] | None = None
+    most: Annotated[list[Annotated[float, Gt(0)]], Len(1, 2)] | None = None
+    latency: Path | None = None
+
+
 class SearchOptions(RunOptions):
     """Options of `srnas search`; a task adds `data` and `loss`.
 
@@ -176,6 +204,8 @@ class SearchOptions(RunOptions):
             in code where the alphas are parameters of the network (NAS-Bench-201's, DrNAS's). Only
             the weights move by this gradient in either case.
         clip_alpha_grad_norm: Maximum norm of the gradient of the alphas' loss.
+        sampled: How networks are drawn, if they are trained by themselves; most of the options
+            above then have no effect.
         regularizers: Terms of the alphas' loss.
         regularizer_scale: Factor of the weights of all regularizers. The weights are those of the
             papers; use 1/255 for a loss on RGB in 0-1 where the paper's loss is on RGB in 0-255.
@@ -203,6 +233,7 @@ class SearchOptions(RunOptions):
     shrink: list[ShrinkOptions] = Field([])
     stop_after_stable_epochs: PositiveInt | None = None
     update_rule: UpdateRuleOption = written({})
+    sampled: SampledOptions | None = None
     weight_optimizer: Optimizer
     alpha_optimizer: Optimizer
     clip_grad_norm: Annotated[float, Gt(0)] | None = None

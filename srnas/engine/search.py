@@ -19,8 +19,10 @@ from srnas.distributed import start as start_processes
 from srnas.engine.checkpoint import Record
 from srnas.engine.estimate import Estimate, time_steps, time_validation
 from srnas.engine.run import Loop, Run, open_run
+from srnas.engine.sampled import check_training, run_sampled, training
 from srnas.engine.sessions import versions
 from srnas.engine.stepper import SearchStepper
+from srnas.engine.train import dry_run as dry_training
 from srnas.errors import counted
 from srnas.machine import peak_memory
 from srnas.options import SearchOptions
@@ -66,8 +68,12 @@ def search(
     """
     process = start_processes(options.device, options.threads)
     torch.manual_seed(options.seed)
-    stepper = SearchStepper(options, process)
     score = _open_table(options)
+    if options.sampled:
+        with open_run("search", options, process, resume, report) as run:
+            run_sampled(options, process, run, score)
+        return options.folder / "genotype.json"
+    stepper = SearchStepper(options, process)
     with open_run("search", options, process, resume, report) as run:
         record = SearchRecord()
         run.batches = (stepper.train_batches, stepper.alpha_batches)
@@ -116,6 +122,9 @@ def _search(
 
 def dry_run(options: SearchOptions) -> str:
     """Open everything that a search needs, take a few steps that are not kept, and sum up."""
+    if options.sampled:
+        one = dry_training(check_training(training(options)))
+        return f"{one}\n{counted(options.epochs, 'such training')}"
     process = start_processes(options.device, options.threads)
     torch.manual_seed(options.seed)
     stepper = SearchStepper(options, process, rehearsal=True)

@@ -1,26 +1,19 @@
 """Train the sample of a protocol: in several processes, in shards, to be continued."""
 
-import copy
 import hashlib
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from srnas.choice import Space
-from srnas.distributed import Process, choose_device, move
+from srnas.engine.bench import Bench
 from srnas.engine.sessions import versions
-from srnas.engine.train import Trainer
 from srnas.errors import UserError, counted
 from srnas.lock import hold
 from srnas.options import TrainOptions
-from srnas.spaces import derived_network
 from srnas.table.pool import run_jobs
 from srnas.table.protocol import Job, Protocol, jobs
 from srnas.table.results import Result, read_results
-from srnas.tasks.base import Batches, Task
+from srnas.tasks.base import Task
 
 LAST = 0.1  # share of the steps whose mean loss is reported
 
@@ -96,30 +89,19 @@ class Workbench:
 
     def __init__(self, protocol: Protocol, device: str = "cpu") -> None:
         self.protocol, self.device = protocol, device
-        self.process = Process(choose_device(device))
-        self._opened: dict[int, tuple[Task, Batches, Any]] = {}
+        self.bench = Bench(device)
 
     def run(self, job: Job) -> Result:
         """Train the network of a job and measure it; UserError if the images cannot be read."""
         options = self.protocol.training(job.seed)
-        torch.manual_seed(options.seed)
-        network = derived_network(options.space, job.genotype)
-        move(network, self.process.device)
-        task, batches = self._open(options, network)
-        trainer = Trainer(options, network, task, batches)
-        began = time.monotonic()
-        losses = torch.zeros(options.steps)
-        for step in range(options.steps):
-            losses[step] = trainer.step(step).detach()
-        seconds = time.monotonic() - began
-        trainer.settle()
-        params, macs = count_costs(type(task), trainer.judged)
+        network, task, losses, seconds = self.bench.train(options, job.genotype)
+        params, macs = count_costs(type(task), network)
         return Result(
             protocol=self.protocol.identity(),
             number=job.number,
             choices=job.genotype.choices,
             seed=job.seed,
-            scores=self._scores(task, trainer.judged),
+            scores=self._scores(task, network),
             params=params,
             macs=macs,
             loss=round(losses[-max(1, round(LAST * options.steps)) :].mean().item(), 7),
@@ -127,15 +109,6 @@ class Workbench:
             data=fingerprint(options),
             versions=versions(),
         )
-
-    def _open(self, options: TrainOptions, network: Space) -> tuple[Task, Batches]:
-        """Open the images of a seed, or go back to the start of their batches."""
-        if options.seed not in self._opened:
-            task, (batches,) = options.task.open(options, self.process, network, ("train",))
-            self._opened[options.seed] = task, batches, copy.deepcopy(batches.state_dict())
-        task, batches, start = self._opened[options.seed]
-        batches.load_state_dict(start)
-        return task, batches
 
     def _scores(self, task: Task, network: Space) -> dict[str, dict[str, float]]:
         scores = {"val": task.validate(network)} if task.val_count else {}

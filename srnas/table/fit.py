@@ -9,6 +9,7 @@ import numpy as np
 
 from srnas.choice import Genotype
 from srnas.components import Component
+from srnas.engine.sample import all_genotypes, count_genotypes, sample_genotypes
 from srnas.errors import UserError
 from srnas.latency.table import LatencyTable
 from srnas.score_table import Row, write_table
@@ -16,7 +17,6 @@ from srnas.spaces import derived_network, open_choices
 from srnas.table.build import check_protocol, count_costs
 from srnas.table.protocol import Protocol
 from srnas.table.results import Result
-from srnas.table.sample import all_genotypes, count_genotypes, sample_genotypes
 from srnas.table.surrogate import (
     Encoder,
     Measured,

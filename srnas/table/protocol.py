@@ -11,11 +11,11 @@ from pydantic import Field
 
 from srnas.choice import Genotype
 from srnas.components import Count, PositiveInt, Seed, Side, Strict, Threads, check_model
+from srnas.engine.sample import sample_genotypes, spread_genotypes
 from srnas.errors import UserError
 from srnas.options import TrainOptions, check_options
 from srnas.resolve import resolve_other
 from srnas.score_table import read_table
-from srnas.table.sample import sample_genotypes, spread_genotypes
 
 PLACES = ("hr", "lr_only", "model", "cache", "root", "file", "experiments", "device", "threads")
 

@@ -9,6 +9,7 @@ from torch import nn
 from srnas.choice import Genotype, Supernet
 from srnas.choice.inherit import inherited
 from srnas.data.images import benchmark_pairs
+from srnas.engine.sample import sample_genotypes
 from srnas.engine.train import train
 from srnas.errors import UserError
 from srnas.export.write import export
@@ -16,7 +17,6 @@ from srnas.files import load_tensors
 from srnas.model_file import Model, load_model, load_published, merged, save_model, warm_start
 from srnas.options import check_options
 from srnas.spaces import check_space, derived_network, is_open, published_genotype, space_builder
-from srnas.table.sample import sample_genotypes
 from srnas.tasks.super_resolution.evaluate import NetworkUpscale, evaluate
 from srnas.tasks.super_resolution.protocols import PROTOCOLS
 from tests.branches import disturb, never_merged

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from srnas.choice import Genotype
+from srnas.engine.sample import all_genotypes, count_genotypes, sample_genotypes
 from srnas.engine.train import train
 from srnas.errors import UserError
 from srnas.files import read_json_lines
@@ -19,7 +20,6 @@ from srnas.spaces import derived_network, open_choices
 from srnas.table.build import Workbench, fingerprint, remaining
 from srnas.table.protocol import Job, jobs, load_protocol
 from srnas.table.results import read_results
-from srnas.table.sample import all_genotypes, count_genotypes, sample_genotypes
 from tests.helpers import ROOT, kill_when, srnas, train_options, write_results
 
 PROTOCOL = {

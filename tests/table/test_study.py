@@ -10,6 +10,7 @@ import yaml
 
 from srnas.choice import Genotype
 from srnas.engine.run import LOCK
+from srnas.engine.sample import all_genotypes
 from srnas.errors import UserError
 from srnas.files import write_json_lines
 from srnas.latency.table import LatencyTable
@@ -17,7 +18,6 @@ from srnas.lock import hold
 from srnas.score_table import Row, read_table, write_table
 from srnas.spaces import check_space
 from srnas.table.judge import agreement, collect, interval, minutes_to_stay, rival, show
-from srnas.table.sample import all_genotypes
 from srnas.table.study import Searched, load_study, read_searched, run
 from tests.helpers import kill_when, search_options, srnas
 

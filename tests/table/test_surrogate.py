@@ -11,6 +11,7 @@ from scipy import stats
 from sklearn.linear_model import Ridge
 
 from srnas.choice import Genotype
+from srnas.engine.sample import all_genotypes, sample_genotypes
 from srnas.errors import UserError
 from srnas.score_table import read_table
 from srnas.spaces import check_space, derived_network
@@ -18,7 +19,6 @@ from srnas.table.build import Workbench
 from srnas.table.fit import costs, count_costs, fit
 from srnas.table.protocol import Job, load_protocol
 from srnas.table.results import Result
-from srnas.table.sample import all_genotypes, sample_genotypes
 from srnas.table.surrogate import (
     Encoder,
     Quality,
