@@ -1,9 +1,10 @@
 """The FLOPs penalty: the expected cost of the mixture (SA-DARTS, Eq. 18); likewise of latency."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Gt
 from torch import Tensor
 
 from srnas.choice import Choice, Supernet
@@ -32,6 +33,9 @@ class ExpectedCost(Regularizer):
             time of the table's base network, so that positions count as much as they take.
         table: File of `srnas latency table`, with "latency".
         baseline: Name of that candidate, whose cost must not be 0.
+        target: Cost that the network is to have: MACs per pixel of the searched operations, or
+            milliseconds with "latency". The term is then by how much the expected cost exceeds it,
+            as a share of it, and 0 below it; `norm` has no effect.
         detach: Whether to make the term a constant without a gradient, as DLSR's released code does
             by mistake; for exact replication only.
 
@@ -48,6 +52,7 @@ class ExpectedCost(Regularizer):
         norm: Literal["sum", "max", "baseline", "network"] | None = None,
         table: Path | None = None,
         baseline: str = "conv_3x3",
+        target: Annotated[float, Gt(0)] | None = None,
         detach: bool = False,
     ) -> None:
         self.cost = cost
@@ -59,7 +64,7 @@ class ExpectedCost(Regularizer):
         if timed != (self.norm == "network"):
             raise UserError("expected_cost: norm network and cost latency go together")
         self.table = read_latency_table(table) if table else None
-        self.baseline = baseline
+        self.baseline, self.target = baseline, target
         self.detach = detach
 
     def __call__(self, supernet: Supernet) -> Tensor:
@@ -69,6 +74,10 @@ class ExpectedCost(Regularizer):
             for label, choice in supernet.choices.competing.items()
         ]
         total = torch.stack(costs).sum()
+        if self.target:
+            if self.table:  # of shares of the base network's time
+                total = self.table.base_ms * (1 + total - len(costs))
+            total = (total / self.target - 1).clamp(min=0)
         return total.detach() if self.detach else total
 
     def costs(self, choice: Choice) -> Tensor:
@@ -83,6 +92,8 @@ class ExpectedCost(Regularizer):
         if self.cost == "nominal" and choice.shape:
             channels = self.channels or choice.shape[0]
         macs = torch.tensor(choice.costs(channels), dtype=torch.float64)
+        if self.target:
+            return macs
         if self.norm == "sum":
             return macs / macs.sum().clamp(min=1)
         if self.norm == "max":

@@ -45,6 +45,7 @@ SCORE_BATCHES = 8
 SAVE_EVERY = 20  # steps of the fits
 TOLERANCE = 0.05  # between predicted and measured cost
 SLACK = 0.005  # of the budget, for the noise of a measurement
+UNUSED = 0.02  # of a budget of time, which is worth another choice
 ROUNDS = 6  # of choosing and measuring
 FRONT = 16  # budgets in the predicted front
 
@@ -303,7 +304,8 @@ class Stages:
             choice = Choice(numbers, self.base, most, predicted, measured, loss, factor)
             tried[tuple(numbers)] = choice
             off = abs(predicted / measured - 1) > TOLERANCE
-            if not off and choice.fits:
+            unused = self.options.setting.kind == "latency" and measured < (1 - UNUSED) * most
+            if not off and choice.fits and not unused:
                 break
             if off and predicted < own:
                 factor *= max(own - measured, 1e-3 * own) / (own - predicted)

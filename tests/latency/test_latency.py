@@ -141,6 +141,20 @@ def test_the_penalty_is_the_expected_time_as_a_share_of_the_base_network(fake_ne
         torch.testing.assert_close(mine, other, rtol=0, atol=1e-6)
 
 
+def test_a_target_of_milliseconds_is_that_of_the_predicted_network(fake_networks, tmp_path):
+    found = measured()
+    found.save(tmp_path / "t.json")
+    supernet = Supernet(space_builder(SPACE), "imdn", alpha_std=100.0).double()
+    with torch.no_grad():
+        for alpha in supernet.arch_parameters():
+            alpha.mul_(1e3)  # one candidate has it all
+    predicted = found.predict(supernet.genotype())
+    given = {"name": "expected_cost", "cost": "latency", "table": tmp_path / "t.json"}
+    term = REGULARIZERS.build({**given, "target": 0.8 * predicted})
+    assert term(supernet).item() == pytest.approx(0.25, abs=1e-9)
+    assert REGULARIZERS.build({**given, "target": 1.1 * predicted})(supernet).item() == 0
+
+
 def test_a_table_of_another_width_or_without_its_cost_is_refused(fake_networks, tmp_path):
     measured().save(tmp_path / "t.json")
     wide = Supernet(space_builder({**SPACE, "num_feat": 32}), "imdn")

@@ -22,6 +22,7 @@ TERMS = [
     {"name": "expected_cost"},
     {"name": "expected_cost", "cost": "true_io", "norm": "max"},
     {"name": "expected_cost", "cost": "true_io", "norm": "baseline"},
+    {"name": "expected_cost", "cost": "true_io", "target": 1e4},
     {"name": "zero_one"},
     {"name": "zero_one", "power": 1},
     {"name": "dirichlet_kl"},
@@ -182,6 +183,16 @@ def test_costs_scaled_by_their_sum_give_one_over_n_for_equal_probabilities(super
             alpha.zero_()
     term = REGULARIZERS.build({"name": "expected_cost"})
     assert term(supernet).item() == pytest.approx(E / N)
+
+
+@pytest.mark.parametrize("target", [200_000.0, 50_000.0])
+def test_a_target_is_exceeded_by_a_share_of_it(supernet, target):
+    with torch.no_grad():
+        for alpha in supernet.arch_parameters():
+            alpha.copy_(-1e3 * (torch.arange(N) != list(SR_PRIMITIVES).index("conv_3x3")))
+    given = {"name": "expected_cost", "cost": "true_io", "target": target}
+    expected = max(0.0, 9 * (64 * 64 + 2 * 48 * 64 + 48 * 16) / target - 1)
+    assert REGULARIZERS.build(given)(supernet).item() == pytest.approx(expected)
 
 
 def test_the_flops_penalty_has_a_gradient_unless_it_is_detached(supernet):

@@ -1,10 +1,10 @@
 """Searches over the operations of a finished `srnas shrink`, for its budget.
 
     .venv/bin/python tools/benchmark/searched.py RUN --method sa_darts --seed 0 --out DIR
-        [--steps 300] [--weight 1] [--threads 1]
+        [--steps 300] [--weight 10] [--threads 1]
 
 RUN is the `--out` of a run in which only operations are open. The search starts from its network
-(`init:`), with its outputs as targets (`teacher:`) and the expected latency of its table as a
+(`init:`), with its outputs as targets (`teacher:`) and the expected latency beyond the budget as a
 penalty. The genotype is that of the largest alphas; `budget.json` has the one whose product of
 probabilities is largest among those within 3% below the budget, which `chance.py --genotype` takes.
 """
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--weight", type=float, default=1.0)
+    parser.add_argument("--weight", type=float, default=10.0)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     options = check_shrink_options(
@@ -82,7 +82,12 @@ def main() -> None:
     }
     checked = load_options("search", Path("options/search/imdn_x2.yml"), changes=changes)
     penalty = {
-        "term": {"name": "expected_cost", "cost": "latency", "table": str(table)},
+        "term": {
+            "name": "expected_cost",
+            "cost": "latency",
+            "table": str(table),
+            "target": options.most(run.base),
+        },
         "weight": arguments.weight,
     }
     found = [term.model_dump() for term in checked.regularizers]
