@@ -32,8 +32,9 @@ from srnas.engine.sample import sample_genotypes
 from srnas.engine.sessions import versions
 from srnas.errors import UserError
 from srnas.files import write_json
-from srnas.options import SampledOptions, SearchOptions, TrainOptions, check_options
+from srnas.options import SearchOptions, TrainOptions, check_options
 from srnas.plugins import load_plugin, loaded_plugins
+from srnas.search_parts import SampledOptions
 from srnas.spaces import open_choices, space_class
 
 DRAWS = 200  # of the posterior, for probabilities and the expected gain

@@ -15,9 +15,10 @@ from srnas.distributed import Process, average_gradients, move
 from srnas.engine.checkpoint import Meter, Stateful
 from srnas.engine.initial import start_from
 from srnas.errors import UserError
-from srnas.options import SearchOptions, ShrinkOptions
+from srnas.options import SearchOptions
 from srnas.regularizers import Regularizer
 from srnas.schedules import Schedule
+from srnas.search_parts import ShrinkOptions
 from srnas.spaces import space_builder
 from srnas.sync_batchnorm import synchronize
 

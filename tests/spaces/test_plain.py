@@ -421,20 +421,26 @@ def test_widths_convolutions_and_attentions_of_each_block_are_open():
     assert published["block1/convs"] == 2
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_with_one_hot_weights_the_supernet_is_the_derived_network_of_its_weights(seed):
+def assert_one_hot_is_derived(space, genotype):
+    """A supernet with the choices for weights computes what the network does, which is returned."""
     torch.manual_seed(0)
-    net = Supernet(space_builder(SEARCHED), "plain").double()
-    (genotype,) = sample_genotypes(SEARCHED, 4, 0)[seed : seed + 1]
+    net = Supernet(space_builder(space), "plain").double()
     choices = net.network.read_choices(genotype.choices)
     rows = {}
     for choice in net.choices.whole:
         rows |= choice.encode(choices[choice.place])
-    derived = derived_network(SEARCHED, genotype).double()
+    derived = derived_network(space, genotype).double()
     derived.load_state_dict(inherited(net, derived, choices))
     x = torch.rand(1, 3, 11, 14, dtype=torch.float64)
     with net.replaced({k: torch.tensor(row, dtype=torch.float64) for k, row in rows.items()}):
         torch.testing.assert_close(net(x), derived(x), atol=1e-10, rtol=0)
+    return derived, x
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_with_one_hot_weights_the_supernet_is_the_derived_network_of_its_weights(seed):
+    (genotype,) = sample_genotypes(SEARCHED, 4, 0)[seed : seed + 1]
+    derived, x = assert_one_hot_is_derived(SEARCHED, genotype)
     fixed = {
         **SEARCHED,
         "search_widths": None,
@@ -452,15 +458,8 @@ def test_with_one_hot_weights_the_supernet_is_the_derived_network_of_its_weights
 
 @pytest.mark.parametrize("seed", range(8))
 def test_channels_between_and_in_blocks_are_the_first_ones_of_the_supernet(seed):
-    torch.manual_seed(0)
-    net = Supernet(space_builder(NARROWED), "plain").double()
     (genotype,) = sample_genotypes(NARROWED, 8, 0)[seed : seed + 1]
-    choices = net.network.read_choices(genotype.choices)
-    rows = {}
-    for choice in net.choices.whole:
-        rows |= choice.encode(choices[choice.place])
-    derived = derived_network(NARROWED, genotype).double()
-    derived.load_state_dict(inherited(net, derived, choices))
+    derived, _ = assert_one_hot_is_derived(NARROWED, genotype)
     feat = genotype.choices["feat"]
     assert derived.head.weight.shape[0] == feat + 3
     for number, block in enumerate(derived.blocks, 1):
@@ -471,9 +470,6 @@ def test_channels_between_and_in_blocks_are_the_first_ones_of_the_supernet(seed)
         inner = min(hidden, wide)
         assert block.convs[-1].weight.shape[0] == block.convs[0].weight.shape[1] == wide
         assert [conv.weight.shape[0] for conv in block.convs[:-1]] == [inner] * (convs - 1)
-    x = torch.rand(1, 3, 11, 14, dtype=torch.float64)
-    with net.replaced({k: torch.tensor(row, dtype=torch.float64) for k, row in rows.items()}):
-        torch.testing.assert_close(net(x), derived(x), atol=1e-10, rtol=0)
 
 
 def test_channels_that_cannot_be_are_one_line():
