@@ -1,7 +1,8 @@
 """The choice of a finished `srnas shrink` against random ones, uniform ones and given genotypes.
 
     .venv/bin/python tools/benchmark/chance.py RUN --out DIR [--count 10] [--steps 1200]
-        [--within 0.02] [--genotype NAME=FILE ...] [--test Set5=DIR ...] [--threads 1] [--measure]
+        [--within 0.02] [--genotype NAME=FILE ...] [--test Set5=DIR ...] [--threads 1]
+        [--part 1/2] [--measure]
 
 RUN is the `--out` of the run. Random compositions are drawn from its alternatives until their
 predicted cost is within a share of that of the choice; a uniform one has the same change in all
@@ -206,6 +207,7 @@ def main() -> None:
     parser.add_argument("--genotype", action="append", default=[], metavar="NAME=FILE")
     parser.add_argument("--test", action="append", default=[], metavar="NAME=DIR")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--part", default="1/1", help="i/n: every n-th composition from the i-th")
     parser.add_argument("--measure", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -221,9 +223,11 @@ def main() -> None:
     compositions = [chance.chosen(), *chance.drawn(arguments.count, arguments.within)]
     compositions += chance.uniform()
     done = {row["name"] for row in read_json_lines(rows_file)} if rows_file.exists() else set()
-    given = (pair.split("=", 1) for pair in arguments.genotype)
+    part, parts = map(int, arguments.part.split("/"))
+    given = [pair.split("=", 1) for pair in arguments.genotype][part - 1 :: parts]
     for one in compositions:
         print(one.name, one.predicted_cost, one.predicted_loss, flush=True)
+    for one in compositions[part - 1 :: parts]:
         if one.name not in done:
             row = distil(chance.first, one, arguments.out, arguments.steps, tests)
             append_line(rows_file, json.dumps(row))
