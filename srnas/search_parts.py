@@ -39,6 +39,7 @@ class SampledOptions(Strict):
         ema: Decay of the moving average of the weights; 0 for none.
         until: The search stops when the best network is expected to be better by less than this,
             in units of the score.
+        minutes: The search stops after the training that ends later than this.
         most: Largest cost; or the smallest and the largest one, for a front.
         latency: File of `srnas latency table`, for costs in milliseconds; without one, costs are
             MACs per pixel of the searched parts.
@@ -49,5 +50,6 @@ class SampledOptions(Strict):
     ratio: Annotated[float, Gt(0)] = 0.67
     ema: Annotated[float, Interval(ge=0, lt=1)] = 0.99
     until: Annotated[float, Gt(0)] | None = None
+    minutes: Annotated[float, Gt(0)] | None = None
     most: Annotated[list[Annotated[float, Gt(0)]], Len(1, 2)] | None = None
     latency: Path | None = None

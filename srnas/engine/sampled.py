@@ -52,18 +52,21 @@ class History:
     Attributes:
         choices: Choices of each.
         scores: Score of each.
+        seconds: How long that took, if the search has a number of minutes.
     """
 
     choices: list[dict[str, Any]] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
+    seconds: float = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """Return both."""
-        return {"choices": self.choices, "scores": self.scores}
+        """Return all of them."""
+        return {"choices": self.choices, "scores": self.scores, "seconds": self.seconds}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` returned."""
         self.choices, self.scores = list(state["choices"]), list(state["scores"])
+        self.seconds = float(state["seconds"])
 
 
 class Sampler:
@@ -137,6 +140,15 @@ class Sampler:
             {k: row.tolist() for k, row in self.features.utilities(posterior.mean).items()},
             {k: (row / DRAWS).tolist() for k, row in counts.items()},
         )
+
+    def enough(self, history: History, found: "Summary | None" = None) -> bool:
+        """Return whether the time is up, or no other network promises much more than the best."""
+        until, minutes = self.options.until, self.options.minutes
+        if minutes is not None and len(history.scores) > 1 and history.seconds >= 60 * minutes:
+            return True
+        if until is None or len(history.scores) <= len(self.first):
+            return False
+        return (found or self.summary(history)).gain < until
 
     def front(self, history: History) -> list[dict[str, Any]]:
         """Return the best networks for budgets over the range, cheapest first."""
@@ -227,11 +239,14 @@ def run_sampled(
     sampler, history = Sampler(options, sampled), History()
     states = {"sampled": history}
     run.restore(states)
+    if sampler.enough(history):
+        return
     with (
         run.loop(options.epochs) as loop,
         _trainer(training(options), str(process.device), sampled.at_once) as begin,
     ):
         waiting: list[tuple[Genotype, Future[float]]] = []
+        began = time.monotonic()
         for number in loop:
             if not waiting:
                 start, stop = sampler.round_of(number)
@@ -240,6 +255,9 @@ def run_sampled(
             genotype, future = waiting.pop(0)
             history.scores.append(future.result())
             history.choices.append(genotype.choices)
+            if sampled.minutes is not None:
+                history.seconds += time.monotonic() - began
+                began = time.monotonic()
             _close(run, loop, sampler, history, number, score)
             loop.done(number + 1, states, checkpoint=True)
 
@@ -311,9 +329,8 @@ def _close(
         write_json(run.folder / "front.json", {"networks": sampler.front(history)})
     text = f"{found.best}: predicted {found.score:.4g} +- {found.deviation:.2g}"
     loop.say(f"score {history.scores[-1]:.4g}; best {text}, to gain {found.gain:.2g}")
-    until = sampler.options.until
-    if until is not None and number + 1 > len(sampler.first) and found.gain < until:
-        loop.tell(f"the best network is expected to be better by {found.gain:.2g}: stopping")
+    if sampler.enough(history, found):
+        loop.tell(f"stopping: the best network is expected to be better by {found.gain:.2g}")
         loop.stop()
 
 

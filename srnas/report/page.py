@@ -67,6 +67,7 @@ def write_report(run_dir: Path, refresh: int | None = None) -> Path:
             beside=_beside(run),
             tests=[_test(one) for one in content if isinstance(one, dict) and one.keys() >= TESTED],
             crops=_crops(run),
+            front=_front(run),
             analysis=_analysis(run),
             landscapes=_landscapes(run),
             options=read_text(run.folder / "options.yml"),
@@ -170,6 +171,27 @@ def _shrunk(run: RunRecord) -> dict[str, Any] | None:
         "replaced": result["replaced"],
         "sums": sums and {**sums, "count": len(sums["compositions"])},
         "front": [lines(title, {"": front}, unit, mark=cost["budget"])],
+    }
+
+
+def _front(run: RunRecord) -> dict[str, Any] | None:
+    """Return the networks of the front of a sampled search."""
+    file = run.folder / "front.json"
+    if not file.exists():
+        return None
+    networks = read_json(file)["networks"]
+    points = [(row["cost"], row["score"]) for row in networks]
+    return {
+        "chart": [lines("Predicted score of the best network at a budget", {"": points}, "cost")],
+        "rows": [
+            (
+                f"{row['cost']:,.4g}",
+                f"{row['score']:.3f}",
+                f"{row['deviation']:.3f}",
+                str(Genotype(run.space["name"], row["choices"])),
+            )
+            for row in networks
+        ],
     }
 
 

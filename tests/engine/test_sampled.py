@@ -15,6 +15,7 @@ from srnas.engine.search import search
 from srnas.errors import UserError
 from srnas.files import read_json, read_json_lines
 from srnas.options import check_options
+from srnas.report.page import write_report
 from srnas.score_table import read_table
 from srnas.spaces import open_choices, space_class
 from tests.helpers import ROOT, assert_same_run, killed, search_options, srnas, write_options
@@ -217,6 +218,10 @@ def test_a_front_holds_networks_of_falling_cost(tmp_path, photo_folder):
     assert costs == sorted(costs)
     assert scores == sorted(scores)
     assert costs[-1] <= most[1]
+    write_report(folder)
+    page = (folder / "report.html").read_text()
+    assert "Front" in page
+    assert f"{scores[-1]:.3f}" in page
     budget = Budget(open_choices(SMALL), None)
     picks = space_class("imdn").read_choices(Genotype.load(folder / "genotype.json").choices)
     assert budget.of(picks) <= most[1]
@@ -229,10 +234,20 @@ def test_the_method_by_its_name(tmp_path, photo_folder):
     short = ["epochs=4", "steps_per_epoch=2", "sampled.random=2", "sampled.until=1e6"]
     done = srnas("search", "-opt", file, "method=thompson", *short)
     assert done.returncode == 0, done.stderr
-    assert "is expected to be better by" in done.stdout + done.stderr
+    assert "stopping: the best network" in done.stdout + done.stderr
     folder = tmp_path / "experiments" / given["name"]
     assert len(read_json_lines(folder / "metrics.jsonl")) == 3
     assert (folder / "report.html").exists()
+    again = srnas("search", "-opt", file, "method=thompson", *short, "--resume")
+    assert again.returncode == 0, again.stderr
+    assert len(read_json_lines(folder / "metrics.jsonl")) == 3, "it stays stopped"
+
+
+def test_after_its_minutes_a_search_stops(tmp_path, photo_folder):
+    given = options(tmp_path, photo_folder, sampled={"random": 2, "minutes": 1e-6})
+    begin(given)
+    folder = tmp_path / "experiments" / given["name"]
+    assert len(read_json_lines(folder / "metrics.jsonl")) == 2, "the fewest that give a genotype"
 
 
 def test_what_cannot_be_is_one_line(tmp_path, photo_folder):
