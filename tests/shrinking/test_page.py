@@ -9,7 +9,7 @@ from PIL import Image
 
 import srnas as api
 from srnas.data.packaged import packaged_pairs
-from srnas.files import read_json
+from srnas.files import read_json, read_json_lines
 from srnas.model_file import load_model, save_model
 from srnas.options import check_options
 from tests.helpers import ROOT, srnas
@@ -65,13 +65,29 @@ def test_a_search_has_the_options_of_the_page(folder):
 
 def test_the_figures_of_the_page_are_the_stored_ones():
     stored = read_json(ROOT / "datasets/imdn_x2_shrink.json")
-    rows = [line.split(" | ") for line in PAGE.splitlines() if line.startswith("| ")][2:]
+    half = PAGE.partition("## Half")[2].partition("## Other")[0]
+    rows = [line.split(" | ") for line in half.splitlines() if line.startswith("| ")][2:]
     base = stored["rows"][0]["ms"]
     for cells, row in zip(rows, stored["rows"], strict=True):
         quality = [row["quality"][name] for name in ("Set5", "Set14")]
         assert cells[1:4] == [f"{row['params']:,}", f"{row['ms']:.1f}", f"{base / row['ms']:.2f}"]
         assert [float(cell) for cell in cells[4:6]] == [round(psnr, 3) for psnr, _ in quality]
     assert f"by {stored['sums']['pearson']:.3f} (" in PAGE
+
+
+def test_the_figures_of_the_other_runs_are_the_stored_ones():
+    other = PAGE.partition("## Other")[2].partition("\n## ")[0]
+    shown = [line.strip("| ").split(" | ") for line in other.splitlines() if line.startswith("| ")]
+    stored = read_json_lines(ROOT / "datasets/shrink_runs.jsonl")
+    for cells, row in zip(shown[2:], stored, strict=True):
+        before, after = (row["psnr"][stage] for stage in ("original", "distilled"))
+        assert cells == [
+            row["name"],
+            f"{row['steps']:,}",
+            f"{row['ms'][0]:.1f} to {row['ms'][2]:.1f}",
+            "{:,} to {:,}".format(*row["params"]),
+            *(f"{before[name]:.3f} to {after[name]:.3f}" for name in ("Set5", "Set14")),
+        ]
 
 
 SEARCH = {
