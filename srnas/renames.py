@@ -34,8 +34,9 @@ def new_name(old: str, names: Mapping[str, str], kind: str) -> str:
 def new_options(content: Mapping[Any, Any]) -> dict[Any, Any]:
     """Return options of a search with the names of today; others pass through."""
     renamed = {new_name(key, OPTIONS, "option"): value for key, value in content.items()}
-    if renamed.get("from_method") in METHODS:
-        renamed["from_method"] = METHODS[renamed["from_method"]]
+    method = renamed.get("from_method")
+    if isinstance(method, str) and method in METHODS:
+        renamed["from_method"] = METHODS[method]
     return renamed
 
 

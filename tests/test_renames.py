@@ -3,6 +3,7 @@
 import pytest
 
 from srnas import renames
+from srnas.errors import UserError
 from srnas.inherit import find_recipe
 from srnas.methods import find_method, method_folders
 from srnas.options import check_options
@@ -80,3 +81,8 @@ def test_a_study_with_old_names_is_the_study_whose_results_are_stored(tmp_path, 
     assert [old.identity(arm) for arm in old.arms] == [new.identity(arm) for arm in new.arms]
     # of the options' text at the commit that measured the stored results
     assert new.identity("random_search_ws") == "8de879e9f652"
+
+
+def test_a_method_that_is_no_name_is_one_line():
+    with pytest.raises(UserError, match="from_method"):
+        check_options("search", {"from_method": {"name": "x"}}, "here")
