@@ -83,6 +83,7 @@ def test_a_study_with_old_names_is_the_study_whose_results_are_stored(tmp_path, 
     assert new.identity("random_search_ws") == "8de879e9f652"
 
 
-def test_a_method_that_is_no_name_is_one_line():
+def test_a_method_that_is_no_name_is_one_line(tmp_path, photo_folder):
+    given = {**search_options(tmp_path, photo_folder), "from_method": {"name": "x"}}
     with pytest.raises(UserError, match="from_method"):
-        check_options("search", {"from_method": {"name": "x"}}, "here")
+        check_options("search", given, "here")
