@@ -3,6 +3,7 @@
 import re
 import shlex
 
+import numpy as np
 import pytest
 import yaml
 from PIL import Image
@@ -73,6 +74,23 @@ def test_the_figures_of_the_page_are_the_stored_ones():
         assert cells[1:4] == [f"{row['params']:,}", f"{row['ms']:.1f}", f"{base / row['ms']:.2f}"]
         assert [float(cell) for cell in cells[4:6]] == [round(psnr, 3) for psnr, _ in quality]
     assert f"by {stored['sums']['pearson']:.3f} (" in PAGE
+
+
+def test_the_figures_against_chance_are_the_stored_ones():
+    part = " ".join(PAGE.partition("against chance\n")[2].partition("\n## ")[0].split())
+    rows = {row["name"]: row for row in read_json_lines(ROOT / "datasets/imdn_x2_chance.jsonl")}
+    drawn = [row for name, row in rows.items() if name.startswith("random")]
+    for name in ("Set5", "Set14"):
+        values = [row["psnr"][name] for row in drawn]
+        for value in (np.mean(values), np.std(values, ddof=1), max(values)):
+            assert f"{value:.3f}" in part
+        assert f"{rows['chosen']['psnr'][name]:.3f}" in part
+    for name in ("sa", "sac", "uniform rest=16, stream 0", "uniform rest=16, stream 1"):
+        row = rows[name]
+        assert f"{row['psnr']['Set5']:.3f} dB at {row['speedup']:.2f} times" in part
+    sums = [row["predicted_loss"] for row in drawn]
+    for key in ("loss", "distilled_loss"):
+        assert f"by {np.corrcoef(sums, [row[key] for row in drawn])[0, 1]:.3f}" in part
 
 
 def test_the_figures_of_the_other_runs_are_the_stored_ones():
