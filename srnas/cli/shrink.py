@@ -19,7 +19,7 @@ def command(
     space: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[OPTION=VALUE]...", help="What to open: 'search_widths=[16, 32]', ..."
+            metavar="[OPTION=VALUE]...", help="What to open: 'search_feat=[16, 32]', ..."
         ),
     ] = None,
     lr_data: Annotated[

@@ -71,13 +71,13 @@ def _export(options: ShrinkOptions, file: Path, wish: str) -> None:
     folder.mkdir(exist_ok=True)
     stem = "-".join(filter(None, ("model", name, precision)))
     out = folder / f"{stem}{target.suffixes[0]}"
-    if out.exists():
+    if all((folder / f"{stem}{suffix}").exists() for suffix in target.suffixes):
         return
     model = load_model(file)
     budget = None
     if precision == "int8":
         budget = photograph_budget(model.network, options.data[0], options.val, MAX_DROP)
-    written = export(model, out, name, precision, budget=budget)
+    written = export(model, out, name, precision, overwrite=True, budget=budget)
     for note in written.notes:
         print(note)
     for one in written.files:

@@ -51,7 +51,7 @@ class ShrinkOptions(Strict):
         input: Width and height of the LR image that time and MACs are for.
         repeats: Number of runs of each network, whose median counts.
         space: Options of the space that go over those that it opens by itself, such as
-            {search_widths: [16, 32]}.
+            {search_feat: [16, 32]}.
         reuse: Folder (`out`) of another run with the same network, images and setting, whose fits,
             losses and costs are taken.
         fit_steps: Number of steps of the fits; 0 for none.

@@ -9,7 +9,8 @@ from srnas.shrinking.options import BUDGETS, ShrinkOptions, check_shrink_options
 
 OWN = {*BUDGETS, "out", "test", "val", "minutes", "steps", "peak", "hr_weight", "reuse", "export",
        "device", "threads"}  # fmt: skip
-FILES = ("starts.pt", "fits.pt", "losses.jsonl", "sums.json", "costs.json")
+# In this order: with the last one, all are there.
+FILES = ("costs.json", "sums.json", "losses.jsonl", "starts.pt", "fits.pt")
 
 
 def take_over(options: ShrinkOptions, folder: Path, alternatives: int) -> None:
@@ -48,6 +49,6 @@ def take_over(options: ShrinkOptions, folder: Path, alternatives: int) -> None:
     for name in FILES:
         if (other / name).exists():
             shutil.copyfile(other / name, folder / f"{name}.new")
-    for name in reversed(FILES):
+    for name in FILES:
         if (folder / f"{name}.new").exists():
             (folder / f"{name}.new").replace(folder / name)
