@@ -23,6 +23,7 @@ from srnas.components import Component
 from srnas.documents import parse_json
 from srnas.errors import UserError, one_line, short
 from srnas.files import check_file, load_tensors, write_atomic
+from srnas.primitives.reparameterized import merge_convolutions
 from srnas.spaces import (
     SPACES,
     SpaceLike,
@@ -89,6 +90,7 @@ def save_model(path: Path, model: Model) -> None:
 def merged(model: Model) -> Model:
     """Return a model without what only training needs, see `Space.merge`; its network is a copy."""
     network = copy.deepcopy(model.network)
+    merge_convolutions(network)
     changed = network.merge()
     return replace(model, network=network, space=model.space.with_options(**changed))
 

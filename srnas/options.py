@@ -221,6 +221,9 @@ class TrainOptions(RunOptions):
             scale, everything except the upsampler is taken (as DLSR's x4 starts from x2).
         init_where_fitting: Whether `init` may be of another genotype: layers that its weights do
             not fit start at random.
+        reparameterize: Form in which all dense 3x3 convolutions are trained, from the same output
+            on: "rep_mbconv" (PlainUSR), "ecb" (ECBSR), "conv3xc" (SPAN). Model files have plain
+            ones.
         steps: Number of steps.
         steps_per_epoch: Number of steps per epoch, for values that change every epoch.
         optimizer: Optimizer of the network.
@@ -232,6 +235,7 @@ class TrainOptions(RunOptions):
     genotype: Path | dict[str, Any] | None = None
     init: Path | None = None
     init_where_fitting: bool = False
+    reparameterize: Literal["rep_mbconv", "ecb", "conv3xc"] | None = None
     steps: PositiveInt
     steps_per_epoch: PositiveInt | None = None
     optimizer: Optimizer

@@ -20,21 +20,26 @@ def surrounded(pointwise, x):
     return wide
 
 
+def plus_input(y, x):
+    """The skip connection, which only an output as wide as the input has."""
+    return y + x if y.shape == x.shape else y
+
+
 def rep_mbconv(form, x):
     hidden = form.expand(x)
     vector = form.latent.flatten()[None]
     attention = F.linear(F.silu(F.linear(vector, form.reduce)), form.restore).sigmoid()
     spatial = attention[:, :, None, None] * form.conv(surrounded(form.expand, x))
-    y = form.squeeze(spatial + hidden) + x
+    y = plus_input(form.squeeze(spatial + hidden), x)
     if form.mix is not None:
         y = torch.cat([form.mix(y), y[:, 1:]], dim=1)
     return y
 
 
 def ecb(form, x):
-    y = F.conv2d(x, form.conv.weight, form.conv.bias, padding=1) + x
+    y = plus_input(F.conv2d(x, form.conv.weight, form.conv.bias, padding=1), x)
     y = y + form.squeeze(surrounded(form.expand, x))
-    channels = x.shape[1]
+    channels = y.shape[1]
     for index, mask in enumerate((SOBEL_X, SOBEL_Y, LAPLACE)):
         pointwise = form.edges.weight[index * channels : (index + 1) * channels]
         edge = F.conv2d(x, pointwise)

@@ -412,3 +412,10 @@ def derive(supernet: Supernet, space: dict, genotype: Genotype | None = None) ->
 def write_results(path, results):
     """Write results of `srnas table build` to one file, gzipped if its name ends in .gz."""
     write_json_lines(path, map(asdict, results))
+
+
+def outputs(*networks, size=(17, 19)):
+    """What networks make of an image."""
+    x = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        return [one(x) for one in networks]

@@ -9,10 +9,8 @@ from torch import Tensor
 
 from srnas.choice import Genotype, Space
 from srnas.distributed import Process, choose_device, move
-from srnas.engine.train import Trainer
-from srnas.model_file import warm_start
+from srnas.engine.train import Trainer, initial_network
 from srnas.options import TrainOptions
-from srnas.spaces import derived_network
 from srnas.tasks.base import Batches, Task
 
 
@@ -46,9 +44,7 @@ class Bench:
     def train(self, options: TrainOptions, genotype: Genotype) -> Trained:
         """Train the network of a genotype; UserError if the images cannot be read."""
         torch.manual_seed(options.seed)
-        network = derived_network(options.space, genotype)
-        if options.init:
-            warm_start(network, options.init, options.space.name, options.init_where_fitting)
+        network = initial_network(options, genotype)
         move(network, self.process.device)
         task, batches = self._open(options, network)
         trainer = Trainer(options, network, task, batches)

@@ -21,6 +21,7 @@ from srnas.errors import UserError
 from srnas.machine import peak_memory
 from srnas.model_file import Model, load_model, merged, save_model, warm_start
 from srnas.options import TrainOptions
+from srnas.primitives.reparameterized import reparameterize_convolutions
 from srnas.spaces import derived_network, published_genotype
 from srnas.sync_batchnorm import synchronize
 from srnas.tasks import Task
@@ -214,13 +215,20 @@ def dry_run(options: TrainOptions) -> str:
 
 
 def _start(options: TrainOptions, genotype: Genotype | None = None) -> tuple[Genotype, Space]:
-    """Return the genotype and its network, initialized at random or with the weights of `init`."""
+    """Return the genotype to train and its network."""
     if genotype is None:
         genotype = _genotype(options)
+    return genotype, initial_network(options, genotype)
+
+
+def initial_network(options: TrainOptions, genotype: Genotype) -> Space:
+    """Return the network of a genotype at the start of a training, on the CPU."""
     network = derived_network(options.space, genotype)
     if options.init:
         warm_start(network, options.init, options.space.name, options.init_where_fitting)
-    return genotype, network
+    if options.reparameterize:
+        reparameterize_convolutions(network, options.reparameterize)
+    return network
 
 
 def _genotype(options: TrainOptions) -> Genotype:

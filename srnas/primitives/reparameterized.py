@@ -9,6 +9,7 @@ borders too.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -32,18 +33,20 @@ class Reparameterized(nn.Module, ABC):
 
     @abstractmethod
     def kernel_and_bias(self) -> Affine:
-        """Return the merged kernel (C, C, 3, 3) and bias (C,), differentiably."""
+        """Return the merged kernel (C_out, C_in, 3, 3) and bias (C_out,), differentiably."""
 
     @abstractmethod
     def clear_way(self) -> Tensor | float:
-        """Set the other branches so that the first C channels of `conv` go straight to the output.
+        """Set the other branches so that `conv` goes straight from the input to the output.
+
+        Its first C_in channels are then the input, and its first C_out channels the output.
 
         Returns:
-            The factors that they are multiplied by on the way, (C,) or a number.
+            The factors that they are multiplied by on the way, (C_out,) or a number.
         """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to the same shape."""
+        """Map (B, C_in, H, W) to (B, C_out, H, W)."""
         with torch.autocast(x.device.type, enabled=False):  # half precision is for the result only
             kernel, bias = self.kernel_and_bias()
         return F.conv2d(x, kernel, bias, padding=1)
@@ -52,7 +55,7 @@ class Reparameterized(nn.Module, ABC):
     def merged(self) -> nn.Conv2d:
         """Return the plain convolution with the same output."""
         kernel, bias = self.kernel_and_bias()
-        conv = nn.Conv2d(len(kernel), len(kernel), 3, padding=1, device="meta")
+        conv = nn.Conv2d(kernel.shape[1], len(kernel), 3, padding=1, device="meta")
         conv.weight, conv.bias = nn.Parameter(kernel), nn.Parameter(bias)
         return conv
 
@@ -63,20 +66,21 @@ class Reparameterized(nn.Module, ABC):
         Parameters that are multiplied by zero keep their values, so training continues with all.
 
         Args:
-            kernel: (C, C, 3, 3).
-            bias: (C,).
+            kernel: (C_out, C_in, 3, 3).
+            bias: (C_out,).
         """
-        channels = len(bias)
+        channels, inputs = kernel.shape[:2]
         factors = torch.as_tensor(self.clear_way())
         have, have_bias = self.kernel_and_bias()
-        self.conv.weight[:channels, :channels] += (kernel - have) / factors.reshape(-1, 1, 1, 1)
+        self.conv.weight[:channels, :inputs] += (kernel - have) / factors.reshape(-1, 1, 1, 1)
         _bias(self.conv)[:channels] += (bias - have_bias) / factors
 
 
 class RepMBConv(Reparameterized):
     """Inverted bottleneck (PlainUSR): squeeze(a * conv(expand(x)) + expand(x)) + x.
 
-    expand and squeeze are 1x1 convolutions to and from twice the channels. The attention
+    expand and squeeze are 1x1 convolutions to and from twice the channels. x is added where the
+    numbers of input and output channels are equal. The attention
     a = sigmoid(W2 silu(W1 t)) does not depend on x but on a learned vector t. With `mix`, a 1x1
     convolution of all channels of the result takes the place of its first channel.
 
@@ -85,23 +89,24 @@ class RepMBConv(Reparameterized):
     rounding; with 16 channels and more, it has no gradient.
 
     Args:
-        channels: Channels of input and output.
+        inputs: Channels of the input.
+        outputs: Channels of the output.
         mix: Whether the first output channel becomes a mixture of all.
     """
 
-    def __init__(self, channels: int, mix: bool = False) -> None:
+    def __init__(self, inputs: int, outputs: int, mix: bool = False) -> None:
         super().__init__()
-        hidden = EXPANSION * channels
-        self.expand = nn.Conv2d(channels, hidden, 1)
+        hidden = _hidden(inputs, outputs)
+        self.expand = nn.Conv2d(inputs, hidden, 1)
         self.conv = nn.Conv2d(hidden, hidden, 3)
-        self.squeeze = nn.Conv2d(hidden, channels, 1)
+        self.squeeze = nn.Conv2d(hidden, outputs, 1)
         self.latent = nn.Parameter(torch.full((1, hidden, 1, 1), 0.1))
         narrow = max(hidden // REDUCTION, 1)
         self.reduce = nn.Parameter(torch.ones(narrow, hidden))
         self.restore = nn.Parameter(torch.ones(hidden, narrow))
-        self.mix = nn.Conv2d(channels, 1, 1) if mix else None
+        self.mix = nn.Conv2d(outputs, 1, 1) if mix else None
         if self.mix:
-            nn.init.constant_(self.mix.weight, 1 / channels)
+            nn.init.constant_(self.mix.weight, 1 / outputs)
             nn.init.zeros_(_bias(self.mix))
 
     def attention(self) -> Tensor:
@@ -111,10 +116,10 @@ class RepMBConv(Reparameterized):
     def kernel_and_bias(self) -> Affine:
         """Return the merged kernel and bias; see `Reparameterized.kernel_and_bias`."""
         factors = self.attention()
-        kernel = factors[:, None, None, None] * self.conv.weight + _identity(factors)
+        kernel = _plus_input(factors[:, None, None, None] * self.conv.weight)
         kernel, bias = _after(self.expand, (kernel, factors * _bias(self.conv)))
         kernel, bias = _before(self.squeeze, (kernel, bias))
-        kernel = kernel + _identity(bias)
+        kernel = _plus_input(kernel)
         if self.mix:
             first, first_bias = _before(self.mix, (kernel, bias))
             kernel, bias = torch.cat([first, kernel[1:]]), torch.cat([first_bias, bias[1:]])
@@ -133,14 +138,16 @@ class ECB(Reparameterized):
     """Edge-oriented convolution block (ECBSR).
 
     The sum of a 3x3 convolution; a 1x1 convolution to twice the channels and a 3x3 one; for each of
-    Sobel's two filters and Laplace's a 1x1 convolution and the filter, scaled by channel; and x.
+    Sobel's two filters and Laplace's a 1x1 convolution and the filter, scaled by channel; and x,
+    where the numbers of input and output channels are equal.
 
     Zhang, Zeng, Zhang: Edge-oriented Convolution Block for Real-time Super Resolution on Mobile
     Devices, ACM MM 2021, with the initial values of its released code. The 1x1 convolutions before
     the filters have no bias here: a filter makes zero of it.
 
     Args:
-        channels: Channels of input and output.
+        inputs: Channels of the input.
+        outputs: Channels of the output.
     """
 
     FILTERS = (
@@ -150,15 +157,15 @@ class ECB(Reparameterized):
     )
     filters: Tensor
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        hidden = EXPANSION * channels
-        self.conv = nn.Conv2d(channels, channels, 3)
-        self.expand = nn.Conv2d(channels, hidden, 1)
-        self.squeeze = nn.Conv2d(hidden, channels, 3)
-        self.edges = nn.Conv2d(channels, 3 * channels, 1, bias=False)
-        self.edge_scale = nn.Parameter(1e-3 * torch.randn(3, channels))
-        self.edge_bias = nn.Parameter(1e-3 * torch.randn(3, channels))
+        hidden = _hidden(inputs, outputs)
+        self.conv = nn.Conv2d(inputs, outputs, 3)
+        self.expand = nn.Conv2d(inputs, hidden, 1)
+        self.squeeze = nn.Conv2d(hidden, outputs, 3)
+        self.edges = nn.Conv2d(inputs, 3 * outputs, 1, bias=False)
+        self.edge_scale = nn.Parameter(1e-3 * torch.randn(3, outputs))
+        self.edge_bias = nn.Parameter(1e-3 * torch.randn(3, outputs))
         self.register_buffer("filters", torch.tensor(self.FILTERS).float(), persistent=False)
 
     def kernel_and_bias(self) -> Affine:
@@ -166,7 +173,7 @@ class ECB(Reparameterized):
         kernel, bias = _after(self.expand, (self.squeeze.weight, _bias(self.squeeze)))
         pointwise = self.edges.weight[:, :, 0, 0].unflatten(0, (3, -1))
         edges = torch.einsum("fo,foi,fhw->oihw", self.edge_scale, pointwise, self.filters)
-        kernel = kernel + self.conv.weight + edges + _identity(bias)
+        kernel = _plus_input(kernel + self.conv.weight + edges)
         return kernel, bias + _bias(self.conv) + self.edge_bias.sum(0)
 
     def clear_way(self) -> float:
@@ -184,16 +191,17 @@ class Conv3XC(Reparameterized):
     expands it, which is the padding of this module.
 
     Args:
-        channels: Channels of input and output.
+        inputs: Channels of the input.
+        outputs: Channels of the output.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        hidden = EXPANSION * channels
-        self.skip = nn.Conv2d(channels, channels, 1)
-        self.expand = nn.Conv2d(channels, hidden, 1)
+        hidden = _hidden(inputs, outputs)
+        self.skip = nn.Conv2d(inputs, outputs, 1)
+        self.expand = nn.Conv2d(inputs, hidden, 1)
         self.conv = nn.Conv2d(hidden, hidden, 3)
-        self.squeeze = nn.Conv2d(hidden, channels, 1)
+        self.squeeze = nn.Conv2d(hidden, outputs, 1)
 
     def kernel_and_bias(self) -> Affine:
         """Return the merged kernel and bias; see `Reparameterized.kernel_and_bias`."""
@@ -208,14 +216,13 @@ class Conv3XC(Reparameterized):
         return 1.0
 
 
-REPARAMETERIZED: dict[str, Callable[[int, bool], nn.Module]] = {
-    "none": lambda channels, mix: nn.Conv2d(channels, channels, 3, padding=1),
+REPARAMETERIZED: dict[str, Callable[[int, int, bool], Reparameterized]] = {
     "rep_mbconv": RepMBConv,
-    "ecb": lambda channels, mix: ECB(channels),
-    "conv3xc": lambda channels, mix: Conv3XC(channels),
+    "ecb": lambda inputs, outputs, mix: ECB(inputs, outputs),
+    "conv3xc": lambda inputs, outputs, mix: Conv3XC(inputs, outputs),
 }
-"""Builders of a 3x3 convolution by the name of its form, from its channels and whether what follows
-gives its first output channel a part of its own."""
+"""Builders of a 3x3 convolution by the name of its form, from the channels of input and output and
+whether what follows gives its first output channel a part of its own."""
 
 
 def merge_convolutions(network: nn.Module) -> None:
@@ -226,15 +233,54 @@ def merge_convolutions(network: nn.Module) -> None:
                 module.register_module(name, child.merged())
 
 
+def reparameterize_convolutions(network: nn.Module, form: str) -> None:
+    """Replace the plain 3x3 convolutions of a network by a form with the same output, in place.
+
+    Those with a bias are replaced that have neither stride, dilation nor groups, and keep height
+    and width by zeros. `merge_convolutions` is the way back.
+
+    Args:
+        network: The network.
+        form: Name of the form in `REPARAMETERIZED`.
+    """
+    for module in list(network.modules()):
+        if isinstance(module, Reparameterized):
+            continue
+        for name, child in list(module.named_children()):
+            if _is_plain(child):
+                built = REPARAMETERIZED[form](child.in_channels, child.out_channels, False)
+                built.to(child.weight.device)
+                built.adopt(child.weight, _bias(child))
+                module.register_module(name, built)
+
+
+def _is_plain(module: nn.Module) -> TypeGuard[nn.Conv2d]:
+    plain = {"kernel_size": (3, 3), "stride": (1, 1), "dilation": (1, 1), "groups": 1}
+    return (
+        type(module) is nn.Conv2d
+        and all(getattr(module, key) == value for key, value in plain.items())
+        and module.padding in ((1, 1), "same")
+        and module.padding_mode == "zeros"
+        and module.bias is not None
+    )
+
+
+def _hidden(inputs: int, outputs: int) -> int:
+    """Return how many channels the branches have: twice the smaller number, and all of them."""
+    return max(EXPANSION * min(inputs, outputs), inputs, outputs)
+
+
 def _bias(conv: nn.Conv2d) -> Tensor:
     assert conv.bias is not None
     return conv.bias
 
 
-def _identity(like: Tensor) -> Tensor:
-    """Return the 3x3 kernel of the identity of as many channels as a vector has values."""
-    eye = torch.eye(len(like), dtype=like.dtype, device=like.device)
-    return F.pad(eye[:, :, None, None], (1, 1, 1, 1))
+def _plus_input(kernel: Tensor) -> Tensor:
+    """Add the input to the output of a 3x3 kernel, where they have as many channels."""
+    if kernel.shape[0] != kernel.shape[1]:
+        return kernel
+    eye = torch.eye(len(kernel), dtype=kernel.dtype, device=kernel.device)
+    return kernel + F.pad(eye[:, :, None, None], (1, 1, 1, 1))
 
 
 def _after(first: nn.Conv2d, affine: Affine) -> Affine:

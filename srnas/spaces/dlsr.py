@@ -19,7 +19,7 @@ from srnas.primitives.dlsr import DLSR_PRIMITIVES
 from srnas.primitives.sr import SR_PRIMITIVES
 from srnas.spaces import SPACES
 from srnas.spaces.imdn import CANDIDATES as IMDN_CANDIDATES
-from srnas.spaces.kinds import SuperResolutionSpace
+from srnas.spaces.kinds import SuperResolutionSpace, in_float32
 from srnas.spaces.published import is_published, named_candidates, published_width
 
 NEGATIVE_SLOPE = 0.05
@@ -107,13 +107,13 @@ class DLSR(SuperResolutionSpace):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map LR (B, 3, H, W) to SR (B, 3, scale*H, scale*W), RGB in [0, 1], not clipped."""
-        features = self.head(x if self.rgb_range == 1 else x * self.rgb_range)
+        features = in_float32(self.head, x if self.rgb_range == 1 else x * self.rgb_range)
         outputs = [self.cells[0](features)]
         outputs.append(self.cells[1](outputs[0]))
         for link, cell in zip(self.links, self.cells[2:], strict=True):
             outputs.append(cell(link(outputs)))
         fused = _leaky(self.fuse(torch.cat(outputs, dim=1)))
-        y = self.upsample(self.body_end(fused) + features)
+        y = in_float32(self.upsample, self.body_end(fused) + features)
         return y if self.rgb_range == 1 else y / self.rgb_range
 
     @classmethod

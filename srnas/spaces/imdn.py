@@ -22,7 +22,7 @@ from srnas.diagram import Diagram
 from srnas.errors import UserError
 from srnas.primitives.sr import SR_PRIMITIVES
 from srnas.spaces import SPACES
-from srnas.spaces.kinds import SuperResolutionSpace
+from srnas.spaces.kinds import SuperResolutionSpace, in_float32
 from srnas.spaces.published import named_candidates, published_width
 
 NEGATIVE_SLOPE = 0.05
@@ -109,13 +109,14 @@ class IMDN(SuperResolutionSpace):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map LR (B, 3, H, W) to SR (B, 3, scale*H, scale*W), RGB in [0, 1], not clipped."""
-        features = self.stream(self.head(x))
+        features = self.stream(in_float32(self.head, x))
         outputs, out = [], features
         for block in self.blocks:
             out = block(out)
             outputs.append(out)
         fused = F.leaky_relu(self.fuse(torch.cat(outputs, dim=1)), NEGATIVE_SLOPE)
-        return self.upsample(self.stream(self.body_end(self.stream(fused))) + features)
+        y = self.stream(self.body_end(self.stream(fused))) + features
+        return in_float32(self.upsample, y)
 
     @classmethod
     def published_choices(cls, options: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -2,6 +2,9 @@
 
 from typing import ClassVar
 
+import torch
+from torch import Tensor, nn
+
 from srnas.choice import Space
 
 
@@ -20,6 +23,19 @@ class SuperResolutionSpace(Space):
     rescaled: ClassVar[tuple[str, ...]] = ("upsample.",)
     scale: int
     rgb_range: float = 1.0
+
+
+def in_float32(module: nn.Module, x: Tensor) -> Tensor:
+    """Apply a module in float32 where autocast is on.
+
+    Networks read and write images so: bfloat16 has 8 bits for what is between two powers of 2, so
+    its numbers near 1 differ by a whole level of 8-bit images.
+    """
+    kind = x.device.type
+    if not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)):
+        return module(x)
+    with torch.autocast(kind, enabled=False):
+        return module(x.float())
 
 
 class ClassificationSpace(Space):

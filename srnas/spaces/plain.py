@@ -24,7 +24,7 @@ from srnas.errors import UserError, counted
 from srnas.primitives.attention import AttentionPrimitive
 from srnas.primitives.reparameterized import Reparameterized, merge_convolutions
 from srnas.spaces import SPACES
-from srnas.spaces.kinds import SuperResolutionSpace
+from srnas.spaces.kinds import SuperResolutionSpace, in_float32
 from srnas.spaces.plain_parts import RGB, Block, Piece, concatenate, head, tail, take
 from srnas.spaces.plain_weights import is_authors, read_options, rename
 
@@ -132,11 +132,11 @@ class Plain(SuperResolutionSpace):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map LR (B, 3, H, W) to SR (B, 3, scale*H, scale*W), RGB in [0, 1], not clipped."""
-        pieces: list[Piece] = [(self.channels, self._masked(self.head(x)))]
+        pieces: list[Piece] = [(self.channels, self._masked(in_float32(self.head, x)))]
         for block in self._parts:
             first, others = take(pieces, block.channels)
             pieces = [(block.channels, block(first)), *others]
-        y: Tensor = self.upsample(concatenate([piece for _, piece in pieces]))
+        y = in_float32(self.upsample, concatenate([piece for _, piece in pieces]))
         if self.unshuffle:  # an odd side has been rounded up
             y = _crop(y, self.scale * x.shape[2], self.scale * x.shape[3])
         return y

@@ -106,7 +106,7 @@ class Block(nn.Module):
 def _conv(inputs: int, outputs: int, form: str, mix: bool) -> nn.Module:
     if form == "none":
         return nn.Conv2d(inputs, outputs, 3, padding=1)
-    return REPARAMETERIZED[form](inputs, mix)
+    return REPARAMETERIZED[form](inputs, outputs, mix)
 
 
 def take(pieces: Sequence[Piece], width: int) -> tuple[Tensor, list[Piece]]:

@@ -42,7 +42,7 @@ DROP_PATH = [
         ("search", search_options, ["method=drnas_progressive", "space.num_feat=16"]),
         ("search", search_options, ["method=snas", *ADMM_AND_FIMT]),
         ("search", lambda t, _: class_options(t), ["method=single_darts"]),
-        ("train", train_options, ["space.num_block=2"]),
+        ("train", train_options, ["space.num_block=2", "reparameterize=rep_mbconv"]),
         ("train", lambda t, _: class_train_options(t, "darts"), [*DROP_PATH]),
     ],
     ids=["search", "partial", "progressive", "stateful", "classes", "train", "train-classes"],

@@ -20,7 +20,7 @@ from srnas.spaces import check_space, derived_network, is_open, published_genoty
 from srnas.tasks.super_resolution.evaluate import NetworkUpscale, evaluate
 from srnas.tasks.super_resolution.protocols import PROTOCOLS
 from tests.branches import disturb, never_merged
-from tests.helpers import srnas, train_options, write_options
+from tests.helpers import outputs, srnas, train_options, write_options
 
 GENOTYPE = Genotype("plain", {})
 FORMS = ["rep_mbconv", "ecb", "conv3xc"]
@@ -56,13 +56,6 @@ def network(**options):
 
 def weights(shared, name, scale):
     return shared / "checkpoints" / "plainusr" / f"PlainUSR{name}_Rep_x{scale}.pth"
-
-
-def outputs(*networks, size=(17, 19)):
-    """What networks make of an image."""
-    x = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        return [one(x) for one in networks]
 
 
 FIGURES = [
