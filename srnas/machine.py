@@ -45,6 +45,17 @@ def keep_freed_memory() -> bool:
     return bool(mallopt(mmap_threshold, LARGEST_BLOCK)) and bool(mallopt(trim_threshold, 2**31 - 1))
 
 
+def computes_in_bfloat16(device: torch.device) -> bool:
+    """Return whether a device multiplies numbers of bfloat16 by instructions of its own."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu":
+        return False
+    listed = getattr(torch.cpu, "get_capabilities", dict)  # torch 2.11 and later have it
+    capabilities: dict[str, object] = listed()
+    return any(capabilities.get(key) for key in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
 def time_alternately(
     calls: Sequence[Callable[[], object]],
     repeats: int,

@@ -34,6 +34,8 @@ class Space(nn.Module, ABC):
         rescaled: Prefixes of the parameters whose shapes depend on the scale factor. A warm start
             from another scale leaves these as initialized.
         drops_paths: Whether `drop_path_prob` has an effect.
+        trained_as: Form in which a network that is shrunk learns best, see
+            `srnas.primitives.reparameterized`; None for plain convolutions.
         table_prefix: What the figures of a table are called in logs: PREFIX_FIGURE.
     """
 
@@ -42,6 +44,7 @@ class Space(nn.Module, ABC):
     min_size: int = 1
     rescaled: ClassVar[tuple[str, ...]] = ()
     drops_paths: ClassVar[bool] = False
+    trained_as: ClassVar[str | None] = None
     table_prefix: ClassVar[str] = "table"
 
     @abstractmethod

@@ -66,6 +66,12 @@ def command(
         int | None, typer.Option(min=0, help="Steps of the distillation, in place of --minutes")
     ] = None,
     fit_steps: Annotated[int, typer.Option(min=0, help="Steps of the fits")] = 200,
+    training_precision: Annotated[
+        str, typer.Option(help="Precision of the distillation: auto, float32, bfloat16")
+    ] = "auto",
+    reparameterize: Annotated[
+        str, typer.Option(help="Form of its convolutions: auto, none, rep_mbconv, ecb, conv3xc")
+    ] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Seed")] = 0,
     device: Device = None,
     threads: Annotated[int | None, typer.Option(min=1, max=1024, help="Threads to learn")] = None,
@@ -87,6 +93,7 @@ def command(
         "runtime_threads": runtime_threads, "input": list(parse_size(input_size)), "reuse": reuse,
         "export": export or [],
         "minutes": minutes, "steps": steps, "fit_steps": fit_steps, "seed": seed,
+        "training_precision": training_precision, "reparameterize": reparameterize,
         "device": device or "auto", "threads": threads, "space": apply_overrides({}, space or []),
     }  # fmt: skip
     print(shrink(check_shrink_options(given), resume, write_report))

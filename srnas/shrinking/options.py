@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Gt, Interval, Len, MinLen
 from pydantic import Field, ValidationError, model_validator
@@ -20,6 +20,7 @@ from srnas.components import (
 )
 from srnas.errors import UserError
 from srnas.shrinking.costs import Kind, Setting
+from srnas.spaces import space_class
 
 Positive = Annotated[float, Gt(0)]
 BUDGETS = ("speedup", "latency", "macs", "params", "size")
@@ -62,6 +63,10 @@ class ShrinkOptions(Strict):
         batch_size: Number of patches of a batch.
         lr_patch: Side of the LR patches in pixels.
         peak: Largest learning rate of the distillation.
+        training_precision: Precision of its forward passes: float32, bfloat16; "auto" is bfloat16
+            where the device has instructions for it.
+        reparameterize: Form in which it trains the dense 3x3 convolutions: rep_mbconv, ecb,
+            conv3xc, none; "auto" is that of the space, see `Space.trained_as`.
         hr_weight: Weight of the loss to HR beside that to the network's outputs.
         seed: Seed.
         device: Device of fits, scores and distillation: auto, cpu, cuda, ...
@@ -94,6 +99,8 @@ class ShrinkOptions(Strict):
     batch_size: BatchSize = 8
     lr_patch: Side = 32
     peak: Positive = 1e-3
+    training_precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    reparameterize: Literal["auto", "none", "rep_mbconv", "ecb", "conv3xc"] = "auto"
     hr_weight: Annotated[float, Gt(-1e-9)] = 0.2
     seed: Seed = 0
     device: str = "auto"
@@ -136,7 +143,12 @@ class ShrinkOptions(Strict):
         return next(x for x in (self.latency, self.macs, self.params, self.size) if x is not None)
 
     def training(
-        self, space: dict[str, Any], choices: dict[str, Any], init: Path | None, steps: int
+        self,
+        space: dict[str, Any],
+        choices: dict[str, Any],
+        init: Path | None,
+        steps: int,
+        precision: str = "float32",
     ) -> dict[str, Any]:
         """Return the options of the distillation.
 
@@ -145,8 +157,12 @@ class ShrinkOptions(Strict):
             choices: Choices of the network.
             init: Its weights.
             steps: Number of steps.
+            precision: Precision of forward passes.
         """
         scale = space.get("scale", 2)
+        form: str | None = self.reparameterize
+        if form == "auto":
+            form = space_class(space["name"]).trained_as
         train: dict[str, Any] = {"hr": [str(folder) for folder in self.data]}
         if self.lr_data:
             train["lr_only"] = [str(folder) for folder in self.lr_data]
@@ -156,10 +172,12 @@ class ShrinkOptions(Strict):
             "experiments": str(self.out.parent),
             "seed": self.seed,
             "device": self.device,
+            "precision": precision,
             "threads": self.threads,
             "space": space,
             "genotype": choices,
             "init": str(init) if init else None,
+            "reparameterize": None if form == "none" else form,
             "teacher": {
                 "model": str(self.model),
                 "hr_weight": self.hr_weight,

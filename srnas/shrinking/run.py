@@ -9,18 +9,19 @@ network; `plan.json`, the number of steps of the distillation, which is a traini
 goes on after the last finished piece, to the same bits; times are measured once and kept.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
-from srnas.choice import Space
+from srnas.choice import Genotype, Space
 from srnas.cost import count_parameters
 from srnas.data.structures import write_structures
+from srnas.distributed import move
 from srnas.engine.estimate import time_steps, time_validation
-from srnas.engine.train import Trainer
+from srnas.engine.train import Trainer, initial_network
 from srnas.engine.train import train as run_training
 from srnas.errors import UserError
 from srnas.files import (
@@ -29,6 +30,7 @@ from srnas.files import (
     write_json,
 )
 from srnas.lock import hold
+from srnas.machine import computes_in_bfloat16
 from srnas.model_file import Model, load_model, save_model
 from srnas.progress import duration
 from srnas.shrinking.alternatives import Alternative, open_model
@@ -134,11 +136,13 @@ class _Run(Stages):
         start_file = self.folder / "start.safetensors"
         plan = self.folder / "plan.json"
         if not plan.exists():
-            write_json(plan, {"steps": self._steps(genotype.choices, start_file)})
-        steps = read_json(plan)["steps"]
+            precision = self._precision()
+            steps = self._steps(genotype, start_file, precision)
+            write_json(plan, {"steps": steps, "precision": precision})
+        planned = read_json(plan)
         file = start_file
-        if steps:
-            options = self._training(genotype.choices, start_file, steps)
+        if planned["steps"]:
+            options = self._training(genotype.choices, start_file, **planned)
             file = run_training(options, (self.options.out / "options.yml").exists())
         return file
 
@@ -195,14 +199,23 @@ class _Run(Stages):
         before = open_model(self.model, "", self.options.space).genotype.choices
         return [f"{label}={value}" for label, value in now.items() if value != before[label]]
 
-    def _steps(self, choices: dict[str, Any], init: Path) -> int:
+    def _precision(self) -> str:
+        """Return the precision of the distillation."""
+        given = self.options.training_precision
+        if given != "auto":
+            return given
+        return "bfloat16" if computes_in_bfloat16(self.process.device) else "float32"
+
+    def _steps(self, genotype: Genotype, init: Path, precision: str) -> int:
         """Return the number of steps that the minutes leave."""
         if self.options.steps is not None:
             return self.options.steps
         left = 60 * self.options.minutes - self.seconds
-        options = self._training(choices, init, 1000)
+        options = self._training(genotype.choices, init, 1000, precision)
         task, batches = self.opened
-        network = load_model(init).network.to(self.process.device).train()
+        task = copy.copy(task)
+        task.precision = precision
+        network = move(initial_network(options, genotype), self.process.device).train()
         trainer = Trainer(options, network, task, batches)
         seconds = time_steps(trainer.step, self.process.device)
         seconds += time_validation(task, trainer.judged) / 1000

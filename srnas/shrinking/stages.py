@@ -358,8 +358,11 @@ class Stages:
             )
         return rows
 
-    def _training(self, choices: dict[str, Any], init: Path | None, steps: int) -> TrainOptions:
-        content = self.options.training(self.original.space.to_dict(), choices, init, steps)
+    def _training(
+        self, choices: dict[str, Any], init: Path | None, steps: int, precision: str = "float32"
+    ) -> TrainOptions:
+        space = self.original.space.to_dict()
+        content = self.options.training(space, choices, init, steps, precision)
         options = check_options("train", content, "srnas shrink")
         assert isinstance(options, TrainOptions)
         return options

@@ -71,6 +71,7 @@ class Plain(SuperResolutionSpace):
     """
 
     published: ClassVar[Mapping[str, Any]] = {}
+    trained_as: ClassVar[str | None] = "rep_mbconv"
 
     def __init__(
         self,
