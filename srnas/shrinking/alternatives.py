@@ -88,7 +88,10 @@ def open_model(model: Model, file: str, options: Mapping[str, Any]) -> Original:
         )
     space = check_space({"name": model.space.name, **own, **opened, **options}, f"{file}: space")
     chosen = {**published_genotype(space).choices, **model.genotype.choices}
-    genotype = spelled_out(space, Genotype(space.name, chosen))
+    try:
+        genotype = spelled_out(space, Genotype(space.name, chosen))
+    except UserError as error:
+        raise UserError(f"{error}; offer what the network has, too") from None
     network = derived_network(space, genotype)
     network.load_state_dict(model.network.state_dict())
     return Original(network.eval().requires_grad_(False), space, genotype)

@@ -211,6 +211,9 @@ def test_what_cannot_be_is_one_line(tmp_path, photo_folder, model, shared):
     for file in sorted(photo_folder.iterdir())[:2]:
         shutil.copy(file, few)
     assert "2 images in all; fits and losses need 4 photographs" in says(data=[few], params=3000)
+    offers = {"search_rest": [2], "search_feat": [6]}
+    said = says(space=offers, params=3000, out=tmp_path / "o")
+    assert "choices.feat: no alternative is 8; known: 6; offer what the network has, too" in said
     assert "export onnxx: did you mean 'onnx'" in says(export=["onnxx"], params=3000)
     assert "export onnx:int3: onnx has fp32, fp16, int8" in says(export=["onnx:int3"], params=3000)
 
