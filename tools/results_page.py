@@ -22,7 +22,7 @@ from srnas.latency.table import read_latency_table
 from srnas.report.charts import COLORS, GREY, STYLE
 from srnas.score_table import Table, read_table
 from srnas.table.budget import budget
-from srnas.table.judge import LEVEL, RESAMPLES, Array, Interval, collect, rivals
+from srnas.table.judge import LEVEL, Array, Interval, collect, rivals, show_chance
 from srnas.table.protocol import load_protocol
 from srnas.table.results import read_results
 from srnas.table.study import load_study, read_searched
@@ -65,10 +65,11 @@ class Method(NamedTuple):
     Attributes:
         title: Name on the page.
         found: Percentile of each seed.
-        percentile: Their mean, with its 95% interval.
+        percentile: Their mean, with its interval.
         band: Mean of as many random searches at equal cost, with the interval that holds 95% of
             such means.
-        difference: Mean minus that of random search, in points, with the 95% interval of both.
+        difference: Mean minus what random search reaches on average, in points, with its interval.
+        p: The probability of such a difference by luck, for all methods together (Holm).
         minutes: Processor time of a search.
     """
 
@@ -77,6 +78,7 @@ class Method(NamedTuple):
     percentile: Interval
     band: Interval
     difference: Interval
+    p: float
     minutes: float
 
 
@@ -109,18 +111,8 @@ def compare(
     title: str, found: list[float], percentile: Interval, row: Mapping[str, Any], table: Table
 ) -> Method:
     """Set one method beside random search of its cost and its number of seeds."""
-    random = band_means(table, row["draws"], len(found))
-    rng = np.random.default_rng(0)
-    means = rng.choice(found, (RESAMPLES, len(found))).mean(1)
-    differences = means - rng.choice(random, RESAMPLES)
-    return Method(
-        title,
-        found,
-        percentile,
-        central(random),
-        Interval(percentile.mean - float(random.mean()), *central(differences)[1:]),
-        row["minutes"],
-    )
+    band = central(band_means(table, row["draws"], len(found)))
+    return Method(title, found, percentile, band, row["lead"], row["p"], row["minutes"])
 
 
 def band_means(table: Table, draws: int, seeds: int) -> Array:
@@ -137,8 +129,14 @@ def central(sample: Array) -> Interval:
 
 
 def show(rows: Iterable[Method]) -> str:
-    """Return the five columns of the page as a Markdown table."""
-    heads = ["method", "seeds", "percentile [95%]", "minus random at equal cost [95%]"]
+    """Return the six columns of the page as a Markdown table."""
+    heads = [
+        "method",
+        "seeds",
+        "percentile [95%]",
+        "minus random at equal cost [95% together]",
+        "p",
+    ]
     heads += ["CPU minutes"]
     lines = [" | ".join(heads), " | ".join(["---"] * len(heads))]
     for row in rows:
@@ -148,6 +146,7 @@ def show(rows: Iterable[Method]) -> str:
             str(len(row.found)),
             f"{row.percentile.mean:.1f} [{row.percentile.low:.1f}, {row.percentile.high:.1f}]",
             f"{row.difference.mean:+.1f} [{low:+.1f}, {high:+.1f}]",
+            show_chance(row.p),
             f"{row.minutes:.1f}",
         ]
         lines.append(" | ".join(cells))
@@ -164,6 +163,7 @@ def study_csv(rows: Iterable[Mapping[str, Any]]) -> str:
             ("regret", "_db", 4),
             ("regret_at_macs", "_db", 4),
             ("tau", "", 3),
+            ("lead", "", 2),
         ):
             for part, value in row[name]._asdict().items():
                 key = f"{name}{unit}" + ("" if part == "mean" else f"_{part}")
@@ -179,6 +179,7 @@ def study_csv(rows: Iterable[Mapping[str, Any]]) -> str:
             "minutes_to_upper_tenth": f"{np.median(row['good']):.2f}" if row["good"] else "",
             "random_trainings": row["draws"],
             "random_percentile": f"{row['rival']:.2f}",
+            "p": f"{row['p']:.2g}",
         }
         lines.append(line)
     return to_csv(lines)

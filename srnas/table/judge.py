@@ -18,7 +18,7 @@ from srnas.table.study import Searched, Study
 
 LEVEL = 0.95  # of intervals
 GOOD = 90.0  # percentile from which on a genotype is in the upper tenth
-RESAMPLES = 10_000
+LIMITS = {"percentile": (0, 100), "regret": (0, math.inf), "regret_at_macs": (0, math.inf)}
 SIMULATED = 2_000  # draws of the random rival
 
 Array = NDArray[np.float64]
@@ -37,21 +37,40 @@ class Interval(NamedTuple):
     high: float
 
 
-def interval(values: Sequence[float]) -> Interval:
-    """Return the mean and its 95% interval, by bootstrap over the values (the seeds)."""
+def interval(
+    values: Sequence[float],
+    count: int = 1,
+    limits: tuple[float, float] = (-math.inf, math.inf),
+) -> Interval:
+    """Return the mean and its 95% interval by Student's t, over the values (the seeds).
+
+    Args:
+        values: The values.
+        count: Number of intervals that are to hold together; each then has the level
+            1 - 0.05 / count (Bonferroni).
+        limits: The smallest and the largest possible mean.
+    """
     data = np.array(values)
     if len(data) < 2 or float(np.ptp(data)) == 0:
         nothing = float("nan") if len(data) < 2 else float(data[0])
         return Interval(float(data.mean()), nothing, nothing)
-    result = stats.bootstrap(
-        (data,),
-        np.mean,
-        confidence_level=LEVEL,
-        n_resamples=RESAMPLES,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return Interval(float(data.mean()), float(result.low), float(result.high))
+    found = stats.ttest_1samp(data, 0).confidence_interval(1 - (1 - LEVEL) / count)
+    low, high = np.clip([found.low, found.high], *limits)
+    return Interval(float(data.mean()), float(low), float(high))
+
+
+def holm(chances: Sequence[float]) -> list[float]:
+    """Adjust the p-values of several tests for their number.
+
+    Holm: A simple sequentially rejective multiple test procedure, Scandinavian Journal of
+    Statistics 6, 1979. A NaN, of a test that could not be made, stays one and does not count.
+    """
+    known = [n for n in np.argsort(chances) if not math.isnan(chances[n])]
+    adjusted, largest = [float("nan")] * len(chances), 0.0
+    for rank, n in enumerate(known):
+        largest = max(largest, min(1.0, chances[n] * (len(known) - rank)))
+        adjusted[n] = largest
+    return adjusted
 
 
 def collect(
@@ -77,21 +96,30 @@ def collect(
         "good", the minutes after which searches stayed in the upper tenth, of those that did; with
         `latency` "ms" (mean of the networks' predicted times); and
         "rival", the percentile of the best of as many random genotypes as could have been trained
-        in the same time, chosen by one noisy training each.
+        in the same time, chosen by one noisy training each; "lead", the `Interval` of the
+        percentile minus that, where those of all arms hold together; "p", the probability of
+        such a lead by luck (t-test over the seeds, two-sided), by `holm` over the arms.
     """
     found: dict[str, list[Searched]] = defaultdict(list)
     for result in results:
         if result.arm in study.arms and result.identity == study.identity(result.arm):
             found[result.arm].append(result)
-    return [
-        {"arm": arm, **_judge(found[arm], table, training_seconds, latency)}
-        for arm in study.arms
-        if found[arm]
+    arms = [arm for arm in study.arms if found[arm]]
+    rows = [
+        {"arm": arm, **_judge(found[arm], table, training_seconds, latency, len(arms))}
+        for arm in arms
     ]
+    for row, chance in zip(rows, holm([row["p"] for row in rows]), strict=True):
+        row["p"] = chance
+    return rows
 
 
 def _judge(
-    results: Sequence[Searched], table: Table, training_seconds: float, latency: LatencyTable | None
+    results: Sequence[Searched],
+    table: Table,
+    training_seconds: float,
+    latency: LatencyTable | None,
+    arms: int,
 ) -> dict[str, Any]:
     genotypes = [Genotype(table.space, r.genotypes[-1]) for r in results]
     judged = [table.judge(genotype) for genotype in genotypes]
@@ -99,13 +127,16 @@ def _judge(
     seconds = float(np.median(times)) if times else float("nan")
     draws = max(1, int(seconds / training_seconds)) if times else 1
     taus = [agreement(result.probabilities, table) for result in results]
+    by_luck = rival(table, draws)
+    percentiles = [j["percentile"] for j in judged]
+    lead = [percentile - by_luck for percentile in percentiles]
     return {
         "seeds": len(results),
         **{
-            name: interval([j[name] for j in judged])
-            for name in ("percentile", "regret", "regret_at_macs")
+            name: interval([j[name] for j in judged], limits=limits)
+            for name, limits in LIMITS.items()
         },
-        "tau": interval(taus),
+        "tau": interval(taus, limits=(-1, 1)),
         "macs": float(np.mean([table.find(genotype).macs for genotype in genotypes])),
         "settled": float(np.mean([r.settled for r in results])),
         "epochs": len(results[0].genotypes),
@@ -114,7 +145,9 @@ def _judge(
         "good": [m for m in (minutes_to_stay(r, table) for r in results) if m is not None],
         **({"ms": float(np.mean([latency.predict(g) for g in genotypes]))} if latency else {}),
         "draws": draws,
-        "rival": rival(table, draws),
+        "rival": by_luck,
+        "lead": interval(lead, arms),
+        "p": float(stats.ttest_1samp(lead, 0).pvalue) if np.ptp(lead) > 0 else math.nan,
     }
 
 
@@ -178,7 +211,7 @@ def show(rows: Sequence[Mapping[str, Any]]) -> str:
     heads = ["arm", "seeds", "percentile", "regret, dB", "at equal MACs, dB", "GMACs"]
     heads += ["ms"] if any("ms" in row for row in rows) else []
     heads += ["Kendall's tau", "largest p", "settled", "CPU minutes", "in the upper tenth"]
-    heads += ["best of k random"]
+    heads += ["best of k random", "minus best of k, all arms", "p"]
     lines = ["| " + " | ".join(heads) + " |", "| " + " | ".join(["---"] * len(heads)) + " |"]
     for row in rows:
         good = row["good"]
@@ -196,9 +229,16 @@ def show(rows: Sequence[Mapping[str, Any]]) -> str:
             f"{row['minutes']:.1f}",
             f"{len(good)}, after {np.median(good):.1f}" if good else "0",
             f"{row['rival']:.1f} (k = {row['draws']})",
+            _cell(row["lead"], 1),
+            show_chance(row["p"]),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def show_chance(p: float) -> str:
+    """Return a p-value as text."""
+    return "-" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.2g}"
 
 
 def _cell(value: Interval, digits: int) -> str:

@@ -17,7 +17,7 @@ from srnas.latency.table import LatencyTable
 from srnas.lock import hold
 from srnas.score_table import Row, read_table, write_table
 from srnas.spaces import check_space
-from srnas.table.judge import agreement, collect, interval, minutes_to_stay, rival, show
+from srnas.table.judge import agreement, collect, holm, interval, minutes_to_stay, rival, show
 from srnas.table.study import Searched, load_study, read_searched, run
 from tests.helpers import kill_when, search_options, srnas
 
@@ -53,15 +53,27 @@ def file(tmp_path, photo_folder):
     return tmp_path / "study.yml"
 
 
-def test_a_bootstrap_interval_is_that_of_normal_theory_for_many_values():
-    values = np.random.default_rng(0).normal(5, 2, 400)
-    found = interval(list(values))
-    half = 1.96 * values.std() / math.sqrt(400)
-    assert found.mean == pytest.approx(values.mean())
-    assert found.high - found.mean == pytest.approx(half, rel=0.1)
-    assert found.mean - found.low == pytest.approx(half, rel=0.1)
-    assert interval([3.0, 3.0]) == (3, 3, 3)
-    assert math.isnan(interval([3.0]).low)
+@pytest.mark.parametrize(
+    ("count", "t"),  # quantiles of Student's t with 4 degrees of freedom, from its printed table
+    [(1, 2.776), (5, 4.604), (10, 5.598)],
+)
+def test_an_interval_is_that_of_students_t(count, t):
+    values = [1.0, 2.0, 4.0, 5.0, 8.0]  # mean 4, squares of distances 9 + 4 + 0 + 1 + 16
+    found = interval(values, count)
+    half = t * math.sqrt(30 / 4 / 5)
+    assert found.mean == 4
+    assert (found.low, found.high) == pytest.approx((4 - half, 4 + half), abs=1e-3)
+    assert interval(values, count, (0, 6)) == (4, max(0, found.low), 6)
+    assert interval([3.0, 3.0], count) == (3, 3, 3)
+    assert math.isnan(interval([3.0], count).low)
+
+
+def test_holms_correction_is_that_of_r():
+    # p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm") of R
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.9]) == [1, 1]
+    assert holm([0.01, math.nan, 0.04])[::2] == pytest.approx([0.02, 0.04])
+    assert math.isnan(holm([math.nan])[0])
 
 
 def test_the_best_of_k_random_has_the_expected_maximum(table):
@@ -99,6 +111,7 @@ def test_a_study_is_run_once_and_judged(file, table, tmp_path):
         judged = [table.judge(Genotype("imdn", end)) for end in ends]
         assert row["percentile"].mean == pytest.approx(np.mean([j["percentile"] for j in judged]))
         assert row["regret"].low <= row["regret"].mean <= row["regret"].high
+        assert row["lead"].mean == pytest.approx(row["percentile"].mean - row["rival"])
     write_json_lines(tmp_path / "all.jsonl.gz", ({**vars(r)} for r in results))
     shown = srnas(
         "study", "collect", "-opt", file, "--table", table.path,
