@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 EXIT_ERROR = 2
 COMMANDS = (
-    "demo", "init", "search", "train", "shrink", "test", "profile", "convert", "export", "upscale",
-    "report", "compare", "analyze", "methods", "spaces", "check", "schema", "doctor",
+    "demo", "init", "search", "train", "shrink", "find", "test", "profile", "convert", "export",
+    "upscale", "report", "compare", "analyze", "methods", "spaces", "check", "schema", "doctor",
 )  # fmt: skip
 GROUPS = ("data", "latency", "table", "study", "nb201")
 STOPPED = {128 + signal.SIGINT: "interrupted", 128 + signal.SIGTERM: "terminated"}

@@ -169,12 +169,13 @@ def query(
 
     from srnas.choice import Genotype
     from srnas.score_table import read_table
+    from srnas.spaces import read_genotype
 
     found = read_table(table)
     if genotype.endswith(".json"):
         asked = Genotype.load(Path(genotype))
     else:
-        asked = Genotype(found.space, _parse_choices(genotype))
+        asked = read_genotype(found.about["space"], genotype)
     row, judged = found.find(asked), found.judge(asked)
     _show_rows([row])
     print(
@@ -246,18 +247,6 @@ def _show_quality(name: str, quality: dict[str, float]) -> None:
         f"{name:28}{quality['tau']:8.3f}{quality['spearman']:10.3f}"
         f"{quality['mean_error']:12.4f}{quality['rms_error']:9.4f}"
     )
-
-
-def _parse_choices(text: str) -> dict[str, Any]:
-    """Parse "c1=conv_3x3 link3=1,2" as `str(Genotype)` writes it."""
-    choices: dict[str, Any] = {}
-    for word in text.split():
-        label, equals, value = word.partition("=")
-        if not equals:
-            raise UserError(f"{word}: write choices as 'c1=conv_3x3 c2=...', or name a .json file")
-        numbers = value.split(",")
-        choices[label] = [int(n) for n in numbers] if all(n.isdigit() for n in numbers) else value
-    return choices
 
 
 def _parse_shard(text: str) -> tuple[int, int]:

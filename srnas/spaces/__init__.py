@@ -19,6 +19,7 @@ from srnas.choice import (
     Space,
     Supernet,
 )
+from srnas.choice.choice import OneOf
 from srnas.components import Component, Registry, check_component
 from srnas.diagram import Diagram
 from srnas.errors import UserError, short
@@ -112,6 +113,29 @@ def spelled_out(space: SpaceLike, genotype: Genotype) -> Genotype:
     with torch.device("meta"):
         space.build(choose)
     return Genotype(space.name, kind.write_choices(choose.values), genotype.provenance)
+
+
+def read_genotype(space: SpaceLike, text: str) -> Genotype:
+    """Read a genotype as `str(genotype)` writes it: "c1=conv_3x3 feat=48 link3=1,2".
+
+    Raises:
+        UserError: The text has another form.
+    """
+    checked = check_space(space)
+    kinds = open_choices(checked)
+    choices: dict[str, Any] = {}
+    for word in text.split():
+        label, equals, value = word.partition("=")
+        if not equals:
+            raise UserError(f"{word}: write choices as 'c1=conv_3x3 c2=...'")
+        kind = kinds.get(label)
+        if isinstance(kind, OneOf):
+            choices[label] = next((one for one in kind.alternatives() if str(one) == value), value)
+        else:
+            numbers = value.split(",")
+            several = all(number.isdecimal() for number in numbers)
+            choices[label] = [int(number) for number in numbers] if several else value
+    return Genotype(checked.name, choices)
 
 
 def draw(space: SpaceLike, choices: Mapping[str, Any]) -> list[Diagram]:
