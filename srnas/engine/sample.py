@@ -1,7 +1,7 @@
 """Samples of genotypes, and all genotypes of a space."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice, product
 from typing import Any
 
@@ -10,8 +10,15 @@ from srnas.errors import UserError
 from srnas.score_table import Table
 from srnas.spaces import SpaceLike, check_space, open_choices, space_class
 
+TRIES = 100  # draws for each genotype that is kept
 
-def sample_genotypes(space: SpaceLike, count: int, seed: int) -> list[Genotype]:
+
+def sample_genotypes(
+    space: SpaceLike,
+    count: int,
+    seed: int,
+    keep: Callable[[Genotype], bool] | None = None,
+) -> list[Genotype]:
     """Draw different genotypes, stratified over each choice.
 
     Every choice is dealt from a deck of its alternatives, which is shuffled again whenever it is
@@ -22,11 +29,19 @@ def sample_genotypes(space: SpaceLike, count: int, seed: int) -> list[Genotype]:
     Args:
         count: Number of genotypes; fewer if the space has fewer.
         seed: Seed; the first genotypes of a longer sample are those of a shorter one.
+        keep: Returns whether a genotype may be drawn; by default any.
+
+    Raises:
+        UserError: Too few may be drawn.
     """
     space = check_space(space)
     choices = open_choices(space)
     total = count_genotypes(choices)
-    return list(islice(_dealt(space.name, choices, seed), min(count, total)))
+    dealt = islice(_dealt(space.name, choices, seed), min(TRIES * count, total))
+    found = list(islice(filter(keep, dealt) if keep else dealt, count))
+    if len(found) < min(count, total):
+        raise UserError(f"sample: only {len(found)} of {total:,} genotypes are within its limits")
+    return found
 
 
 def spread_genotypes(table: Table, count: int) -> list[Genotype]:

@@ -6,6 +6,7 @@ Wang, Li, Wang, Liu: PlainUSR: Chasing Faster ConvNet for Efficient Super-Resolu
 
 import copy
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from srnas.choice import Builder, OpChoice, Place, Primitive
 from srnas.choice.channels import ChannelSet, Slice
-from srnas.choice.depth import Repeated
+from srnas.choice.depth import Repeated, WeightedDepths
 from srnas.choice.width import Channels as Stated
 from srnas.components import Channels, OneOrEach
 from srnas.diagram import Diagram
@@ -30,6 +31,7 @@ from srnas.spaces.plain_weights import is_authors, read_options, rename
 
 FOLD = 2  # side of the squares of pixels that `unshuffle` makes one pixel of
 
+Blocks = Annotated[int, Interval(ge=1, le=256)]
 Convs = Annotated[int, Interval(ge=1, le=8)]
 Attention = Literal["none", "lia", "gate", "span", "spanv2"]
 
@@ -67,6 +69,7 @@ class Plain(SuperResolutionSpace):
         search_hidden: Numbers of channels between the convolutions of a block that are open to
             search for each block, as far as it has so many. They need `reparameterize: none`.
         search_convs: Numbers of convolutions that are open to search for each block.
+        search_blocks: Numbers of blocks, the first ones, that are open to search.
         search_attention: Attentions that are open to search for each block.
     """
 
@@ -89,6 +92,7 @@ class Plain(SuperResolutionSpace):
         search_feat: Annotated[list[Channels], MinLen(1)] | None = None,
         search_hidden: Annotated[list[Channels], MinLen(1)] | None = None,
         search_convs: Annotated[list[Convs], MinLen(1)] | None = None,
+        search_blocks: Annotated[list[Blocks], MinLen(1)] | None = None,
         search_attention: Annotated[list[Attention], MinLen(1)] | None = None,
     ) -> None:
         super().__init__()
@@ -104,6 +108,7 @@ class Plain(SuperResolutionSpace):
             raise UserError("space plain: search_hidden needs reparameterize: none")
         fold = FOLD if unshuffle else 1
         self.stream = _stream(choose, num_feat, search_feat, widths)
+        self.repeats = _blocks(choose, len(widths), search_blocks)
         self.channels = self.stream.channels + RGB * fold**2
         self.head = head(self.channels, fold)
         table: dict[str, Primitive] = {
@@ -126,21 +131,32 @@ class Plain(SuperResolutionSpace):
                 last = choose.add(OpChoice(place, table, wide, wide, splits=False))
             else:
                 last = AttentionPrimitive(name, attention_feat).build(wide, 0)
-            blocks.append(Block(self.stream, own, hidden, depth, last, reparameterize))
+            if number <= self.repeats.count:
+                blocks.append(Block(self.stream, own, hidden, depth, last, reparameterize))
         self.blocks = nn.ModuleList(blocks)
         self.min_size = fold * (max(block.min_size for block in blocks) - 1) + 1
         self.upsample = tail(self.channels, scale, fold)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map LR (B, 3, H, W) to SR (B, 3, scale*H, scale*W), RGB in [0, 1], not clipped."""
-        pieces: list[Piece] = [(self.channels, self._masked(in_float32(self.head, x)))]
-        for block in self._parts:
-            first, others = take(pieces, block.channels)
-            pieces = [(block.channels, block(first)), *others]
-        y = in_float32(self.upsample, concatenate([piece for _, piece in pieces]))
+        features = self._masked(in_float32(self.head, x))
+        if isinstance(self.repeats, WeightedDepths):
+            steps = [partial(self._through, [block]) for block in self._parts]
+            features = self.repeats(features, steps)
+        else:
+            features = self._through(self._parts, features)
+        y = in_float32(self.upsample, features)
         if self.unshuffle:  # an odd side has been rounded up
             y = _crop(y, self.scale * x.shape[2], self.scale * x.shape[3])
         return y
+
+    def _through(self, blocks: Sequence[Block], x: Tensor) -> Tensor:
+        """Apply blocks to the features (B, channels, H, W)."""
+        pieces: list[Piece] = [(self.channels, x)]
+        for block in blocks:
+            first, others = take(pieces, block.channels)
+            pieces = [(block.channels, block(first)), *others]
+        return concatenate([piece for _, piece in pieces])
 
     @property
     def _parts(self) -> list[Block]:
@@ -159,6 +175,7 @@ class Plain(SuperResolutionSpace):
         widths = options["widths"]
         feat = options.get("num_feat") or max([*widths, *(options["search_widths"] or ())])
         stated = {"feat": feat} if options["search_feat"] else {}
+        stated |= {"blocks": len(widths)} if options["search_blocks"] else {}
         return stated | {
             f"block{number}/{label}": value
             for label, value_of, search in (
@@ -190,9 +207,9 @@ class Plain(SuperResolutionSpace):
     def scope(cls, label: str) -> str | None:
         """Return the network, or the block; what goes into it must stay as wide as it is."""
         group, _, name = label.rpartition("/")
-        if name == "feat":
-            return ""
-        return None if name == "width" else f"blocks.{int(group.removeprefix('block')) - 1}"
+        if name in ("feat", "width", "blocks"):
+            return "" if name == "feat" else None
+        return f"blocks.{int(group.removeprefix('block')) - 1}"
 
     def channel_cuts(self, choices: Mapping[str, Any]) -> list[tuple[ChannelSet, int]]:
         """Return the channels that are passed on through the network, and those in the blocks."""
@@ -241,7 +258,7 @@ class Plain(SuperResolutionSpace):
             "head", "unshuffle, conv 3x3" if options["unshuffle"] else "conv 3x3", "end"
         )
         blocks = len(options["widths"])
-        for index, width in enumerate(options["widths"]):
+        for index, width in enumerate(options["widths"][: choices.get("blocks", blocks)]):
             convs, attention = (
                 (value if isinstance(value, list) else [value] * blocks)[index]
                 for value in (options["convs"], options["attention"])
@@ -314,6 +331,17 @@ def _depth(
     return choose.depth(
         Place(f"block{number}", "convs"), counts, lambda d: 9.0 * d * channels * channels
     )
+
+
+def _blocks(choose: Builder, count: int, searched: list[int] | None) -> Any:
+    if not searched:
+        return Repeated(count)
+    if max(searched) > count:
+        raise UserError(
+            f"space plain: search_blocks has {max(searched)}, but widths has {count}; give numbers "
+            "up to that"
+        )
+    return choose.depth(Place.of("blocks"), sorted(set(searched)))
 
 
 def _stream(

@@ -11,7 +11,7 @@ from srnas.errors import UserError, counted
 from srnas.lock import hold
 from srnas.options import TrainOptions
 from srnas.table.pool import run_jobs
-from srnas.table.protocol import Job, Protocol, jobs
+from srnas.table.protocol import Job, Protocol, count_costs, jobs
 from srnas.table.results import Result, read_results
 from srnas.tasks.base import Task
 
@@ -122,13 +122,6 @@ class Workbench:
             name: {figure: round(value, 5) for figure, value in figures.items()}
             for name, figures in scores.items()
         }
-
-
-def count_costs(task: type[Task], network: Space) -> tuple[int, int]:
-    """Return parameters, and MACs in the last convention of the task (HR of 1280x720)."""
-    counted = task.profile(network, None)
-    conventions = [value["macs"] for value in counted.values() if isinstance(value, dict)]
-    return counted["params"], conventions[-1] if conventions else 0
 
 
 def fingerprint(options: TrainOptions) -> str:

@@ -14,8 +14,8 @@ from srnas.errors import UserError
 from srnas.latency.table import LatencyTable
 from srnas.score_table import Row, write_table
 from srnas.spaces import derived_network, open_choices
-from srnas.table.build import check_protocol, count_costs
-from srnas.table.protocol import Protocol
+from srnas.table.build import check_protocol
+from srnas.table.protocol import Protocol, count_costs
 from srnas.table.results import Result
 from srnas.table.surrogate import (
     Encoder,

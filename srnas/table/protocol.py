@@ -6,16 +6,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from annotated_types import MinLen
+import torch
+from annotated_types import Gt, MinLen
 from pydantic import Field
 
-from srnas.choice import Genotype
+from srnas.choice import Genotype, Space
 from srnas.components import Count, PositiveInt, Seed, Side, Strict, Threads, check_model
 from srnas.engine.sample import sample_genotypes, spread_genotypes
 from srnas.errors import UserError
 from srnas.options import TrainOptions, check_options
 from srnas.resolve import resolve_other
 from srnas.score_table import read_table
+from srnas.spaces import derived_network
+from srnas.tasks import Task, task_of_space
 
 PLACES = ("hr", "lr_only", "model", "cache", "root", "file", "experiments", "device", "threads")
 
@@ -30,6 +33,7 @@ class SampleOptions(Strict):
             protocol has trained, so that the others check its table.
         spread: A table. The sample is then `count` of its genotypes, at equal steps of its ranking,
             from the worst to the best.
+        macs: Most MACs of a network, for one HR image of 1280x720.
         repeated: Number of genotypes at the beginning of the sample that are trained with all
             seeds.
         seeds: Number of seeds of these, 0, 1, ...; the others have seed 0.
@@ -38,6 +42,7 @@ class SampleOptions(Strict):
     count: PositiveInt
     skip: Count = 0
     spread: Path | None = None
+    macs: Annotated[float, Gt(0)] | None = None
     seed: Seed = 0
     repeated: Count = 0
     seeds: PositiveInt = 1
@@ -92,7 +97,7 @@ class Protocol(Strict):
         """
         space, sample = self.training(0).space, self.sample
         if sample.spread is None:
-            return sample_genotypes(space, sample.count, sample.seed)
+            return sample_genotypes(space, sample.count, sample.seed, self._small_enough)
         table = read_table(sample.spread)
         if table.space != space.name:
             raise UserError(
@@ -100,6 +105,15 @@ class Protocol(Strict):
                 f"{space.name!r}"
             )
         return spread_genotypes(table, sample.count)
+
+    def _small_enough(self, genotype: Genotype) -> bool:
+        """Return whether a network is within the limit of the sample."""
+        if self.sample.macs is None:
+            return True
+        space = self.training(0).space
+        with torch.device("meta"):
+            network = derived_network(space, genotype)
+        return count_costs(task_of_space(space.name), network)[1] <= self.sample.macs
 
     def identity(self) -> str:
         """Return a hash of name, version and `train` as written, without the places of files."""
@@ -147,6 +161,13 @@ def jobs(protocol: Protocol, genotypes: Sequence[Genotype]) -> Iterator[Job]:
     for number, genotype in enumerate(genotypes):
         if number >= max(sample.repeated, sample.skip):
             yield Job(number, genotype, 0)
+
+
+def count_costs(task: type[Task], network: Space) -> tuple[int, int]:
+    """Return parameters, and MACs in the last convention of the task (HR of 1280x720)."""
+    counted = task.profile(network, None)
+    conventions = [value["macs"] for value in counted.values() if isinstance(value, dict)]
+    return counted["params"], conventions[-1] if conventions else 0
 
 
 def without_places(value: Any) -> Any:

@@ -465,8 +465,32 @@ def test_channels_between_and_in_blocks_are_the_first_ones_of_the_supernet(seed)
         assert [conv.weight.shape[0] for conv in block.convs[:-1]] == [inner] * (convs - 1)
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_fewer_blocks_are_the_first_ones(count):
+    space = {**NARROWED, "search_blocks": [1, 2, 3]}
+    chosen = {**sample_genotypes(NARROWED, 3, 0)[2].choices, "blocks": count}
+    derived, x = assert_one_hot_is_derived(space, Genotype("plain", chosen))
+    assert len(derived.blocks) == count
+    rest = {key: value for key, value in chosen.items() if key != "blocks"}
+    inside = {
+        key: value
+        for key, value in rest.items()
+        if not key.startswith("block") or int(key[5]) <= count
+    }
+    short = {
+        **NARROWED,
+        "widths": NARROWED["widths"][:count],
+        "attention": NARROWED["attention"][:count],
+    }
+    stated = derived_network(short, Genotype("plain", inside)).double()
+    stated.load_state_dict(derived.state_dict())
+    assert torch.equal(stated(x), derived(x))
+    assert published_genotype(space).choices["blocks"] == 3
+
+
 def test_channels_that_cannot_be_are_one_line():
     for options, text in (
+        ({"search_blocks": [2, 4]}, "search_blocks has 4, but widths has 3; give numbers up to"),
         ({"search_hidden": [4], "reparameterize": "ecb"}, "search_hidden needs reparameterize"),
         ({"search_feat": [9], "num_feat": 8}, "search_feat has 9, but num_feat is 8"),
     ):

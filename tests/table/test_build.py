@@ -7,7 +7,9 @@ import time
 from collections import Counter
 
 import pytest
+import torch
 import yaml
+from fvcore.nn import FlopCountAnalysis
 
 from srnas.choice import Genotype
 from srnas.engine.sample import all_genotypes, count_genotypes, sample_genotypes
@@ -56,6 +58,23 @@ def test_a_sample_is_stratified_and_begins_like_a_longer_one():
         for label in ("c1", "c2", "c3", "c4"):
             assert set(Counter(g.choices[label] for g in block).values()) == {1}
     assert len({str(g) for g in sample_genotypes("imdn", 600, 0)}) == 600
+
+
+def test_a_sample_keeps_a_limit_of_macs(protocol):
+    def macs(file):  # by fvcore's hooks, for the HR image of 1280x720 at x2
+        space = {"name": "imdn", "scale": 2, "num_feat": 8, "num_block": 1}
+        image = torch.zeros(1, 3, 36, 64)
+        networks = [derived_network(space, g).eval() for g in load_protocol(*file).genotypes()]
+        return [100 * FlopCountAnalysis(n, image).total() for n in networks]
+
+    whole = macs((protocol, ["sample.count=20"]))
+    limit = sorted(whole)[10]
+    few = macs((protocol, ["sample.count=10", f"sample.macs={limit}"]))
+    assert len(few) == 10
+    assert max(few) <= limit < max(whole)
+    assert few[0] == next(count for count in whole if count <= limit)
+    with pytest.raises(UserError, match="sample: only 0 of 20,736 genotypes are within its limits"):
+        load_protocol(protocol, ["sample.macs=1"]).genotypes()
 
 
 @pytest.mark.parametrize(

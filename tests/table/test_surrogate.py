@@ -16,8 +16,8 @@ from srnas.errors import UserError
 from srnas.score_table import read_table
 from srnas.spaces import check_space, derived_network
 from srnas.table.build import Workbench
-from srnas.table.fit import costs, count_costs, fit
-from srnas.table.protocol import Job, load_protocol
+from srnas.table.fit import costs, fit
+from srnas.table.protocol import Job, count_costs, load_protocol
 from srnas.table.results import Result
 from srnas.table.surrogate import (
     Encoder,
