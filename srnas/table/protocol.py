@@ -11,9 +11,10 @@ from annotated_types import Gt, MinLen
 from pydantic import Field
 
 from srnas.choice import Genotype, Space
-from srnas.components import Count, PositiveInt, Seed, Side, Strict, Threads, check_model
+from srnas.components import Component, Count, PositiveInt, Seed, Side, Strict, Threads, check_model
 from srnas.engine.sample import sample_genotypes, spread_genotypes
 from srnas.errors import UserError
+from srnas.files import read_json_lines
 from srnas.options import TrainOptions, check_options
 from srnas.resolve import resolve_other
 from srnas.score_table import read_table
@@ -33,19 +34,24 @@ class SampleOptions(Strict):
             protocol has trained, so that the others check its table.
         spread: A table. The sample is then `count` of its genotypes, at equal steps of its ranking,
             from the worst to the best.
+        listed: A file with the choices of a genotype, in JSON, on each line. The sample is then the
+            first `count` of them, each once.
         macs: Most MACs of a network, for one HR image of 1280x720.
         repeated: Number of genotypes at the beginning of the sample that are trained with all
             seeds.
-        seeds: Number of seeds of these, 0, 1, ...; the others have seed 0.
+        seeds: Number of seeds of these; the others have the first one.
+        first_seed: The first seed; the others follow.
     """
 
     count: PositiveInt
     skip: Count = 0
     spread: Path | None = None
+    listed: Path | None = None
     macs: Annotated[float, Gt(0)] | None = None
     seed: Seed = 0
     repeated: Count = 0
     seeds: PositiveInt = 1
+    first_seed: Seed = 0
 
 
 class LatencyOptions(Strict):
@@ -93,9 +99,12 @@ class Protocol(Strict):
         """Return the genotypes of the sample, with those that are skipped.
 
         Raises:
-            UserError: `spread` is not a table, or of another space.
+            UserError: `spread` is not a table, or of another space; `listed` has something that is
+                no genotype of the space.
         """
         space, sample = self.training(0).space, self.sample
+        if sample.listed:
+            return _listed(sample.listed, space)[: sample.count]
         if sample.spread is None:
             return sample_genotypes(space, sample.count, sample.seed, self._small_enough)
         table = read_table(sample.spread)
@@ -135,6 +144,20 @@ class Job(NamedTuple):
     seed: int
 
 
+def _listed(file: Path, space: Component[Space]) -> list[Genotype]:
+    """Return the genotypes of a file, each once."""
+    found: dict[str, Genotype] = {}
+    for number, row in enumerate(read_json_lines(file), 1):
+        genotype = Genotype(space.name, row)
+        try:
+            with torch.device("meta"):
+                derived_network(space, genotype)
+        except UserError as error:
+            raise UserError(f"{file}, line {number}: {error}") from error
+        found.setdefault(str(genotype), genotype)
+    return list(found.values())
+
+
 def load_protocol(file: Path, overrides: Sequence[str] = ()) -> Protocol:
     """Read a protocol.
 
@@ -157,10 +180,10 @@ def jobs(protocol: Protocol, genotypes: Sequence[Genotype]) -> Iterator[Job]:
     sample = protocol.sample
     for number, genotype in enumerate(genotypes[: sample.repeated]):
         for seed in range(sample.seeds) if number >= sample.skip else ():
-            yield Job(number, genotype, seed)
+            yield Job(number, genotype, sample.first_seed + seed)
     for number, genotype in enumerate(genotypes):
         if number >= max(sample.repeated, sample.skip):
-            yield Job(number, genotype, 0)
+            yield Job(number, genotype, sample.first_seed)
 
 
 def count_costs(task: type[Task], network: Space) -> tuple[int, int]:

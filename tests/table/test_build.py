@@ -60,6 +60,24 @@ def test_a_sample_is_stratified_and_begins_like_a_longer_one():
     assert len({str(g) for g in sample_genotypes("imdn", 600, 0)}) == 600
 
 
+def test_given_genotypes_are_trained_with_given_seeds(protocol, tmp_path):
+    chosen = [genotype.choices for genotype in sample_genotypes("imdn", 3, 5)]
+    file = tmp_path / "found.jsonl"
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in [*chosen, chosen[0]]))
+    given = load_protocol(
+        protocol,
+        [f"sample.listed={file}", "sample.count=9", "sample.repeated=2", "sample.first_seed=3"],
+    )
+    genotypes = given.genotypes()
+    assert [genotype.choices for genotype in genotypes] == chosen
+    done = [(job.genotype.choices, job.seed) for job in jobs(given, genotypes)]
+    assert done == [(chosen[0], 3), (chosen[0], 4), (chosen[1], 3), (chosen[1], 4), (chosen[2], 3)]
+    assert given.identity() == load_protocol(protocol).identity()
+    file.write_text('{"c1": "conv_3x3"}\n')
+    with pytest.raises(UserError, match=r"found.jsonl, line 1: genotype: choices.c2 is missing"):
+        given.genotypes()
+
+
 def test_a_sample_keeps_a_limit_of_macs(protocol):
     def macs(file):  # by fvcore's hooks, for the HR image of 1280x720 at x2
         space = {"name": "imdn", "scale": 2, "num_feat": 8, "num_block": 1}
