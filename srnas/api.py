@@ -8,19 +8,22 @@ file without permission, stays an OSError that names the file.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from srnas.choice import Genotype, Space
-from srnas.errors import UserError
+from srnas.errors import UserError, did_you_mean
 from srnas.model_file import DEFAULT, Model, load_model
 from srnas.options import SearchOptions, TrainOptions, check_options, load_options
 from srnas.spaces import SPACES, SpaceLike, derived_network, genotype_space
 from srnas.spaces import check_space as _check_space
 from srnas.tasks import task_of
+
+if TYPE_CHECKING:
+    from srnas.finding import Answer
 
 Options: TypeAlias = str | Path | Mapping[str, Any] | None
 """A YAML file (a path, or one of srnas's: "search/imdn_x2.yml"), or its content as a mapping."""
@@ -188,6 +191,34 @@ def shrink(*, resume: bool = False, **options: Any) -> TrainResult:
 
     checked = check_shrink_options(options)
     return TrainResult(load_model(run_shrink(checked, resume, write_report)), checked.out)
+
+
+def find(*sources: str | Path, val: str | Path | None = None, **limits: Any) -> "Answer":
+    """Find the best network for a budget, measured on this machine, as `srnas find` does.
+
+    Args:
+        sources: Models, tables, `front.json` of sampled searches, and folders of runs. The model in
+            the package is looked at, too.
+        val: Folder of HR images for PSNR; by default photographs that come with scikit-image.
+        limits: Those of `srnas.finding.Limits`, such as `ms=5`, `kb=200` and `scale=2`.
+
+    Returns:
+        The networks; `best` are the best model and the best ones of each table and front.
+
+    Raises:
+        UserError: A source is missing or broken, a limit is unknown, or the runtime is not there.
+    """
+    from dataclasses import fields
+
+    from srnas.finding import Limits
+    from srnas.finding import find as run_find
+
+    known = [field.name for field in fields(Limits)]
+    for name in limits:
+        if name not in known:
+            raise UserError(f"find: {name}: {did_you_mean(name, known)}")
+    folder = None if val is None else Path(val)
+    return run_find(map(Path, sources), Limits(**limits), folder)
 
 
 def evaluate(model: Model, data: Any, *, device: str = "auto", **how: Any) -> dict[str, Any]:

@@ -69,6 +69,10 @@ def test_the_best_model_and_the_best_of_each_front_are_those_that_fit(folder, ta
     model, front, promised = answer.best
     expected = srnas_api.evaluate(load_model(model.source), "packaged")["packaged"]["psnr"]
     assert model.psnr == pytest.approx(expected, abs=1e-9)
+    again = srnas_api.find(folder / "small", table, params=25_000, size=(32, 18), repeats=2)
+    assert [one.name for one in again.best] == [model.name, promised.name]
+    with pytest.raises(UserError, match="find: max_ms: did you mean 'macs'"):
+        srnas_api.find(max_ms=3)
     within = read_table(table).best({"params": 25_000})
     assert (str(promised.genotype), promised.predicted) == (within.genotype, within.psnr)
     assert front.genotype.choices == {"block1/width": 8, "block2/width": 8}

@@ -4,9 +4,9 @@
     srnas table build -opt table/imdn_x2.yml sample.listed=found.jsonl sample.count=1000 \
         sample.repeated=1000 sample.seeds=3 sample.first_seed=3 --out DIR
 
-RESULTS are those of `srnas study run`. A line has the choices of one genotype, each once. --before N
-takes what a search held for best N epochs before its end: of a sampled search of 48 trainings, with
-24 after 24 of them.
+RESULTS are those of `srnas study run`. A line has the choices of one genotype, each once.
+--before N takes what a search held for best N epochs before its end: of a sampled search of 48
+trainings, 24 before its end, what 24 trainings lead to.
 """
 
 import argparse
