@@ -102,6 +102,7 @@ def test_the_figures_of_the_other_runs_are_the_stored_ones():
         assert cells == [
             row["name"],
             f"{row['steps']:,}",
+            f"{row['precision']}, {row['form']}",
             f"{row['ms'][0]:.1f} to {row['ms'][2]:.1f}",
             "{:,} to {:,}".format(*row["params"]),
             *(f"{before[name]:.3f} to {after[name]:.3f}" for name in ("Set5", "Set14")),

@@ -32,6 +32,8 @@ def row(name: str, run: Path) -> dict[str, Any]:
         "scale": options["space"].get("scale", 2),
         "steps": options["steps"],
         "threads": options["threads"],
+        "precision": options["precision"],
+        "form": options["reparameterize"] or "plain",
         "ms": [round(result["cost"][key], 2) for key in ("original", "budget", "result")],
         "params": [result["params"][key] for key in ("original", "distilled")],
         "psnr": {
