@@ -37,7 +37,7 @@ def row(name: str, run: Path) -> dict[str, Any]:
         "ms": [round(result["cost"][key], 2) for key in ("original", "budget", "result")],
         "params": [result["params"][key] for key in ("original", "distilled")],
         "psnr": {
-            stage: {data: round(figures["psnr"], 4) for data, figures in sets.items()}
+            stage: {data: round(figures["psnr"], 6) for data, figures in sets.items()}
             for stage, sets in result["quality"].items()
         },
         "replaced": result["replaced"],
