@@ -1,6 +1,6 @@
 """Do the alphas of a search help a sampled search? Simulated on the shipped table.
 
-    .venv/bin/python tools/benchmark/priors.py [--searches 20]
+    .venv/bin/python tools/benchmark/priors.py [--searches 40]
 
 A training is its network's PSNR in the table plus noise of 0.03 dB. The log-probability of a
 network under the alphas of a search of the study (imdn_x2_study.jsonl.gz), standardized, is
@@ -22,7 +22,7 @@ from srnas.engine.posterior import Posterior
 from srnas.engine.sample import sample_genotypes
 from srnas.score_table import Table, read_table
 from srnas.search_parts import SampledOptions
-from srnas.spaces import open_choices, read_genotype, space_class
+from srnas.spaces import open_choices, space_class
 from srnas.table.study import Searched, read_searched
 
 DATA = Path(__file__).parents[2] / "datasets"
@@ -37,14 +37,21 @@ Array = NDArray[np.float64]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--searches", type=int, default=20, help="for each set of alphas")
+    parser.add_argument("--searches", type=int, default=40, help="for each set of alphas")
     searches = parser.parse_args().searches
     table = read_table(DATA / "imdn_x2.csv.gz")
     space = table.about["space"]
     features = Features(open_choices(space))
-    genotypes = [read_genotype(space, row.genotype) for row in table.rows]
-    picks = [space_class(table.space).read_choices(one.choices) for one in genotypes]
+    rows_of = zip(*table.choices.values(), strict=True)
+    read = space_class(table.space).read_choices
+    picks = [read(dict(zip(table.choices, row, strict=True))) for row in rows_of]
     x = np.array([features(one) for one in picks])
+    psnr = np.array([row.psnr for row in table.rows])
+    index = {row.genotype: number for number, row in enumerate(table.rows)}
+    starts = []
+    for seed in range(searches):
+        drawn = sample_genotypes(space, SampledOptions().random, seed)
+        starts.append([index[str(one)] for one in drawn])
     found = read_searched([DATA / "imdn_x2_study.jsonl.gz"])
     rows = [["alphas", "weight", "trainings", "mean", "tenth"]]
     settings = [("none", 0.0), *((arm, weight) for arm in ARMS for weight in WEIGHTS)]
@@ -54,7 +61,8 @@ def main() -> None:
         for number, one in enumerate(given):
             extra = weight * known_of(one, table) if one else np.zeros(len(x))
             for seed in range(searches):
-                course = simulate(np.hstack([x, extra[:, None]]), table, 1000 * number + seed)
+                features_of = np.hstack([x, extra[:, None]])
+                course = simulate(features_of, psnr, starts[seed], 1000 * number + seed)
                 for count, percentile in course:
                     ends[count].append(percentile)
         for count, values in ends.items():
@@ -75,15 +83,11 @@ def known_of(search: Searched, table: Table) -> Array:
     return (total - total.mean()) / total.std()
 
 
-def simulate(x: Array, table: Table, seed: int) -> Iterator[tuple[int, float]]:
+def simulate(x: Array, psnr: Array, first: list[int], seed: int) -> Iterator[tuple[int, float]]:
     """Yield the percentile of the network that a sampled search holds for best, by trainings."""
     generator = np.random.default_rng(seed)
-    psnr = np.array([row.psnr for row in table.rows])
     percentiles = 100 * (stats.rankdata(psnr) - 1) / (len(psnr) - 1)
-    defaults = SampledOptions()
-    index = {row.genotype: number for number, row in enumerate(table.rows)}
-    first = sample_genotypes(table.about["space"], defaults.random, seed)
-    taken = [index[str(one)] for one in first]
+    defaults, taken = SampledOptions(), list(first)
     while True:
         scores = psnr[taken] + [
             np.random.default_rng([seed, number]).normal(0, NOISE) for number in taken
