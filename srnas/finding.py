@@ -30,7 +30,6 @@ from srnas.spaces import check_space, derived_network, read_genotype
 from srnas.spaces.kinds import SuperResolutionSpace
 from srnas.tasks.super_resolution.evaluate import NetworkUpscale, mean_psnr
 
-MODELS = (".safetensors", ".pth", ".pt")
 TABLES = (".csv", ".csv.gz")
 RUN_FILES = ("model.safetensors", "front.json")  # what is looked for in folders
 LARGEST = 1e9  # seconds
@@ -76,10 +75,10 @@ class Limits:
         shrink = "srnas shrink --model MODEL --data PHOTOS --out experiments/shrunk"
         wanted = {"latency": self.ms, "macs": self.macs, "params": self.params}
         wanted["size"] = self.kb and 1000 * self.kb
-        budgets = " ".join(f"--{name} {value:g}" for name, value in wanted.items() if value)
+        budgets = [f"--{name} {value:g}" for name, value in wanted.items() if value]
         search = "srnas search -opt search/imdn_x2.yml method=thompson"
         return [
-            f"{shrink} {budgets or '--speedup 2'} {setting} --input {width}x{height}",
+            f"{shrink} {[*budgets, '--speedup 2'][0]} {setting} --input {width}x{height}",
             f"{search} 'sampled.most=[LOW,HIGH]' sampled.latency=TABLE.json",
         ]
 
@@ -245,12 +244,16 @@ def _read_front(file: Path) -> list[Candidate]:
     content, options = read_json(file), file.parent / "options.yml"
     try:
         space = yaml.safe_load(read_text(options))["space"]
-        rows = [(row["choices"], float(row["score"])) for row in content["networks"]]
+        name = str(space["name"])
+        rows = [
+            (Genotype(name, dict(row["choices"])), float(row["score"]))
+            for row in content["networks"]
+        ]
     except (KeyError, TypeError, ValueError, yaml.YAMLError, FileNotFoundError):
         raise UserError(
             f"{file}: not the front.json of a sampled search with its options.yml beside it"
         ) from None
-    return _promised(file, space, [(Genotype(space["name"], choices), x) for choices, x in rows])
+    return _promised(file, space, rows)
 
 
 def _promised(

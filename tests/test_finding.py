@@ -8,7 +8,6 @@ import yaml
 
 import srnas as srnas_api
 from srnas import finding
-from srnas.choice import Genotype
 from srnas.errors import UserError
 from srnas.finding import Limits, find
 from srnas.model_file import Model, load_model, save_model
@@ -118,8 +117,19 @@ def test_what_cannot_be_read_is_one_line_if_it_is_named(folder, tmp_path):
             find([file], SMALL)
         assert "\n" not in str(caught.value)
     (tmp_path / "front.json").write_text('{"networks": [{"choices": 3}]}')
-    with pytest.raises(UserError, match=r"not the front.json of a sampled search"):
-        find([tmp_path / "front.json"], SMALL)
+    for space, choices in (("{name: imdn}", "3"), ("", "{}"), ("imdn", "{}")):
+        (tmp_path / "options.yml").write_text(f"space: {space}")
+        networks = f'{{"networks": [{{"choices": {choices}, "score": 1}}]}}'
+        (tmp_path / "front.json").write_text(networks)
+        with pytest.raises(UserError, match=r"not the front.json of a sampled search"):
+            find([tmp_path / "front.json"], SMALL)
+
+
+def test_the_command_that_shrinks_has_one_budget():
+    (shrink, _) = Limits(ms=5, kb=200).searches()
+    assert " --latency 5 " in shrink
+    assert "--size" not in shrink
+    assert " --speedup 2 " in Limits().searches()[0]
 
 
 def test_the_command(folder, tmp_path):
@@ -164,4 +174,3 @@ def test_a_genotype_is_read_from_its_text(space):
     assert read_genotype(space, str(genotype)) == genotype
     with pytest.raises(UserError, match="write choices as"):
         read_genotype(space, "c1:conv_3x3")
-    assert isinstance(genotype, Genotype)

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 NOTHING = 1  # exit code if no network fits
 SHOWN = 12  # rows of a table
-Limit = Annotated[float | None, typer.Option(min=0)]
 
 
 def command(
